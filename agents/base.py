@@ -1,0 +1,81 @@
+"""What an agent is, and the record of one attempt at an instruction.
+
+An agent receives an instruction string and, if it needs one, an open box. It never sees a task, its
+tests or its solution: this package does not import `tasks`, and the import graph is checked.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from sandbox.base import Sandbox
+
+
+class Ending(StrEnum):
+    """How an attempt ended. Truncated, broken and wrong are three different facts."""
+
+    SUBMITTED = "submitted"
+    STEP_LIMIT = "step_limit"
+    TOKEN_LIMIT = "token_limit"
+    COST_LIMIT = "cost_limit"
+    TIME_LIMIT = "time_limit"
+    MALFORMED = "malformed"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one attempt may spend. None means no limit of that kind."""
+
+    completion_tokens: int = 64
+    """Tokens the model may write in one call."""
+    steps: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trajectory:
+    """Exactly what the model saw and wrote; the trajectory is the training sample.
+
+    `token_ids` is the linear history as the model saw it, system prompt and template included;
+    `loss_spans` are the half-open ranges [start, end) that the model itself wrote. An endpoint that
+    gives no token ids leaves `token_ids`, `loss_spans` and `logprobs` empty: such a trajectory can be
+    graded but not trained on without re-tokenising.
+    """
+
+    agent: str
+    model: str
+    seed: int
+    """Seed of this attempt's sampling; the same seed, model and prompt give the same tokens."""
+    answer: str
+    """What is graded: the program text (oneshot) or empty (the box's diff is graded)."""
+    ending: Ending
+    token_ids: tuple[int, ...] = ()
+    loss_spans: tuple[tuple[int, int], ...] = ()
+    logprobs: tuple[float, ...] = ()
+    """Natural-log probability at temperature 1, full vocabulary, of each token within the loss spans."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    duration_s: float = 0.0
+    error: str = ""
+    """Exception type and message when `ending` is CRASHED."""
+
+
+OpenBox = Callable[[], Sandbox]
+"""Gives the agent a fresh box with the task's start files; the caller closes it."""
+
+
+class Agent(Protocol):
+    """A coding agent."""
+
+    name: str
+    needs_box: bool
+
+    def solve(self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()) -> list[Trajectory]:
+        """One attempt per seed at the same instruction, in the order of `seeds`.
+
+        `boxes` holds one box per seed if `needs_box`, else nothing. k attempts come as one call so that
+        an agent whose attempts share a prompt can let the model prefill it once. A model that fails
+        (endpoint down, malformed answer) ends the attempt in a named `Ending`; nothing is raised for it.
+        """

@@ -1,0 +1,91 @@
+"""What a task is and what a grade says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sandbox.base import SandboxSpec
+
+
+class Split(StrEnum):
+    """Which side of the wall a task is on. Held-out tasks never enter training."""
+
+    TRAIN = "train"
+    HELD_OUT = "held_out"
+
+
+class Outcome(StrEnum):
+    """What is known about an attempt after grading."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INVALID = "invalid"
+    """Tampering was detected: not passed, and never trained on."""
+    INFRA = "infra"
+    """The box or the grader broke, also after retries: not passed, shown on its own line."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """A grade. `Verdict(outcome=Outcome.FAILED, verified=True, reason="hidden case 3: 4 != 5")`."""
+
+    outcome: Outcome
+    """By the hidden tests: the truth that pass rates report."""
+    verified: bool
+    """By the visible tests: the signal that a strategy may select on. Equals `outcome is PASSED` for
+    suites with one test set. A weak verifier makes the two differ; that gap is measured, not hidden."""
+    reason: str = ""
+    """One line for people; empty when everything passed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One call of a function-level task and the exact value it must return."""
+
+    args: tuple[Any, ...]
+    expected: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FunctionTests:
+    """Tests of a function-level task: outputs come out of the box and are compared in the harness."""
+
+    entry_point: str
+    visible: tuple[Case, ...]
+    hidden: tuple[Case, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderTests:
+    """Tests of a Harbor task folder: `tests/test.sh` in a fresh box, reward read from the harness's side."""
+
+    tests_dir: Path
+    timeout_s: float = 600.0
+    solution_dir: Path | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """The workspace the agent starts from: relative path -> content."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One problem. An agent is given `instruction` (and, for folder tasks, a box); never this object.
+
+    `Task(id="katas/7f3a", instruction="Write f(a): keep the even numbers, then sum", ...)`
+    """
+
+    id: str
+    instruction: str
+    split: Split
+    digest: str
+    """sha256 over everything that can change a verdict: instruction, tests, limits, image."""
+    tests: FunctionTests | FolderTests
+    solution: str = ""
+    """Reference program of a function-level task; empty where the suite keeps it in a folder."""
+    stratum: str = ""
+    """'head', 'torso' or 'tail' by how rare the needed knowledge is in the human corpus; '' if unknown."""
+    cluster: str = ""
+    """Unit of inference: tasks of one repository or family share it. Defaults to the task's own id."""
+    box: SandboxSpec = field(default_factory=SandboxSpec)
+    tags: Mapping[str, str] = field(default_factory=dict)
