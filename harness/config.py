@@ -1,0 +1,257 @@
+"""The configuration of a run: frozen dataclasses, filled from YAML and checked on load.
+
+An unknown key is an error that names its nearest neighbours; a value of the wrong type is an error that
+names the file and the key. Defaults are those of `configs/katas.yaml`.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong. The message names the file, the key and the fix."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmConfig:
+    """One arm of the experiment: a strategy and its parameters."""
+
+    strategy: str
+    fraction: float = 0.25
+    """fresh_human: share of each round's examples that are fresh human programs, 0 to 1."""
+    verified: bool = True
+    """fresh_human: only human programs that pass their tests."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TasksConfig:
+    suite: str = "katas"
+    train: int = 200
+    """Tasks that the agent practises on; the same ones every round."""
+    held_out: int = 200
+    """Tasks that only measure. Drawn anew for every seed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig:
+    """The small base model that is made on the spot when `model.path` is not given."""
+
+    corpus: int = 40_000
+    """Generated stand-ins for human (instruction, program) pairs."""
+    vocab: int = 768
+    hidden: int = 96
+    layers: int = 3
+    heads: int = 3
+    ffn: int = 256
+    epochs: float = 1.1
+    learning_rate: float = 4e-3
+    batch_tokens: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    path: str | None = None
+    """Checkpoint folder or hub id; null pretrains a small model from the suite's human corpus."""
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentConfig:
+    name: str = "oneshot"
+    completion_tokens: int = 80
+    """Longest completion, in tokens."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PracticeConfig:
+    """How the agent attempts train tasks each round."""
+
+    samples: int = 4
+    temperature: float = 0.8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """How a checkpoint is measured on held-out tasks each round."""
+
+    samples: int = 8
+    temperature: float = 0.7
+    """The agent's own temperature: the headline pass@1 is what a user would get."""
+    drift_samples: int = 3
+    """Ungraded samples per held-out task at temperature 1, for entropy, KL and n-gram measures."""
+    human_text: int = 600
+    """Held-out human programs for excess cross-entropy and rare-token perplexity."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Supervised fine-tuning of one round."""
+
+    examples: int = 800
+    """At most this many examples a round, in every arm."""
+    epochs: int = 3
+    learning_rate: float = 1e-3
+    batch_tokens: int = 1024
+    """Padded tokens in one optimizer step."""
+    lora_rank: int = 0
+    """0 trains all weights; above 0 trains LoRA matrices of this rank and merges them."""
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """A whole experiment: `plateau run configs/katas.yaml`."""
+
+    name: str
+    arms: Mapping[str, ArmConfig]
+    seeds: tuple[int, ...] = (1,)
+    """Training seeds: each repeats everything, from pretraining on, with its own tasks."""
+    rounds: int = 10
+    """Rounds of learning; checkpoint 0 (the base) to checkpoint `rounds` are measured."""
+    sandbox: str = "auto"
+    device: str = "auto"
+    workers: int = 0
+    """Processes, each with one arm of one seed; 0 means one per CPU core (one on a GPU)."""
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    practice: PracticeConfig = field(default_factory=PracticeConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def load_config(path: Path) -> RunConfig:
+    """Read and check a YAML file. Raises ConfigError."""
+    try:
+        data = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return parse_config(data, str(path))
+
+
+def parse_config(data: Any, source: str) -> RunConfig:
+    """Check plain data against RunConfig; `source` names it in errors. Raises ConfigError."""
+    config: RunConfig = _build(RunConfig, data, source, "")
+    _check_values(config, source)
+    return config
+
+
+def to_plain(config: RunConfig) -> dict[str, Any]:
+    """The config as plain data: `parse_config(to_plain(c), "") == c`."""
+    return dataclasses.asdict(config) | {"seeds": list(config.seeds)}
+
+
+def _check_values(config: RunConfig, source: str) -> None:
+    from harness.strategies import STRATEGIES
+
+    def require(ok: bool, key: str, message: str) -> None:
+        if not ok:
+            raise ConfigError(f"{source}: {key}: {message}")
+
+    require(bool(config.arms), "arms", "name at least one arm, as 'replace: {strategy: replace}'")
+    require(bool(config.seeds), "seeds", "give at least one integer")
+    require(len(set(config.seeds)) == len(config.seeds), "seeds", "each seed may appear once")
+    require(config.rounds >= 1, "rounds", "at least 1")
+    require(config.workers >= 0, "workers", "0 (one per core) or more")
+    for name, arm in config.arms.items():
+        require(name.replace("_", "").replace("-", "").isalnum() and name not in ("base", "shared"),
+                f"arms.{name}", "use letters, digits, '_' and '-'; 'base' and 'shared' are taken")
+        require(arm.strategy in STRATEGIES, f"arms.{name}.strategy",
+                f"unknown strategy {arm.strategy!r}{_near(arm.strategy, STRATEGIES)}")
+        require(0 <= arm.fraction < 1, f"arms.{name}.fraction", "a share from 0 to below 1")
+    for key, value in {
+        "tasks.train": config.tasks.train,
+        "tasks.held_out": config.tasks.held_out,
+        "practice.samples": config.practice.samples,
+        "evaluate.samples": config.evaluate.samples,
+        "evaluate.drift_samples": config.evaluate.drift_samples,
+        "evaluate.human_text": config.evaluate.human_text,
+        "agent.completion_tokens": config.agent.completion_tokens,
+        "train.examples": config.train.examples,
+        "train.epochs": config.train.epochs,
+        "train.batch_tokens": config.train.batch_tokens,
+        "model.pretrain.batch_tokens": config.model.pretrain.batch_tokens,
+    }.items():
+        require(value >= 1, key, "at least 1")
+    for key, rate in {
+        "train.learning_rate": config.train.learning_rate,
+        "model.pretrain.learning_rate": config.model.pretrain.learning_rate,
+        "model.pretrain.epochs": config.model.pretrain.epochs,
+    }.items():
+        require(rate > 0, key, "above 0")
+    for key, temperature in {
+        "practice.temperature": config.practice.temperature,
+        "evaluate.temperature": config.evaluate.temperature,
+    }.items():
+        require(0 <= temperature <= 5, key, "from 0 (greedy) to 5")
+
+
+def _build(cls: type, data: Any, source: str, prefix: str) -> Any:
+    """Fill the dataclass `cls` from a mapping, recursively."""
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{source}: {prefix.rstrip('.') or 'the file'}: expected keys and values, "
+                          f"got {_kind(data)}")
+    hints = typing.get_type_hints(cls)
+    for key in data:
+        if key not in hints:
+            raise ConfigError(f"{source}: unknown key {prefix}{key}{_near(str(key), hints)}")
+    required = [f.name for f in dataclasses.fields(cls)
+                if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    for key in required:
+        if key not in data:
+            raise ConfigError(f"{source}: missing key {prefix}{key}")
+    return cls(**{key: _value(hints[key], value, source, f"{prefix}{key}") for key, value in data.items()})
+
+
+def _value(hint: Any, value: Any, source: str, key: str) -> Any:
+    """Check one value against its annotation; ints are accepted where floats are asked for."""
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, source, f"{key}.")
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        (hint,) = (option for option in typing.get_args(hint) if option is not type(None))
+        return _value(hint, value, source, key)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{source}: {key}: expected a list, got {_kind(value)}")
+        return tuple(_value(typing.get_args(hint)[0], item, source, f"{key}[{i}]")
+                     for i, item in enumerate(value))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{source}: {key}: expected keys and values, got {_kind(value)}")
+        inner = typing.get_args(hint)[1]
+        return {str(name): _value(inner, item, source, f"{key}.{name}") for name, item in value.items()}
+    if hint is float and type(value) in (int, str):
+        try:  # YAML reads 1e-3 (no dot) as a string
+            return float(value)
+        except ValueError:
+            pass
+    if type(value) is not hint:
+        raise ConfigError(f"{source}: {key}: expected {hint.__name__}, got {_kind(value)}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {value!r}"
+
+
+def _near(word: str, choices: typing.Iterable[str]) -> str:
+    """'; did you mean a, b? (choices: ...)' for error messages."""
+    choices = sorted(choices)
+    close = difflib.get_close_matches(word, choices, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"{hint} (choices: {', '.join(choices)})"

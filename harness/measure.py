@@ -1,0 +1,171 @@
+"""What one checkpoint scored: pass rates, diversity and drift, as one `RoundMetrics`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from agents.base import Agent
+from agents.cohort import solve_many
+from harness.rollout import WAVE
+from harness.seeds import derive
+from results.diversity import diversity_metrics
+from results.drift import Scores, Text, rare_types, score
+from results.estimators import ratio_interval
+from results.metrics import PassTable, pass_metrics, pass_table, retention_metrics
+from results.records import Attempt, Estimate, RoundMetrics
+from results.store import read_json, write_json
+from tasks.base import Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What every round of a training seed is compared with; fixed before round 0 and never changed."""
+
+    human: tuple[Text, ...]
+    """Held-out human programs, rendered through the chat template."""
+    bank: tuple[Text, ...]
+    """The base model's own samples at temperature 1: frozen prefixes for entropy and KL(base||now)."""
+    bank_clusters: tuple[str, ...]
+    rare: frozenset[int]
+    """Token types that cover the rarest tenth of the human corpus's occurrences."""
+    token_budget: int
+    """Tokens over which n-gram measures are taken in every round."""
+
+    def save(self, path: Path) -> None:
+        write_json(path, {
+            "human": [[text.start, *text.token_ids] for text in self.human],
+            "bank": [[text.start, *text.token_ids] for text in self.bank],
+            "bank_clusters": list(self.bank_clusters),
+            "rare": sorted(self.rare),
+            "token_budget": self.token_budget,
+        })
+
+    @staticmethod
+    def load(path: Path) -> "Reference":
+        row = read_json(path)
+        return Reference(
+            human=tuple(Text(token_ids=tuple(ids), start=start) for start, *ids in row["human"]),
+            bank=tuple(Text(token_ids=tuple(ids), start=start) for start, *ids in row["bank"]),
+            bank_clusters=tuple(row["bank_clusters"]),
+            rare=frozenset(row["rare"]),
+            token_budget=row["token_budget"],
+        )
+
+
+BUDGET_SHARE = 0.6
+"""Of the tokens that the base writes: leaves room for later models that write less."""
+
+
+def make_reference(corpus: Sequence[Text], human: Sequence[Text], samples: "DriftSamples") -> Reference:
+    written = sum(len(text.token_ids) - text.start for text in samples.texts)
+    return Reference(
+        human=tuple(human),
+        bank=samples.texts,
+        bank_clusters=samples.clusters,
+        rare=rare_types(corpus),
+        token_budget=int(BUDGET_SHARE * written),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriftSamples:
+    """Ungraded samples at temperature 1, and the task cluster that each belongs to."""
+
+    texts: tuple[Text, ...]
+    clusters: tuple[str, ...]
+
+
+def sample_freely(agent: Agent, tasks: Sequence[Task], samples: int, *seed_parts: int | str) -> DriftSamples:
+    """`samples` completions per task from an agent at temperature 1."""
+    texts: list[Text] = []
+    clusters: list[str] = []
+    for start in range(0, len(tasks), WAVE):
+        wave = tasks[start : start + WAVE]
+        jobs = [
+            (task.instruction, [derive(*seed_parts, "drift", task.id, i) for i in range(samples)])
+            for task in wave
+        ]
+        for task, group in zip(wave, solve_many(agent, jobs), strict=True):
+            for trajectory in group:
+                if trajectory.loss_spans:
+                    texts.append(Text(token_ids=trajectory.token_ids, start=trajectory.loss_spans[0][0]))
+                    clusters.append(task.cluster or task.id)
+    return DriftSamples(texts=tuple(texts), clusters=tuple(clusters))
+
+
+def measure(
+    index: int,
+    attempts: Sequence[Attempt],
+    base_attempts: Sequence[Attempt],
+    samples: DriftSamples,
+    models: Mapping[str, "PreTrainedModel"],
+    reference: Reference,
+    seed: int,
+) -> RoundMetrics:
+    """All metrics of one checkpoint. `models` holds 'now', 'base' and 'previous' (the same object at round 0).
+
+    `base_attempts` are the held-out attempts of round 0 on the same tasks.
+    """
+    table, base_table = pass_table(attempts), pass_table(base_attempts)
+    values: dict[str, Estimate | None] = {}
+    per_task: dict[str, Any] = {}
+    for found, columns in (
+        pass_metrics(table, seed=seed),
+        retention_metrics(table, base_table, seed=seed),
+        diversity_metrics(attempts, table, samples.texts, samples.clusters, reference.token_budget, seed=seed),
+    ):
+        values |= found
+        per_task |= columns
+    values |= drift_metrics(samples, models, reference, seed)
+    return RoundMetrics(
+        round=index,
+        values=values,
+        task_ids=table.task_ids,
+        clusters=table.clusters,
+        strata=table.strata,
+        per_task={name: tuple(float(x) for x in column) for name, column in per_task.items()},
+    )
+
+
+def drift_metrics(
+    samples: DriftSamples, models: Mapping[str, "PreTrainedModel"], reference: Reference, seed: int
+) -> dict[str, Estimate | None]:
+    """Entropy (nats/token), KL (nats/token), cross-entropy (bits/token) and perplexities."""
+    now, base, previous = models["now"], models["base"], models["previous"]
+    own = score(now, samples.texts, others=(base, previous))
+    bank_now = score(now, reference.bank)
+    bank_base = score(base, reference.bank, others=(now,))
+    human_now = score(now, reference.human, rare=reference.rare)
+    human_base = score(base, reference.human, rare=reference.rare)
+    human_clusters = [str(i) for i in range(len(reference.human))]
+
+    def per_token(total: np.ndarray, scores: Scores, clusters: Sequence[str]) -> Estimate | None:
+        return ratio_interval(total, scores.tokens, clusters, seed=seed)
+
+    nll = per_token(human_now.nll, human_now, human_clusters)
+    rare = ratio_interval(human_now.rare_nll, human_now.rare_tokens, human_clusters, seed=seed)
+    bits = (human_now.nll - human_base.nll) / np.log(2)
+    return {
+        "token_entropy": per_token(bank_now.entropy, bank_now, reference.bank_clusters),
+        "token_entropy_onpolicy": per_token(own.entropy, own, samples.clusters),
+        "kl_base": per_token(bank_base.kl[0], bank_base, reference.bank_clusters),
+        "kl_from_base": per_token(own.kl[0], own, samples.clusters),
+        "kl_prev": per_token(own.kl[1], own, samples.clusters),
+        "self_ppl": _exp(per_token(own.nll, own, samples.clusters)),
+        "human_ppl": _exp(nll),
+        "rare_ppl": _exp(rare),
+        "excess_ce": per_token(bits, human_now, human_clusters),
+    }
+
+
+def _exp(estimate: Estimate | None) -> Estimate | None:
+    """exp is monotone, so the interval's ends carry over."""
+    if estimate is None:
+        return None
+    return Estimate(*(float(np.exp(x)) for x in estimate[:3]), estimate.n)

@@ -1,0 +1,98 @@
+"""Attempts: solve, grade, record. The one place with concurrency.
+
+Tasks are taken in waves. One wave is one cohort of agents whose model calls are batched together in a
+fixed composition, so what is sampled depends on the plan alone; while a wave is graded, the next one is
+sampled. A wave reaches the log whole or not at all, which makes a resumed run equal an uninterrupted one.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.base import Agent, Trajectory
+from agents.cohort import solve_many
+from harness.seeds import derive
+from results.records import Attempt
+from results.store import AttemptLog, attempt_from_json, attempt_to_json
+from tasks.base import Task, Verdict
+
+WAVE = 64
+"""Prompts sampled together."""
+
+Grade = Callable[[Sequence[tuple[Task, Trajectory]]], list[Verdict]]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Which attempts to make. Everything that is sampled follows from it and the weights."""
+
+    arm: str
+    seed: int
+    round: int
+    purpose: str
+    """'practice' or 'evaluate': keeps their random numbers apart."""
+    tasks: tuple[Task, ...]
+    samples: int
+    temperature: float
+
+    def sampling_seeds(self, task: Task) -> list[int]:
+        """Fresh for every round, so that sampling noise is independent between rounds."""
+        return [
+            derive(self.seed, self.arm, self.round, self.purpose, task.id, sample)
+            for sample in range(self.samples)
+        ]
+
+
+def roll_out(
+    plan: Plan, agent: Agent, grade: Grade, log_path: Path, progress: Progress = lambda done, total: None
+) -> list[Attempt]:
+    """Make the attempts of `plan` that the log does not hold yet; return all of them in plan order.
+
+    Raises SandboxError only if no box can be made at all; a broken attempt is an INFRA verdict.
+    """
+    waves = [plan.tasks[i : i + WAVE] for i in range(0, len(plan.tasks), WAVE)]
+    log = AttemptLog(log_path, [len(wave) * plan.samples for wave in waves])
+    done = sum(len(wave) for wave in waves[: log.finished_waves])
+    progress(done, len(plan.tasks))
+    with ThreadPoolExecutor(1, "grading") as grader:
+        pending: Future[None] | None = None
+        for wave in waves[log.finished_waves :]:
+            groups = solve_many(agent, [(task.instruction, plan.sampling_seeds(task)) for task in wave])
+            if pending:
+                pending.result()
+            pending = grader.submit(_grade_and_record, plan, wave, groups, grade, log)
+            done += len(wave)
+            progress(done, len(plan.tasks))
+        if pending:
+            pending.result()
+    return [attempt_from_json(row) for row in log.rows()]
+
+
+def _grade_and_record(
+    plan: Plan, wave: Sequence[Task], groups: Sequence[Sequence[Trajectory]], grade: Grade, log: AttemptLog
+) -> None:
+    pairs = [(task, trajectory) for task, group in zip(wave, groups, strict=True) for trajectory in group]
+    verdicts = grade(pairs)
+    log.append(
+        [
+            attempt_to_json(
+                Attempt(
+                    arm=plan.arm,
+                    seed=plan.seed,
+                    round=plan.round,
+                    split=task.split,
+                    task_id=task.id,
+                    task_digest=task.digest,
+                    stratum=task.stratum,
+                    cluster=task.cluster or task.id,
+                    sample=index % plan.samples,
+                    temperature=plan.temperature,
+                    trajectory=trajectory,
+                    verdict=verdict,
+                )
+            )
+            for index, ((task, trajectory), verdict) in enumerate(zip(pairs, verdicts, strict=True))
+        ]
+    )
