@@ -120,6 +120,8 @@ class RunConfig:
     device: str = "auto"
     workers: int = 0
     """Processes, each with one arm of one seed; 0 means one per CPU core (one on a GPU)."""
+    threads: int = 1
+    """CPU threads of each worker. Part of the config because it decides float rounding."""
     tasks: TasksConfig = field(default_factory=TasksConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
@@ -165,6 +167,7 @@ def _check_values(config: RunConfig, source: str) -> None:
     require(len(set(config.seeds)) == len(config.seeds), "seeds", "each seed may appear once")
     require(config.rounds >= 1, "rounds", "at least 1")
     require(config.workers >= 0, "workers", "0 (one per core) or more")
+    require(config.threads >= 1, "threads", "at least 1")
     for name, arm in config.arms.items():
         require(name.replace("_", "").replace("-", "").isalnum() and name not in ("base", "shared"),
                 f"arms.{name}", "use letters, digits, '_' and '-'; 'base' and 'shared' are taken")

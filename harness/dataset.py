@@ -41,7 +41,7 @@ class Example:
     """By the hidden tests; for measurement only, never used to choose."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class TrainingSet:
     """What one checkpoint is trained on."""
 

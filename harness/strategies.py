@@ -25,8 +25,10 @@ from results.records import Attempt
 class Material:
     """What a strategy may draw on after one round."""
 
-    rounds: Sequence[Sequence[Attempt]]
-    """Practice attempts of every round so far, the current one last. Train split only."""
+    current: Sequence[Attempt]
+    """Practice attempts of this round. Train split only."""
+    earlier: Callable[[], list[Attempt]]
+    """Practice attempts of all rounds before, oldest first; read from disk only when asked for."""
     human: Callable[[int], list[Example]]
     """`human(n)` gives n fresh human examples on training tasks; each call is entered in the ledger."""
     as_example: Callable[[Attempt], Example]
@@ -40,11 +42,11 @@ Mix = Callable[[Material, list[Attempt], ArmConfig], list[Example]]
 
 
 def current_round(material: Material) -> list[Attempt]:
-    return list(material.rounds[-1])
+    return list(material.current)
 
 
 def all_rounds(material: Material) -> list[Attempt]:
-    return [attempt for attempts in material.rounds for attempt in attempts]
+    return [*material.earlier(), *material.current]
 
 
 def verified(attempt: Attempt) -> bool:

@@ -6,13 +6,12 @@
       verdicts.sqlite              memo: (task digest, program digest) -> verdict
       seed-1/
         base/                      the base checkpoint, an ordinary Hugging Face folder
-        base.json                  facts about it; written last
-        shared/round-00/...        round 0 is the same for all arms: evaluated once
+        shared/
+          reference.json           what all rounds are compared with
+          round-00/...             round 0 acts with the base in every arm, so it is played once
         replace/
-          round-00/                copied facts of round 0
           round-03/
             held_out.jsonl         graded attempts of checkpoint 3, one JSON object a line
-            drift.jsonl            its ungraded samples at temperature 1
             train.jsonl            graded attempts on the train split
             training_set.jsonl     what checkpoint 4 was trained on, example by example, with origins
             checkpoint/            checkpoint 4
@@ -58,6 +57,14 @@ class RunStore:
     def manifest(self) -> Path:
         return self.root / "run.json"
 
+    def name_of(self, folder: Path) -> str:
+        """A folder of the run as records name it: relative, so that the run can be moved."""
+        return folder.relative_to(self.root).as_posix()
+
+    def read_attempts(self, path: Path) -> Iterator[Attempt]:
+        """The attempts of one log."""
+        return (attempt_from_json(row) for row in read_lines(path))
+
     def finished_rounds(self, seed: int, arm: str) -> list[RoundRecord]:
         """Records of the finished rounds in order, up to the first gap."""
         records: list[RoundRecord] = []
@@ -69,7 +76,7 @@ class RunStore:
         """Every attempt of the run, arm by arm; the shared round 0 appears once, under arm 'shared'."""
         for path in sorted(self.root.glob("seed-*/*/round-*/*.jsonl")):
             if path.name in ("held_out.jsonl", "train.jsonl"):
-                yield from (attempt_from_json(line) for line in read_lines(path))
+                yield from self.read_attempts(path)
 
     def results(self) -> RunResults:
         """All finished rounds. Raises ValueError if the folder holds no run."""

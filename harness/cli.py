@@ -1,0 +1,134 @@
+"""The `plateau` command. Parses and delegates; a user's mistake is one line and a non-zero exit code."""
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Does agent self-improvement rise, plateau, or collapse? Measure it.")
+sandbox_app = typer.Typer(no_args_is_help=True, help="Boxes: build the base image, clean up, check this machine.")
+app.add_typer(sandbox_app, name="sandbox")
+
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/katas.yaml.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name of the config>.")] = None,
+    or_resume: Annotated[bool, typer.Option(help="Continue if the folder already holds this run.")] = False,
+) -> None:
+    """Play rounds of self-training for every arm of a config and write report.html."""
+    from harness.config import load_config, to_plain
+    from harness.loop import resume as resume_run
+    from harness.loop import start
+    from harness.progress import Display
+
+    settings = load_config(config)
+    root = out or Path("runs") / settings.name
+    display = Display()
+    if or_resume and (root / "run.json").exists():
+        same = json.loads((root / "run.json").read_text())["config"] == json.loads(json.dumps(to_plain(settings)))
+        if not same:
+            raise ValueError(f"{root} holds a run of another config; choose another folder with --out")
+        _tell(resume_run(root, display))
+    else:
+        _tell(start(settings, root, display, plain=to_plain(settings)))
+
+
+@app.command()
+def resume(folder: RunFolder) -> None:
+    """Continue a run that was stopped; nothing that finished is repeated."""
+    from harness.loop import resume as resume_run
+    from harness.progress import Display
+
+    _tell(resume_run(folder, Display()))
+
+
+@app.command()
+def report(folder: RunFolder) -> None:
+    """Write report.html and report.json again from the rounds that are finished."""
+    from results.report import write_report
+    from results.store import RunStore
+
+    _tell(write_report(RunStore(folder).results(), folder))
+
+
+@app.command()
+def strategies() -> None:
+    """List the strategies that an arm can use."""
+    from harness.strategies import explain
+
+    for name, summary, source in explain():
+        typer.echo(f"{name:14} {summary}\n{'':14} [{source}]")
+
+
+@sandbox_app.command("build")
+def sandbox_build() -> None:
+    """Build the base image for Docker boxes."""
+    from sandbox.image import ensure_image
+
+    typer.echo(ensure_image(say=typer.echo))
+
+
+@sandbox_app.command("check")
+def sandbox_check(name: Annotated[str, typer.Argument(help="docker, bubblewrap or auto")] = "auto") -> None:
+    """Run the conformance list against a backend of this machine."""
+    from sandbox import open_backend
+    from sandbox.conformance import CHECKS
+
+    backend = open_backend(name)
+    for check in CHECKS:
+        check(backend)
+        typer.echo(f"{backend.name}: {check.__name__}: ok")
+
+
+@sandbox_app.command("clean")
+def sandbox_clean() -> None:
+    """Remove boxes that dead runs left behind."""
+    from sandbox import open_backend
+
+    backend = open_backend("auto")
+    typer.echo(f"{backend.name}: {backend.clean()} boxes removed")
+
+
+def _tell(page: Path) -> None:
+    """The end of a run: a short table, the claims, and where to look."""
+    from rich.console import Console
+
+    from results.report import terminal_table
+
+    content = json.loads(page.with_suffix(".json").read_text())
+    console = Console()
+    console.print(terminal_table(content))
+    for sentence in content["summary"]:
+        console.print(f"- {sentence}", highlight=False, markup=False)
+    console.print(f"\nreport: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point; turns expected trouble into one line on stderr."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("LANGSMITH_TRACING", "false")
+    from sandbox.base import SandboxError
+
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        _fail("stopped; everything finished is kept, continue with 'plateau resume <run folder>'", 130)
+    except (ValueError, SandboxError, RuntimeError) as error:
+        _fail(" ".join(str(error).split()), 1)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "; free some space, then 'plateau resume <run folder>' (nothing finished is lost)" if full else ""
+        _fail(f"{error.strerror or error}: {error.filename or ''}{hint}".replace(":  ", ""), 1)
+
+
+def _fail(line: str, code: int) -> None:
+    sys.stderr.write(f"plateau: {line}\n")
+    raise SystemExit(code)

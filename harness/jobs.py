@@ -1,0 +1,116 @@
+"""The two kinds of job that a run consists of: prepare a training seed, then play its arms."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from harness.base_model import base_checkpoint
+from harness.config import RunConfig, parse_config
+from harness.dataset import render
+from harness.grading import Grader
+from harness.improve import FineTune
+from harness.measure import Reference, make_reference, sample_freely
+from harness.models import Models
+from harness.round import SHARED, Bench, evaluate, play_round, practise
+from harness.seeds import derive
+from harness.strategies import STRATEGIES
+from results.drift import Text
+from results.records import RoundRecord
+from results.store import RunStore, hold, read_json, record_to_json, write_json
+from sandbox import open_backend
+from tasks import load_suite
+from tasks.suite import HumanSample
+
+Progress = Callable[[str, int, int], None]
+
+
+def run_job(root: Path, seed: int, arm: str, progress: Progress) -> None:
+    """Play one arm of one seed, or prepare the seed if `arm` is SHARED; resumes what was begun."""
+    store = RunStore(root)
+    manifest = read_json(store.manifest)
+    config = parse_config(manifest["config"], str(store.manifest))
+    with ExitStack() as stack:
+        stack.enter_context(hold(store.arm(seed, arm) / "lock", f"{store.arm(seed, arm)}"))
+        bench = _bench(store, config, manifest["environment"], seed, arm, progress, stack)
+        if arm == SHARED:
+            prepare(bench)
+        else:
+            play_arm(bench)
+
+
+def prepare(bench: Bench) -> None:
+    """Everything that the arms of a seed share: base checkpoint, reference, round 0."""
+    reference = _reference(bench)
+    marker = bench.shared / "round.json"
+    if not marker.exists():
+        metrics = evaluate(bench, reference, 0, bench.base, bench.base)
+        record = RoundRecord(
+            arm=SHARED, seed=bench.seed, metrics=metrics, checkpoint_in=bench.base, checkpoint_out=None
+        )
+        write_json(marker, record_to_json(record))
+    if any(STRATEGIES[arm.strategy].trains for arm in bench.config.arms.values()):
+        practise(bench, 0, bench.base)
+
+
+def play_arm(bench: Bench) -> None:
+    """Round after round, from the first that is not finished."""
+    reference = Reference.load(bench.shared.parent / "reference.json")
+    checkpoint = previous = bench.base
+    finished = bench.store.finished_rounds(bench.seed, bench.arm_name)
+    for index in range(bench.config.rounds + 1):
+        bench.progress("round", index, bench.config.rounds + 1)
+        if index < len(finished):
+            record = finished[index]
+        else:
+            record = play_round(bench, reference, index, checkpoint, previous)
+        previous, checkpoint = checkpoint, record.checkpoint_out or checkpoint
+    bench.progress("round", bench.config.rounds + 1, bench.config.rounds + 1)
+
+
+def _bench(
+    store: RunStore,
+    config: RunConfig,
+    environment: dict[str, str],
+    seed: int,
+    arm: str,
+    progress: Progress,
+    stack: ExitStack,
+) -> Bench:
+    suite = load_suite(config.tasks.suite)
+    base = base_checkpoint(config, suite, seed, store.seed(seed) / "base", progress)
+    if config.model.path is None:
+        base = store.name_of(store.seed(seed) / "base")
+    models = Models(environment["device"], store.root)
+    grader = Grader(open_backend(environment["sandbox"]), store.root / "verdicts.sqlite")
+    stack.callback(grader.close)
+    return Bench(
+        config=config,
+        store=store,
+        seed=seed,
+        arm_name=arm,
+        suite=suite,
+        train_tasks=suite.train_tasks(derive(seed, "train tasks"), config.tasks.train),
+        held_out=suite.held_out_tasks(derive(seed, "held-out tasks"), config.tasks.held_out),
+        base=base,
+        models=models,
+        grader=grader,
+        improver=FineTune(config.train, models),
+        progress=progress,
+    )
+
+
+def _reference(bench: Bench) -> Reference:
+    path = bench.shared.parent / "reference.json"
+    if not path.exists():
+        settings, tokenizer = bench.config.evaluate, bench.models.tokenizer(bench.base)
+
+        def text(sample: HumanSample) -> Text:
+            prompt, completion = render(tokenizer, sample.instruction, sample.program)
+            return Text(token_ids=(*prompt, *completion), start=len(prompt))
+
+        corpus = bench.suite.corpus(derive(bench.seed, "corpus"), 10 * settings.human_text)
+        human = bench.suite.held_out_text(derive(bench.seed, "held-out text"), settings.human_text)
+        free = bench.models.agent(bench.config.agent, bench.base, 1.0)
+        bank = sample_freely(free, bench.held_out, settings.drift_samples, bench.seed, "bank")
+        make_reference([text(s) for s in corpus], [text(s) for s in human], bank).save(path)
+    return Reference.load(path)

@@ -1,0 +1,134 @@
+"""A whole run: jobs on worker processes, progress on the terminal, a report at the end.
+
+Each worker plays one arm of one training seed at a time. Workers die with the run's main process, and
+everything they finished is on the disk, so `resume` is `run` on a folder that already holds something.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.config import RunConfig, parse_config
+from harness.environment import describe, pick_device
+from harness.progress import Display
+from harness.round import SHARED
+from results.report import write_report
+from results.store import RunStore, hold, read_json, write_json
+from sandbox.install import ensure_backend
+
+
+def start(config: RunConfig, root: Path, display: Display, *, plain: dict[str, Any]) -> Path:
+    """Begin a run in the folder `root` and carry it through. Returns the report's path.
+
+    Raises ValueError if the folder already holds a run.
+    """
+    store = RunStore(root)
+    if store.manifest.exists():
+        raise ValueError(f"{root} already holds a run; continue it with 'plateau resume {root}' "
+                         "or choose another folder with --out")
+    backend = ensure_backend(config.sandbox, display.say)
+    device = pick_device(config.device)
+    with hold(root / "lock", str(root)):
+        write_json(
+            store.manifest,
+            {"name": config.name, "config": plain, "environment": describe(backend.name, device)},
+        )
+    return resume(root, display)
+
+
+def resume(root: Path, display: Display) -> Path:
+    """Carry a run through to its report, from wherever it stopped. Raises ValueError if there is none."""
+    store = RunStore(root)
+    if not store.manifest.exists():
+        raise ValueError(f"{root}: no run here (run.json is missing)")
+    manifest = read_json(store.manifest)
+    config = parse_config(manifest["config"], str(store.manifest))
+    with hold(root / "lock", str(root)):
+        backend = ensure_backend(manifest["environment"]["sandbox"], display.say)
+        backend.clean()
+        _run_jobs(config, store, manifest["environment"]["device"], display)
+        display.say("writing the report")
+        return write_report(store.results(), root)
+
+
+def _run_jobs(config: RunConfig, store: RunStore, device: str, display: Display) -> None:
+    """Prepare each seed, then its arms; raises the first job's error after stopping the others."""
+    count = config.workers or (1 if device == "cuda" else os.cpu_count() or 1)
+    count = min(count, len(config.seeds) * len(config.arms))
+    with _workers(count, config.threads, display) as pool:
+        running: dict[Future[None], tuple[int, str]] = {}
+
+        def submit(seed: int, arm: str) -> None:
+            display.add((seed, arm), config.rounds + 1)
+            running[pool.submit(_work, store.root, seed, arm)] = (seed, arm)
+
+        for seed in config.seeds:
+            submit(seed, SHARED)
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                seed, arm = running.pop(future)
+                try:
+                    future.result()
+                except BrokenProcessPool:
+                    raise RuntimeError(
+                        f"the worker of seed {seed}, arm {arm} died (killed, or out of memory)"
+                    ) from None
+                display.finished((seed, arm))
+                if arm == SHARED:
+                    for name in config.arms:
+                        submit(seed, name)
+
+
+@contextmanager
+def _workers(count: int, threads: int, display: Display) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes die with this one; an exception kills them at once instead of waiting."""
+    context = multiprocessing.get_context("spawn")
+    events = context.Queue()
+    pool = ProcessPoolExecutor(
+        count, mp_context=context, initializer=_enter, initargs=(events, threads, os.getpid())
+    )
+    with display.follow(events):
+        try:
+            yield pool
+        except BaseException:
+            processes = list((pool._processes or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join(10)
+            raise
+        pool.shutdown()
+
+
+_events: Any = None
+
+
+def _enter(events: Any, threads: int, parent: int) -> None:
+    """Set up a worker process."""
+    global _events
+    _events = events
+    # Ctrl-C reaches the whole process group; the main process decides what happens then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(143))
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the run
+    if os.getppid() != parent:
+        os._exit(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _work(root: Path, seed: int, arm: str) -> None:
+    from harness.jobs import run_job
+
+    run_job(root, seed, arm, lambda *event: _events.put(((seed, arm), *event)))

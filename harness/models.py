@@ -1,0 +1,66 @@
+"""Checkpoints in memory: the few that a round compares stay loaded, older ones are dropped."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agents import make_agent
+from agents.base import Agent, Limits
+from harness.config import AgentConfig
+
+if TYPE_CHECKING:
+    from agents.local import LocalChatModel
+
+KEPT = 3
+"""Base, previous and current."""
+
+
+class Models:
+    """Loads checkpoints by name onto one device.
+
+    A name is a path below the run folder, which a record can hold wherever the folder is moved, or any
+    other path or hub id.
+    """
+
+    def __init__(self, device: str, root: Path) -> None:
+        self._device = device
+        self._root = root
+        self._loaded: OrderedDict[str, LocalChatModel] = OrderedDict()
+
+    def chat(self, checkpoint: str) -> "LocalChatModel":
+        """The checkpoint as a chat model. Raises ValueError naming it if it cannot be used."""
+        if checkpoint not in self._loaded:
+            self._loaded[checkpoint] = self._load(checkpoint)
+            while len(self._loaded) > KEPT:
+                self._loaded.popitem(last=False)[1].close()
+        self._loaded.move_to_end(checkpoint)
+        return self._loaded[checkpoint]
+
+    def weights(self, checkpoint: str) -> Any:
+        """The transformers model, in evaluation mode; not to be changed."""
+        return self.chat(checkpoint).transformers_model
+
+    def tokenizer(self, checkpoint: str) -> Any:
+        return self.chat(checkpoint).tokenizer
+
+    def fresh(self, checkpoint: str) -> tuple[Any, Any]:
+        """(model, tokenizer) loaded anew in float32, for training."""
+        loaded = self._load(checkpoint, dtype="float32")
+        loaded.close()
+        return loaded.transformers_model, loaded.tokenizer
+
+    def agent(self, config: AgentConfig, checkpoint: str, temperature: float) -> Agent:
+        """The configured agent with this checkpoint behind it."""
+        limits = Limits(completion_tokens=config.completion_tokens)
+        return make_agent(config.name, self.chat(checkpoint), limits=limits, temperature=temperature)
+
+    def _load(self, checkpoint: str, dtype: str = "auto") -> "LocalChatModel":
+        from agents.local import LocalChatModel
+
+        inside = self._root / checkpoint
+        path = str(inside) if inside.exists() else checkpoint
+        try:
+            return LocalChatModel.load(path, device=self._device, dtype=dtype, name_or_path=checkpoint)
+        except (OSError, KeyError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ValueError(f"model.path: {checkpoint!r} cannot be loaded as a checkpoint: {first}") from None
