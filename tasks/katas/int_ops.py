@@ -1,0 +1,201 @@
+"""The operations on lists of ints, most common first."""
+
+from tasks.katas.op import ANY, COUNT, EVERY_SECOND, FIRST, LAST, REVERSE, ROTATE, SKIP, UNIQUE, op
+
+FILTERS = (
+    op("even", "keep the even numbers|drop the odd numbers", "x % 2 == 0", "not x % 2"),
+    op("positive", "keep the positive numbers|keep the numbers above zero", "x > 0", "0 < x"),
+    op("above", "keep the numbers above {k}|keep what is greater than {k}", "x > {k}", "{k} < x", k=ANY),
+    op("odd", "keep the odd numbers|drop the even numbers", "x % 2 == 1", "x % 2"),
+    op("below", "keep the numbers below {k}|keep what is less than {k}", "x < {k}", "{k} > x", k=ANY),
+    op(
+        "multiple",
+        "keep the multiples of {k}|keep the numbers divisible by {k}",
+        "x % {k} == 0",
+        "not x % {k}",
+        k=ANY,
+    ),
+    op("negative", "keep the negative numbers|keep the numbers below zero", "x < 0", "0 > x"),
+    op(
+        "nonmultiple",
+        "drop the multiples of {k}|keep the numbers not divisible by {k}",
+        "x % {k} != 0",
+        "x % {k}",
+        k=ANY,
+    ),
+    op(
+        "unequal",
+        "drop the numbers equal to {k}|keep the numbers other than {k}",
+        "x != {k}",
+        "not x == {k}",
+        k=ANY,
+    ),
+    op(
+        "within",
+        "keep the numbers from -{k} to {k}|keep the numbers of size at most {k}",
+        "-{k} <= x <= {k}",
+        "abs(x) <= {k}",
+        k=ANY,
+    ),
+    op("not-digit", "drop the single digit numbers|keep what has two or more digits", "abs(x) > 9"),
+    op(
+        "square-number",
+        "keep the perfect squares|keep the square numbers",
+        "x >= 0 and int(x ** 0.5) ** 2 == x",
+        "any(i * i == x for i in range(x + 1))",
+    ),
+)
+
+MAPS = (
+    op("square", "square each number|replace each number by its square", "x * x", "x ** 2"),
+    op("double", "double each number|multiply each by two", "x * 2", "x + x"),
+    op("add", "add {k} to each number|increase each by {k}", "x + {k}", "{k} + x", k=ANY),
+    op("times", "multiply each number by {k}|scale each by {k}", "x * {k}", "{k} * x", k=ANY),
+    op("negate", "negate each number|flip the sign of each", "-x", "0 - x"),
+    op("minus", "subtract {k} from each number|decrease each by {k}", "x - {k}", k=ANY),
+    op("abs", "take the absolute value of each|drop the sign of each", "abs(x)", "x if x > 0 else -x"),
+    op("modulo", "take each number modulo {k}|take each remainder by {k}", "x % {k}", k=ANY),
+    op("divide", "divide each number by {k} rounding down|floor divide each by {k}", "x // {k}", k=ANY),
+    op("cube", "cube each number|raise each to the third power", "x ** 3", "x * x * x"),
+    op(
+        "cap",
+        "cap each number at {k}|limit each to at most {k}",
+        "min(x, {k})",
+        "x if x < {k} else {k}",
+        k=ANY,
+    ),
+    op("raise", "raise each number to at least {k}|lift each to {k} or more", "max(x, {k})", k=ANY),
+    op(
+        "digit-sum",
+        "replace each by its digit sum, ignoring signs|sum the digits of each, ignoring signs",
+        "sum(int(d) for d in str(abs(x)))",
+        "sum(map(int, str(abs(x))))",
+    ),
+)
+
+SEQS = (
+    op("sort", "sort the numbers|sort in ascending order", "sorted({a})"),
+    REVERSE,
+    FIRST,
+    op(
+        "sort-down",
+        "sort from large to small|sort in descending order",
+        "sorted({a}, reverse=True)",
+        "sorted({a})[::-1]",
+    ),
+    UNIQUE,
+    SKIP,
+    LAST,
+    op(
+        "running-sum",
+        "replace the list by its running totals|take the cumulative sums",
+        "[sum({a}[:i + 1]) for i in range(len({a}))]",
+        fold=("{r} = []\nt = 0", "t += {x}\n{r}.append(t)", "{r}"),
+    ),
+    EVERY_SECOND,
+    op(
+        "differences",
+        "take the differences of neighbours, later minus earlier|subtract from each item the one before it",
+        "[y - x for x, y in zip({a}, {a}[1:])]",
+        "[{a}[i] - {a}[i - 1] for i in range(1, len({a}))]",
+    ),
+    op("sort-abs", "sort by absolute value|order by distance from zero", "sorted({a}, key=abs)"),
+    ROTATE,
+    op(
+        "running-max",
+        "replace each by the largest so far|take the running maximum",
+        "[max({a}[:i + 1]) for i in range(len({a}))]",
+        fold=("{r} = []", "{r}.append(max({r}[-1:] + [{x}]))", "{r}"),
+    ),
+    op(
+        "sort-modulo",
+        "sort by remainder modulo {k}|order by remainder by {k}",
+        "sorted({a}, key=lambda x: x % {k})",
+        k=ANY,
+    ),
+    op(
+        "neighbour-sums",
+        "add each pair of neighbours|take the sums of neighbours",
+        "[x + y for x, y in zip({a}, {a}[1:])]",
+        "[{a}[i] + {a}[i - 1] for i in range(1, len({a}))]",
+    ),
+)
+
+REDUCERS = (
+    op(
+        "sum",
+        "return the sum|add them up",
+        "sum({a})",
+        fold=("t = 0", "t += {x}", "t"),
+        recursion=("0", "{x} + {rest}"),
+    ),
+    op(
+        "max",
+        "return the largest|return the maximum",
+        "max({a})",
+        "sorted({a})[-1]",
+        fold=("t = None", "if t is None or {x} > t:\n t = {x}", "t"),
+    ),
+    COUNT,
+    op(
+        "min",
+        "return the smallest|return the minimum",
+        "min({a})",
+        "sorted({a})[0]",
+        fold=("t = None", "if t is None or {x} < t:\n t = {x}", "t"),
+    ),
+    op(
+        "product",
+        "return the product|multiply them all",
+        "prod({a})",
+        "reduce(lambda t, x: t * x, {a}, 1)",
+        fold=("t = 1", "t *= {x}", "t"),
+        recursion=("1", "{x} * {rest}"),
+    ),
+    op(
+        "average",
+        "return the average rounded down|return the floor of the mean",
+        "sum({a}) // len({a})",
+        fold=("t = 0\nn = 0", "t += {x}\nn += 1", "t // n"),
+    ),
+    op(
+        "range",
+        "return the largest minus the smallest|return the maximum minus the minimum",
+        "max({a}) - min({a})",
+    ),
+    op("final", "return the last item|return the final item", "{a}[-1]", fold=("t = None", "t = {x}", "t")),
+    op(
+        "distinct",
+        "return how many distinct values there are|count the different values",
+        "len(set({a}))",
+        fold=("t = []", "if {x} not in t:\n t.append({x})", "len(t)"),
+    ),
+    op(
+        "square-sum",
+        "return the sum of squares|add up the squares",
+        "sum(x * x for x in {a})",
+        fold=("t = 0", "t += {x} * {x}", "t"),
+        recursion=("0", "{x} * {x} + {rest}"),
+    ),
+    op("median", "return the lower median|return the lower middle value", "sorted({a})[(len({a}) - 1) // 2]"),
+    op(
+        "all-positive",
+        "return whether all are positive|tell if every number is above zero",
+        "all(x > 0 for x in {a})",
+        fold=("t = True", "if {x} <= 0:\n t = False", "t"),
+        recursion=("True", "{x} > 0 and {rest}"),
+    ),
+    op(
+        "alternating",
+        "return the alternating sum, starting with plus|add and subtract the items in turn, adding the first",
+        "sum({a}[::2]) - sum({a}[1::2])",
+        fold=("t = 0\ns = 1", "t += s * {x}\ns = -s", "t"),
+        recursion=("0", "{x} - {rest}"),
+    ),
+    op(
+        "ascending",
+        "return whether the list never goes down|tell if it is in ascending order",
+        "all(x <= y for x, y in zip({a}, {a}[1:]))",
+        "{a} == sorted({a})",
+    ),
+)
