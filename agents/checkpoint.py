@@ -1,0 +1,128 @@
+"""Small checkpoints from nothing: a tokenizer trained on given texts and fresh Llama weights.
+
+For machines where no weights can be downloaded. The result is an ordinary Hugging Face folder.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+PAD, USER, ASSISTANT, SYSTEM, END, UNKNOWN = (
+    f"<|{name}|>" for name in ("pad", "user", "assistant", "system", "end", "unk")
+)
+SPECIAL = (PAD, USER, ASSISTANT, SYSTEM, END, UNKNOWN)
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message.role + '|>' }}"
+    "{% if message.role == 'assistant' %}{% generation %}{{ message.content + '<|end|>' }}{% endgeneration %}"
+    "{% else %}{{ message.content + '<|end|>' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+"""<|user|>text<|end|><|assistant|>code<|end|>; the assistant's part, end token included, is marked."""
+
+
+def make_tokenizer(
+    texts: Iterable[str], vocab_size: int = 768, *, context: int = 512
+) -> PreTrainedTokenizerFast:
+    """Byte-pair encoding whose tokens may span words, split only before newlines and around digits.
+
+    Whole idioms (" for x in a") become one token, which shortens samples of a narrow domain; digits stay
+    single so that constants can be copied. Printable ASCII, tabs, newlines and every character of `texts`
+    survive encode and decode unchanged; bytes never seen become <|unk|>. The same texts give the same file.
+    Raises ValueError if `vocab_size` has no room for the alphabet.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex("[0-9]"), "isolated"),
+            pre_tokenizers.Split(Regex("\n"), "merged_with_next"),
+            to_bytes,
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    printable = (chr(code) for code in (9, 10, *range(32, 127)))
+    alphabet = sorted({to_bytes.pre_tokenize_str(char)[0][0] for char in printable})
+    least = len(alphabet) + len(SPECIAL)
+    if vocab_size < least:
+        raise ValueError(f"vocab_size {vocab_size} is too small: the alphabet alone needs {least}")
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        unk_token=UNKNOWN,
+        additional_special_tokens=[USER, ASSISTANT, SYSTEM],
+        padding_side="left",
+        model_max_length=context,
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def make_model(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    hidden: int = 96,
+    layers: int = 3,
+    heads: int = 3,
+    ffn: int = 256,
+    context: int = 512,
+    seed: int = 0,
+) -> LlamaForCausalLM:
+    """A Llama with fresh weights and tied embeddings, in training mode; the global random state is kept."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=ffn,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=True
+    )
+    return model.train()
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write an ordinary Hugging Face checkpoint folder; it is there completely or not at all.
+
+    Raises ValueError if `folder` exists.
+    """
+    if folder.exists():
+        raise ValueError(f"checkpoint folder {folder} exists; remove it or choose another")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        unfinished.chmod(0o755)  # mkdtemp makes it private; a checkpoint is as readable as its parent
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise

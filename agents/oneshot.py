@@ -1,0 +1,111 @@
+"""One completion per attempt; the code in it is the answer."""
+
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING
+
+from agents.base import Ending, Limits, Trajectory
+from sandbox.base import Sandbox
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import AIMessage
+
+_FENCE = re.compile(r"^```(?:python3?|py)?[ \t]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
+
+
+def extract_code(text: str) -> str:
+    """The first fenced python block (closed or cut off), else the whole text, unchanged."""
+    found = _FENCE.search(text)
+    return found[1] if found else text
+
+
+class OneShot:
+    """Asks the model once for all attempts at an instruction."""
+
+    name = "oneshot"
+    needs_box = False
+
+    def __init__(
+        self,
+        model: "BaseChatModel",
+        *,
+        limits: Limits = Limits(),  # noqa: B008 (frozen)
+        temperature: float = 1.0,
+        system_prompt: str = "",
+    ) -> None:
+        """`model` must answer a call with n completions (`n` as in OpenAI's API; LocalChatModel does)."""
+        self.model = model
+        self.limits = limits
+        self.temperature = temperature
+        self.system_prompt = system_prompt
+
+    def solve(
+        self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
+    ) -> list[Trajectory]:
+        if not seeds:
+            return []
+        started = time.perf_counter()
+        try:
+            replies = self._ask(instruction, seeds)
+        except CancelledError:  # the run is being stopped: no fact about the model
+            raise
+        except Exception as error:
+            spent, what = time.perf_counter() - started, f"{type(error).__name__}: {error}"
+            return [
+                Trajectory(
+                    agent=self.name, model=self._model_name(), seed=seed, answer="", ending=Ending.CRASHED,
+                    duration_s=spent, error=what,
+                )
+                for seed in seeds
+            ]  # fmt: skip
+        spent = time.perf_counter() - started
+        return [self._trajectory(reply, seed, spent) for reply, seed in zip(replies, seeds, strict=True)]
+
+    def _ask(self, instruction: str, seeds: Sequence[int]) -> "list[AIMessage]":
+        from langchain_core.messages import HumanMessage, SystemMessage
+
+        messages = [SystemMessage(self.system_prompt)] if self.system_prompt else []
+        seeding = {"seeds": list(seeds)} if getattr(self.model, "takes_seeds", False) else {"seed": seeds[0]}
+        result = self.model.generate(
+            [[*messages, HumanMessage(instruction)]],
+            n=len(seeds),
+            temperature=self.temperature,
+            max_tokens=self.limits.completion_tokens,
+            **seeding,
+        )
+        replies = [generation.message for generation in result.generations[0]]  # type: ignore[union-attr]
+        if len(replies) != len(seeds):
+            raise ValueError(
+                f"{self._model_name()} gave {len(replies)} completions where n={len(seeds)} was asked"
+            )
+        return replies  # type: ignore[return-value]
+
+    def _model_name(self) -> str:
+        named = (getattr(self.model, field, None) for field in ("name_or_path", "model_name", "model"))
+        return next((name for name in named if isinstance(name, str)), type(self.model).__name__)
+
+    def _trajectory(self, reply: "AIMessage", seed: int, duration_s: float) -> Trajectory:
+        facts = reply.response_metadata
+        prompt, written = tuple(facts.get("prompt_token_ids", ())), tuple(facts.get("token_ids", ()))
+        answer = extract_code(reply.text)
+        if facts.get("finish_reason") == "length":
+            ending = Ending.TOKEN_LIMIT
+        else:
+            ending = Ending.SUBMITTED if answer.strip() else Ending.MALFORMED
+        usage = reply.usage_metadata
+        return Trajectory(
+            agent=self.name,
+            model=facts.get("model_name") or self._model_name(),
+            seed=seed,
+            answer=answer,
+            ending=ending,
+            token_ids=prompt + written,
+            loss_spans=((len(prompt), len(prompt) + len(written)),) if written else (),
+            logprobs=tuple(facts.get("logprobs", ())) if written else (),
+            prompt_tokens=usage["input_tokens"] if usage else 0,
+            completion_tokens=usage["output_tokens"] if usage else 0,
+            duration_s=duration_s,
+        )

@@ -1,0 +1,197 @@
+"""Batched sampling from a causal language model: tokens, their log-probabilities, and why each row ended.
+
+It drives the model's ordinary forward with transformers' own `DynamicCache`, so any decoder that takes
+`position_ids` works (Llama, Qwen, GPT-2 and their kin). Each prompt is prefilled once and its cache is
+shared out to all its samples; rows that have ended are dropped as the batch thins out.
+
+Randomness is counter-based (Philox, Salmon et al. 2011): sample i of a prompt consumes one uniform per
+step from the stream of its own seed and picks a token by inverse CDF. What a row draws therefore depends
+on (weights, prompt, seed, temperature) and not on its neighbours, up to float rounding of the logits; the
+same plan of prompts and seeds gives the same bits again.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+DROP_BELOW = 0.85  # share of live rows under which compacting the cache costs less than carrying the dead
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One completion."""
+
+    token_ids: tuple[int, ...]
+    """What the model wrote, the stop token included when it wrote one."""
+    logprobs: tuple[float, ...]
+    """Natural-log probability of each token at temperature 1 over the full vocabulary."""
+    finish: Literal["stop", "length"]
+
+
+class _Row(NamedTuple):
+    prompt: int
+    sample: int
+
+
+def sample(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[Sequence[int]],
+    *,
+    temperature: float,
+    max_new_tokens: int,
+    stop_ids: Sequence[int],
+    pad_id: int = 0,
+    max_rows: int = 1024,
+    max_slots: int = 1 << 20,
+    cancelled: Callable[[], bool] | None = None,
+) -> list[list[Sample]]:
+    """One `Sample` per seed of each prompt, in the order given.
+
+    temperature 0 is greedy and ignores the seeds. Work is split into batches of at most `max_rows` rows
+    and `max_slots` cache slots (rows x (longest prompt + max_new_tokens)), prompts of similar length
+    together; the split depends on the arguments only. `cancelled` is asked before each step and ends the
+    call with CancelledError.
+
+    Raises ValueError for an empty prompt, more positions than the model has, or a model in training mode.
+    """
+    _check(model, prompts, seeds, temperature, max_new_tokens)
+    found: dict[_Row, Sample] = {}
+    for rows in _batches(prompts, seeds, max_rows, max_slots, max_new_tokens):
+        uniforms = np.empty((len(rows), max_new_tokens if temperature > 0 else 0), np.float32)
+        for uniform, (prompt, number) in zip(uniforms, rows, strict=True):
+            uniform[:] = np.random.Generator(np.random.Philox(key=seeds[prompt][number])).random(len(uniform))
+        tokens, logprobs = _run(
+            model, prompts, [row.prompt for row in rows], uniforms, temperature, max_new_tokens, stop_ids,
+            pad_id, cancelled or (lambda: False),
+        )  # fmt: skip
+        ends = np.isin(tokens, list(stop_ids))
+        stops = np.where(ends.any(1), ends.argmax(1), max_new_tokens).tolist()
+        for row, stop, ids, logs in zip(rows, stops, tokens.tolist(), logprobs.tolist(), strict=True):
+            found[row] = Sample(
+                token_ids=tuple(ids[: stop + 1]),
+                logprobs=tuple(logs[: stop + 1]),
+                finish="stop" if stop < max_new_tokens else "length",
+            )
+    return [[found[_Row(i, j)] for j in range(len(own))] for i, own in enumerate(seeds)]
+
+
+def _check(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[Sequence[int]],
+    temperature: float,
+    max_new_tokens: int,
+) -> None:
+    assert len(prompts) == len(seeds), "one list of seeds per prompt"
+    if model.training:
+        raise ValueError("sampling needs model.eval(): dropout would make the log-probabilities wrong")
+    if temperature < 0 or max_new_tokens < 1:
+        raise ValueError(
+            f"need temperature >= 0 and max_new_tokens >= 1, got {temperature} and {max_new_tokens}"
+        )
+    if not all(prompts):
+        raise ValueError("empty prompt: a prompt needs at least one token")
+    room = getattr(model.config, "max_position_embeddings", None)
+    longest = max(map(len, prompts), default=0)
+    if room is not None and longest + max_new_tokens > room:
+        raise ValueError(
+            f"a prompt of {longest} tokens plus max_new_tokens {max_new_tokens} exceeds the {room} positions "
+            f"of {model.config.name_or_path or type(model).__name__}; shorten it or lower max_new_tokens"
+        )
+
+
+def _batches(
+    prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], max_rows: int, max_slots: int, new: int
+) -> Iterator[list[_Row]]:
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    batch: list[_Row] = []
+    for row in (_Row(i, j) for i in order for j in range(len(seeds[i]))):
+        if batch and (
+            len(batch) == max_rows or (len(batch) + 1) * (len(prompts[row.prompt]) + new) > max_slots
+        ):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _run(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    owners: list[int],
+    uniforms: np.ndarray,
+    temperature: float,
+    max_new_tokens: int,
+    stop_ids: Sequence[int],
+    pad_id: int,
+    cancelled: Callable[[], bool],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and log-probabilities, [rows, max_new_tokens]; what follows a row's first stop is noise."""
+    device = model.device
+    unique = list(dict.fromkeys(owners))
+    width = max(len(prompts[i]) for i in unique)
+    ids = torch.tensor(
+        [[pad_id] * (width - len(prompts[i])) + list(prompts[i]) for i in unique], device=device
+    )
+    pads = torch.tensor([width - len(prompts[i]) for i in unique], device=device)
+    slots = torch.arange(width + max_new_tokens, device=device)
+    mask = slots >= pads[:, None]
+    cache = DynamicCache(config=model.config)
+    logits = model(
+        input_ids=ids, attention_mask=mask[:, :width], past_key_values=cache, use_cache=True,
+        position_ids=(slots[:width] - pads[:, None]).clamp(min=0), logits_to_keep=1,
+    ).logits[:, -1]  # fmt: skip
+    where = {prompt: i for i, prompt in enumerate(unique)}
+    live = torch.tensor([where[i] for i in owners], device=device)
+    cache.batch_select_indices(live)
+    logits, mask, pads = logits[live], mask[live], pads[live]
+
+    drawn = torch.from_numpy(uniforms).to(device)
+    stops = torch.tensor(list(stop_ids), device=device)
+    tokens = torch.full((len(owners), max_new_tokens), pad_id, device=device)
+    logprobs = torch.zeros(len(owners), max_new_tokens, device=device)
+    live = torch.arange(len(owners), device=device)
+    done = torch.zeros(len(owners), dtype=torch.bool, device=device)
+    for step in range(max_new_tokens):
+        chosen, logprob = _choose(logits.float(), drawn[live, step] if temperature else None, temperature)
+        tokens[live, step], logprobs[live, step] = chosen, logprob
+        done |= torch.isin(chosen, stops)
+        left = len(done) - int(done.sum())
+        if left == 0 or step + 1 == max_new_tokens:
+            break
+        if cancelled():
+            raise CancelledError
+        if left < DROP_BELOW * len(done):
+            keep = (~done).nonzero()[:, 0]
+            cache.batch_select_indices(keep)
+            live, mask, pads, done, chosen = live[keep], mask[keep], pads[keep], done[keep], chosen[keep]
+        logits = model(
+            input_ids=chosen[:, None], attention_mask=mask[:, : width + step + 1],
+            position_ids=(width + step - pads)[:, None], past_key_values=cache, use_cache=True,
+        ).logits[:, -1]  # fmt: skip
+    return tokens.cpu().numpy(), logprobs.cpu().numpy()
+
+
+def _choose(
+    logits: torch.Tensor, uniform: torch.Tensor | None, temperature: float
+) -> tuple[torch.Tensor, ...]:
+    """Token of each row and its log-probability at temperature 1. logits [rows, vocab], uniform [rows]."""
+    top = logits.amax(-1, keepdim=True)
+    if uniform is None:
+        chosen = logits.argmax(-1, keepdim=True)
+    else:
+        cdf = ((logits - top) / temperature).exp_().cumsum(-1)
+        total = cdf[:, -1:].contiguous()
+        # The first entry equal to the total caps the draw, so rounding never picks a token of probability 0.
+        chosen = torch.minimum(
+            torch.searchsorted(cdf, uniform[:, None] * total, right=True), torch.searchsorted(cdf, total)
+        )
+    return chosen[:, 0], (logits.gather(-1, chosen) - logits.logsumexp(-1, keepdim=True))[:, 0]
