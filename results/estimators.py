@@ -1,0 +1,300 @@
+"""Estimators and intervals shared by every measure.
+
+Two rules run through this module. Counts are turned into rates by formulas that are unbiased at the
+number of samples at hand, never by plugging observed shares into a nonlinear formula. Uncertainty is
+resampled over what was drawn independently: task clusters within a training seed, and training seeds
+where there are several; never over samples of one task.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri
+
+from results.records import Estimate
+
+Floats = NDArray[np.float64]
+
+REPLICATES = 1000
+
+
+def at_least_one(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
+    """Chance that k draws without replacement from n items hit one of c marked ones: 1 - C(n-c,k)/C(n,k).
+
+    With n samples of a task of which c passed this is the unbiased pass@k (Chen et al. 2021,
+    arXiv 2107.03374); with c the size of a class, its sum over classes is the rarefied richness.
+    `n` and `c` broadcast. Raises ValueError if k > n anywhere: the formula would silently give 1.
+    """
+    total, marked = _checked(n, c, k)
+    missed = np.ones(np.broadcast_shapes(total.shape, marked.shape))
+    for j in range(k):
+        missed = missed * np.maximum(total - marked - j, 0.0) / (total - j)
+    return 1.0 - missed
+
+
+def all_of(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
+    """Chance that k draws without replacement are all marked, C(c,k)/C(n,k): the unbiased pass^k.
+
+    Yao et al. 2024, arXiv 2406.12045. Raises ValueError if k > n anywhere.
+    """
+    total, marked = _checked(n, c, k)
+    hit = np.ones(np.broadcast_shapes(total.shape, marked.shape))
+    for j in range(k):
+        hit = hit * np.maximum(marked - j, 0.0) / (total - j)
+    return hit
+
+
+def _checked(n: ArrayLike, c: ArrayLike, k: int) -> tuple[Floats, Floats]:
+    total, marked = np.asarray(n, dtype=np.float64), np.asarray(c, dtype=np.float64)
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    if total.size and k > total.min():
+        raise ValueError(f"k = {k} needs at least {k} samples per task, but some task has {int(total.min())}")
+    if np.any(marked < 0) or np.any(marked > total):
+        raise ValueError("a count must lie between 0 and the number of samples")
+    return total, marked
+
+
+def hill(counts: Sequence[int], order: float = 1.0) -> float:
+    """Effective number of classes (Hill 1973): (sum p^q)^(1/(1-q)); q = 1 is exp(entropy). NaN if empty.
+
+    A plug-in value, biased downwards in small samples: compare rounds with `rarefied_hill1`.
+    """
+    p = np.asarray([x for x in counts if x > 0], dtype=np.float64)
+    if p.size == 0:
+        return math.nan
+    p = p / p.sum()
+    if order == 1.0:
+        return float(np.exp(-(p * np.log(p)).sum()))
+    return float((p**order).sum() ** (1.0 / (1.0 - order)))
+
+
+def rarefied_richness(counts: Sequence[int], draws: int) -> float:
+    """Expected number of distinct classes in `draws` items drawn without replacement (Hurlbert 1971)."""
+    return float(at_least_one(sum(counts), np.asarray(counts), draws).sum())
+
+
+def rarefied_hill1(counts: Sequence[int], draws: int = 4) -> float:
+    """Expected Hill-1 of `draws` items drawn without replacement; NaN with fewer than `draws` items.
+
+    The mean of exp(entropy) over every subset of that size, computed exactly, so it is the unbiased
+    estimate (a U-statistic) of what `draws` fresh samples would show, whatever the number at hand.
+    Ranges from 1 (one way of solving) to `draws`.
+    """
+    return _rarefied_hill1(tuple(sorted(x for x in counts if x > 0)), draws)
+
+
+@lru_cache(maxsize=65536)
+def _rarefied_hill1(counts: tuple[int, ...], draws: int) -> float:
+    if sum(counts) < draws:
+        return math.nan
+    # How many subsets have a given profile of class sizes; 4 draws have five profiles: 4, 31, 22, 211, 1111.
+    ways: dict[tuple[int, ...], int] = {(): 1}
+    for count in counts:
+        grown = dict(ways)
+        for profile, number in ways.items():
+            for taken in range(1, min(count, draws - sum(profile)) + 1):
+                key = tuple(sorted((*profile, taken)))
+                grown[key] = grown.get(key, 0) + number * math.comb(count, taken)
+        ways = grown
+    subsets = math.comb(sum(counts), draws)
+    return sum(hill(profile) * (w / subsets) for profile, w in ways.items() if sum(profile) == draws)
+
+
+def chao1(counts: Sequence[int]) -> float:
+    """Lower bound on the number of classes, seen and unseen, from singletons and doubletons (Chao 1984)."""
+    n, seen = sum(counts), sum(x > 0 for x in counts)
+    once, twice = sum(x == 1 for x in counts), sum(x == 2 for x in counts)
+    if n == 0:
+        return math.nan
+    unseen = once * once / (2 * twice) if twice else once * (once - 1) / 2
+    return seen + (n - 1) / n * unseen
+
+
+def coverage(counts: Sequence[int]) -> float:
+    """Share of the probability mass that belongs to classes already seen (Good-Turing, Chao & Jost 2012)."""
+    n = sum(counts)
+    once, twice = sum(x == 1 for x in counts), sum(x == 2 for x in counts)
+    if n == 0:
+        return math.nan
+    if once == 0:
+        return 1.0
+    if twice == 0:  # all singletons: the bias-corrected form of the same estimate
+        return 1.0 - once / n * ((n - 1) * (once - 1) / ((n - 1) * (once - 1) + 2))
+    return 1.0 - once / n * ((n - 1) * once / ((n - 1) * once + 2 * twice))
+
+
+def cluster_codes(clusters: Sequence[str]) -> tuple[NDArray[np.intp], int]:
+    """Labels as codes 0..G-1, and G."""
+    labels, codes = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    return codes.reshape(-1), len(labels)
+
+
+def clustered_se(values: ArrayLike, clusters: Sequence[str]) -> float:
+    """Standard error of the mean where tasks of a cluster are correlated (Miller 2024, arXiv 2411.00640).
+
+    sqrt(SE_CLT^2 + sum over clusters of the products of deviations of different tasks / N^2).
+    NaN values are dropped; NaN below two values.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    keep = ~np.isnan(x)
+    x, (codes, groups) = x[keep], cluster_codes([c for c, k in zip(clusters, keep, strict=True) if k])
+    n = x.size
+    if n < 2:
+        return math.nan
+    dev = x - x.mean()
+    squares = float((dev**2).sum())
+    within = float((np.bincount(codes, dev, groups) ** 2).sum()) - squares
+    return math.sqrt(max(0.0, squares / (n * (n - 1)) + within / n**2))
+
+
+@lru_cache(maxsize=16)
+def resample_counts(groups: int, boot: int, seed: int, stream: int = 0) -> Floats:
+    """How often each of `groups` units is drawn in each bootstrap replicate: boot x groups, cached."""
+    rng = np.random.default_rng([seed, stream])
+    draws = rng.integers(groups, size=(boot, groups)) + np.arange(boot)[:, None] * groups
+    counts = np.bincount(draws.ravel(), minlength=boot * groups).reshape(boot, groups).astype(np.float64)
+    counts.flags.writeable = False
+    return counts
+
+
+def mean_interval(
+    values: ArrayLike,
+    clusters: Sequence[str],
+    *,
+    seed: int,
+    level: float = 0.95,
+    boot: int = REPLICATES,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate | None:
+    """Mean over tasks with a BCa cluster-bootstrap interval (Efron 1987); NaN values are dropped.
+
+    None if no value is left. `bounds` is the range a value can take: with one cluster the interval is
+    that whole range, and where every task sits on a bound the interval is the exact binomial one over
+    clusters instead of a point. `n` counts clusters. The same arguments give the same interval.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    return _ratio(x, np.ones_like(x), clusters, seed, level, boot, bounds)
+
+
+def ratio_interval(
+    top: ArrayLike,
+    bottom: ArrayLike,
+    clusters: Sequence[str],
+    *,
+    seed: int,
+    level: float = 0.95,
+    boot: int = REPLICATES,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate | None:
+    """Sum of `top` over sum of `bottom` (retention acc_t / acc_0) with a paired cluster-bootstrap interval.
+
+    Tasks with a NaN on either side are dropped. None if nothing is left or the bottom sums to 0.
+    `bounds` as in `mean_interval`.
+    """
+    over, under = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
+    return _ratio(over, under, clusters, seed, level, boot, bounds)
+
+
+def seeds_interval(
+    values_by_seed: Sequence[ArrayLike],
+    clusters_by_seed: Sequence[Sequence[str]],
+    seed: int,
+    *,
+    level: float = 0.95,
+    boot: int = REPLICATES,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate | None:
+    """Mean over training seeds of the mean over tasks, with a two-level bootstrap interval.
+
+    Seeds are resampled, then task clusters within each drawn seed (each seed has its own held-out
+    tasks). A bootstrap of S seeds understates their spread by (S-1)/S, and S is small, so deviations
+    are stretched by sqrt(S/(S-1)). With one seed this is `mean_interval`. `n` counts seeds. None
+    without values.
+    """
+    pairs = [(v, c) for v, c in zip(values_by_seed, clusters_by_seed, strict=True) if not np.isnan(v).all()]
+    if len(pairs) < 2:
+        return mean_interval(*pairs[0], seed=seed, level=level, boot=boot, bounds=bounds) if pairs else None
+    centre, means = np.empty(len(pairs)), np.empty((len(pairs), boot))
+    for s, (values, clusters) in enumerate(pairs):
+        x = np.asarray(values, dtype=np.float64)
+        top, bottom = _sums(x, np.ones_like(x), clusters)
+        weights = resample_counts(top.size, boot, seed, s)
+        centre[s] = top.sum() / bottom.sum()
+        means[s] = (weights @ top) / (weights @ bottom)
+    replicates = two_level(means[:, :, None], seed)[:, 0]
+    value = float(centre.mean())
+    stretch = math.sqrt(len(pairs) / (len(pairs) - 1))
+    low, high = value + stretch * (np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2]) - value)
+    return Estimate(value, max(float(low), bounds[0]), min(float(high), bounds[1]), len(pairs))
+
+
+def two_level(replicates: Floats, seed: int) -> Floats:
+    """Resample the seeds of S x boot x K replicates and average: boot x K.
+
+    A seed drawn twice contributes two different inner replicates (rows shifted per slot), as two
+    independent draws of its tasks would.
+    """
+    seeds, boot, _ = replicates.shape
+    drawn = np.random.default_rng([seed, 1 << 20]).integers(seeds, size=(seeds, boot))
+    rows = np.arange(boot)
+    slots = [replicates[drawn[j], (rows + j * (boot // seeds)) % boot] for j in range(seeds)]
+    return np.mean(slots, axis=0)
+
+
+def _sums(top: Floats, bottom: Floats, clusters: Sequence[str]) -> tuple[Floats, Floats]:
+    """Sums per cluster over the tasks where both are defined; clusters without such tasks vanish."""
+    keep = ~(np.isnan(top) | np.isnan(bottom))
+    codes, groups = cluster_codes(np.asarray(clusters, dtype=str)[keep])  # type: ignore[arg-type]
+    sums = (np.bincount(codes, x[keep], groups).astype(np.float64) for x in (top, bottom))
+    return next(sums), next(sums)
+
+
+def _ratio(
+    top: Floats,
+    bottom: Floats,
+    clusters: Sequence[str],
+    seed: int,
+    level: float,
+    boot: int,
+    bounds: tuple[float, float],
+) -> Estimate | None:
+    tops, bottoms = _sums(top, bottom, clusters)
+    if tops.size == 0 or bottoms.sum() == 0:
+        return None
+    told = (tops != 0) | (bottoms != 0)
+    tops, bottoms = tops[told], bottoms[told]
+    groups = tops.size
+    value = float(tops.sum() / bottoms.sum())
+    if groups == 1:
+        return Estimate(value, bounds[0], bounds[1], 1)
+    if value in bounds:
+        # Every task sits on the bound; a resample can only repeat it. Clopper-Pearson over clusters.
+        reach = (1 - ((1 - level) / 2) ** (1 / groups)) * (bounds[1] - bounds[0])
+        return Estimate(value, max(bounds[0], value - reach), min(bounds[1], value + reach), groups)
+    weights = resample_counts(groups, boot, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = (weights @ tops) / (weights @ bottoms)
+        left_out = (tops.sum() - tops) / (bottoms.sum() - bottoms)
+    low, high = _bca(value, replicates, left_out, level)
+    return Estimate(value, max(low, bounds[0]), min(high, bounds[1]), groups)
+
+
+def _bca(value: float, replicates: Floats, left_out: Floats, level: float) -> tuple[float, float]:
+    """Bias-corrected, accelerated quantiles; plain percentiles where the correction is undefined."""
+    replicates = np.sort(replicates[~np.isnan(replicates)])
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    below = (np.mean(replicates < value) + np.mean(replicates <= value)) / 2
+    dev = left_out.mean() - left_out
+    spread = float((dev**2).sum())
+    if 0.0 < below < 1.0 and np.isfinite(spread) and spread > 0.0:
+        shift = ndtri(below)
+        accel = float((dev**3).sum()) / (6.0 * spread**1.5)
+        z = shift + ndtri(tails)
+        tails = np.asarray(ndtr(shift + z / (1.0 - accel * z)))
+    # "inverted_cdf" never mixes two replicates, so an infinite ratio cannot turn into NaN.
+    low, high = np.quantile(replicates, tails, method="inverted_cdf")
+    return float(low), float(high)
