@@ -232,17 +232,21 @@ def seeds_interval(
     return Estimate(value, max(float(low), bounds[0]), min(float(high), bounds[1]), len(pairs))
 
 
-def two_level(replicates: Floats, seed: int) -> Floats:
+def two_level(replicates: Floats, seed: int, *, aligned: bool = False) -> Floats:
     """Resample the seeds of S x boot x K replicates and average: boot x K.
 
     A seed drawn twice contributes two different inner replicates (rows shifted per slot), as two
-    independent draws of its tasks would.
+    independent draws of its tasks would. `aligned`: row b of every seed stems from one draw of tasks
+    that all seeds share, so rows stay together.
     """
     seeds, boot, _ = replicates.shape
     drawn = np.random.default_rng([seed, 1 << 20]).integers(seeds, size=(seeds, boot))
     rows = np.arange(boot)
-    slots = [replicates[drawn[j], (rows + j * (boot // seeds)) % boot] for j in range(seeds)]
-    return np.mean(slots, axis=0)
+    shift = 0 if aligned else max(1, boot // seeds)
+    total = np.zeros(replicates.shape[1:])
+    for j in range(seeds):
+        total += replicates[drawn[j], (rows + j * shift) % boot]
+    return total / seeds
 
 
 def _sums(top: Floats, bottom: Floats, clusters: Sequence[str]) -> tuple[Floats, Floats]:
