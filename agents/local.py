@@ -86,6 +86,15 @@ class LocalChatModel(BaseChatModel):
         model: Any = AutoModelForCausalLM.from_pretrained(id_or_path, dtype=dtype)
         return cls(model.to(place), tokenizer, **{"name_or_path": str(id_or_path)} | fields)
 
+    @property
+    def transformers_model(self) -> PreTrainedModel:
+        """The weights, in evaluation mode; not to be changed while agents use them."""
+        return self._model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self._tokenizer
+
     def close(self) -> None:
         """End the worker thread; later calls raise CancelledError."""
         self._batcher.close()
