@@ -11,34 +11,26 @@ for every seed and never occur in training tasks, the corpus or fresh human data
 import hashlib
 import json
 import random
-from dataclasses import dataclass
 
 from tasks.base import Case, FunctionTests, Split, Task
 from tasks.katas import grammar
 from tasks.katas.grammar import STRATA, Pipeline
 from tasks.katas.render import instruction, render_any
+from tasks.suite import HumanSample
+
+name = "katas"
+"""This module is itself a `tasks.suite.Suite`."""
 
 SLIP_SHARE = 0.25
 """Share of noisy human samples with one slip. Not every slip makes the program wrong."""
 _ATTEMPTS = 60
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HumanSample:
-    """One generated stand-in for something a person wrote: an instruction and a program for it."""
-
-    instruction: str
-    program: str
-    combo: str
-    """The op combination that the instruction asks for: `"ints:even>square>sum"`."""
-    stratum: str
-    correct: bool
-    """False if a slip made the program wrong, judged on drawn inputs."""
-    style: str
-
-
 def corpus(seed: int, size: int, *, noisy: bool = True) -> list[HumanSample]:
-    """`size` samples of human text on training combinations, with slips if `noisy`."""
+    """`size` samples of human text on training combinations, with slips if `noisy`.
+
+    `correct` is judged on drawn inputs, and `style` names one of `render.STYLES`.
+    """
     rng = random.Random(f"katas/corpus/{seed}/{noisy}")
     share = SLIP_SHARE if noisy else 0.0
     return [sample for sample, _ in (_sample(rng, share, held_out=False) for _ in range(size))]

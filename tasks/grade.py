@@ -1,0 +1,254 @@
+"""Grading of function-level tasks: programs run in a grading box, answers are compared here.
+
+A program never sees the expected answers, and its answers are compared on exact types, so an object
+that claims to equal everything equals nothing. Equal (task, program) pairs are graded once.
+"""
+
+import hashlib
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sandbox.base import (
+    Backend,
+    Output,
+    Program,
+    ProgramBox,
+    ProgramResult,
+    SandboxError,
+    SandboxUnavailable,
+    Status,
+)
+from tasks.base import Case, FunctionTests, Outcome, Task, Verdict
+
+Key = tuple[str, str]
+"""(task digest, program digest): everything that a function-level verdict depends on."""
+
+
+def program_digest(program: str) -> str:
+    """sha256 of the program text; defined for every string, also for lone surrogates."""
+    return hashlib.sha256(program.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def same(value: Any, expected: Any) -> bool:
+    """Equality on exact types, recursively: True is not 1, (1,) is not [1], 1.0 is not 1; nan equals nan.
+
+    >>> same([1, 2], [1, 2]), same([True], [1]), same(float("nan"), float("nan"))
+    (True, False, True)
+    """
+    if type(value) is not type(expected):
+        return False
+    if isinstance(value, list | tuple):
+        return len(value) == len(expected) and all(map(same, value, expected))
+    if isinstance(value, dict):
+        if len(value) != len(expected):
+            return False
+        kinds = {(type(key), key): item for key, item in value.items()}
+        return all(
+            (type(key), key) in kinds and same(kinds[type(key), key], item) for key, item in expected.items()
+        )
+    if isinstance(value, float) and math.isnan(value):
+        return math.isnan(expected)
+    return bool(value == expected)
+
+
+class Memo:
+    """Verdicts by (task digest, program digest) in an SQLite file; safe for threads, processes, kill -9.
+
+    `Memo(None)` keeps them in memory only. INFRA is never kept: it says nothing about the program.
+    Raises ValueError if the file is something else.
+    """
+
+    TABLE = "verdicts_v1"
+    """A grader that judges differently must use another table."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._front: dict[Key, Verdict] = {}
+        self._lock = threading.Lock()
+        try:
+            self._file = sqlite3.connect(path or ":memory:", timeout=60, check_same_thread=False)
+            self._file.execute("PRAGMA journal_mode=WAL")
+            self._file.execute("PRAGMA synchronous=NORMAL")
+            with self._file:
+                self._file.execute(
+                    f"CREATE TABLE IF NOT EXISTS {self.TABLE} (task TEXT, program TEXT, outcome TEXT, "
+                    "verified INTEGER, reason TEXT, PRIMARY KEY (task, program)) WITHOUT ROWID"
+                )
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{path}: not a file of verdicts ({error}); move it away") from error
+
+    def get_many(self, keys: Sequence[Key]) -> dict[Key, Verdict]:
+        """What is known about `keys`."""
+        with self._lock:
+            missing = iter([key for key in dict.fromkeys(keys) if key not in self._front])
+            while chunk := list(islice(missing, 200)):
+                places = ",".join(["(?,?)"] * len(chunk))
+                rows = self._file.execute(
+                    f"SELECT * FROM {self.TABLE} WHERE (task, program) IN (VALUES {places})",
+                    [text for key in chunk for text in key],
+                )
+                for task, program, outcome, verified, reason in rows:
+                    self._front[task, program] = Verdict(
+                        outcome=Outcome(outcome), verified=bool(verified), reason=reason
+                    )
+            return {key: self._front[key] for key in keys if key in self._front}
+
+    def put_many(self, verdicts: Mapping[Key, Verdict]) -> None:
+        """Keep verdicts, all or none of them."""
+        settled = {key: v for key, v in verdicts.items() if v.outcome is not Outcome.INFRA}
+        with self._lock, self._file:
+            self._file.executemany(
+                f"INSERT OR IGNORE INTO {self.TABLE} VALUES (?, ?, ?, ?, ?)",
+                [(*key, v.outcome.value, int(v.verified), v.reason) for key, v in settled.items()],
+            )
+            self._front |= settled
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
+
+
+def judge(tests: FunctionTests, result: ProgramResult) -> Verdict:
+    """A verdict from what a program answered to the visible calls followed by the hidden ones."""
+    cases = [(f"visible case {i}", case) for i, case in enumerate(tests.visible, 1)]
+    cases += [(f"hidden case {i}", case) for i, case in enumerate(tests.hidden, 1)]
+    if result.status is not Status.COMPLETED or result.outputs is None:
+        return Verdict(outcome=Outcome.FAILED, verified=False, reason=_line(result.status, result.detail))
+    if len(result.outputs) != len(cases):
+        reason = f"{len(result.outputs)} answers to {len(cases)} calls"
+        return Verdict(outcome=Outcome.FAILED, verified=False, reason=reason)
+    complaints = [
+        _complaint(name, case, out) for (name, case), out in zip(cases, result.outputs, strict=True)
+    ]
+    split = len(tests.visible)
+    passed = not any(complaints[split:])
+    return Verdict(
+        outcome=Outcome.PASSED if passed else Outcome.FAILED,
+        verified=not any(complaints[:split]),
+        reason=next(filter(None, complaints[split:] + complaints[:split]), ""),
+    )
+
+
+def _complaint(name: str, case: Case, output: Output) -> str:
+    if output.error is not None:
+        return _line(f"{name}: raised", output.error)
+    if same(output.value, case.expected):
+        return ""
+    return f"{name}: {_short(output.value)} != {_short(case.expected)}"
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError) as error:  # an int of too many digits, a list nested too deeply
+        text = f"<{type(value).__name__}: {type(error).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _line(head: str, detail: str) -> str:
+    """One line without control characters: `detail` may be whatever a model wrote."""
+    shown = "".join(char if char.isprintable() else " " for char in detail)[:120].strip()
+    return f"{head}: {shown}" if shown else str(head)
+
+
+def grade_functions(
+    pairs: Sequence[tuple[Task, str]], box: ProgramBox, memo: Memo | None = None
+) -> list[Verdict]:
+    """Verdicts for (task, program) pairs, in order; each distinct pair not in the memo runs once.
+
+    Raises SandboxError if the box died, ValueError for a task that is not function-level.
+    """
+    keys = [(task.digest, program_digest(program)) for task, program in pairs]
+    known = memo.get_many(keys) if memo else {}
+    fresh = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
+    if fresh:
+        results = box.run([_program(task, program) for task, program in fresh.values()])
+        verdicts = {
+            key: judge(_tests(task), result)
+            for (key, (task, _)), result in zip(fresh.items(), results, strict=True)
+        }
+        if memo:
+            memo.put_many(verdicts)
+        known = known | verdicts
+    return [known[key] for key in keys]
+
+
+def _tests(task: Task) -> FunctionTests:
+    if not isinstance(task.tests, FunctionTests):
+        raise ValueError(f"task {task.id} is a folder task; only function-level tasks can be graded here")
+    return task.tests
+
+
+def _program(task: Task, source: str) -> Program:
+    tests = _tests(task)
+    calls = [case.args for case in (*tests.visible, *tests.hidden)]
+    return Program(source=source, entry_point=tests.entry_point, calls=calls)
+
+
+class FunctionGrader:
+    """Owns a grading box and replaces it when it dies. Safe for threads."""
+
+    TRIES = 3
+    BATCH = 256
+    """Programs per call: what is lost when a box dies, and what one transaction of the memo holds."""
+
+    def __init__(self, backend: Backend, memo: Memo | None = None, *, pause_s: float = 0.5) -> None:
+        self._backend = backend
+        self._memo = memo
+        self._pause_s = pause_s
+        self._box: ProgramBox | None = None
+        self._lock = threading.Lock()
+
+    def grade(self, pairs: Sequence[tuple[Task, str]]) -> list[Verdict]:
+        """Verdicts in the order of `pairs`. A box that keeps dying gives INFRA verdicts, never memoised.
+
+        Raises SandboxUnavailable if this machine has no way to make boxes.
+        """
+        batches = [pairs[start : start + self.BATCH] for start in range(0, len(pairs), self.BATCH)]
+        return [verdict for batch in batches for verdict in self._grade(batch, self.TRIES)]
+
+    def _grade(self, pairs: Sequence[tuple[Task, str]], tries: int) -> list[Verdict]:
+        opened = False
+        reason = ""
+        for attempt in range(tries):
+            time.sleep(self._pause_s * attempt)
+            box = None
+            try:
+                box = self._open()
+                opened = True
+                return grade_functions(pairs, box, self._memo)
+            except SandboxUnavailable:
+                raise
+            except SandboxError as error:
+                reason = _line("the grading box broke", str(error))
+                self._drop(box)
+        if opened and len(pairs) > 1:  # find the program that kills boxes, spare the others
+            half = len(pairs) // 2
+            return self._grade(pairs[:half], 2) + self._grade(pairs[half:], 2)
+        return [Verdict(outcome=Outcome.INFRA, verified=False, reason=reason) for _ in pairs]
+
+    def _open(self) -> ProgramBox:
+        with self._lock:
+            if self._box is None:
+                self._box = self._backend.open_program_box()
+            return self._box
+
+    def _drop(self, dead: ProgramBox | None) -> None:
+        with self._lock:
+            if dead is not None and self._box is dead:
+                self._box = None
+                dead.close()
+
+    def close(self) -> None:
+        """Destroy the box and close the memo. Idempotent."""
+        with self._lock:
+            if self._box is not None:
+                self._box.close()
+                self._box = None
+        if self._memo is not None:
+            self._memo.close()
