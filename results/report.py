@@ -1,0 +1,235 @@
+"""What a run says, as one dictionary (`report.json`) and one page (`report.html`).
+
+The dictionary is the contract that other tools read; the page, the figures and the sentences are made
+from the dictionary alone. Equal results give equal bytes: nothing here reads a clock or draws unseeded.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from results.comparisons import Rounds, compare_arms
+from results.estimators import seeds_interval
+from results.page import render_page
+from results.records import Estimate, RoundRecord, RunResults
+from results.store import write_bytes
+from results.summary import summarise
+from results.verdicts import Judged, collapse_facts, judge_arm
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMAT = "plateau-report/1"
+ARTICLE_COLUMNS = ("rare_ppl", "distinct4", "excess_ce")
+BOUNDS = {"pass@1": (0.0, 1.0), "pass@8": (0.0, 1.0), "pass^8": (0.0, 1.0), "hill1": (1.0, 4.0)}
+_UNBOUNDED = (-math.inf, math.inf)
+_DIGITS = 6
+
+
+def build_report(results: RunResults) -> dict[str, Any]:
+    """The content of report.json: plain data, no NaN, absent values None.
+
+    With several training seeds a value is the mean over seeds (two-level bootstrap interval where tasks
+    are known, Student's t over seeds elsewhere), over the rounds that every seed has finished. With one
+    seed it is that seed's own estimate. Raises ValueError if there is no arm or an arm has no round.
+    """
+    if not results.rounds:
+        raise ValueError(f"run {results.name!r} has no arms: nothing to report")
+    arms: dict[str, Rounds] = {}
+    notes: list[str] = []
+    for arm, by_seed in results.rounds.items():
+        arms[arm], remarks = _finished(arm, by_seed)
+        notes += remarks
+    judged = {arm: judge_arm(rounds) for arm, rounds in arms.items()}
+    facts = {arm: _arm(rounds, judged[arm]) for arm, rounds in arms.items()}
+    report: dict[str, Any] = _plain(
+        {
+            "format": FORMAT,
+            "name": results.name,
+            "sandbox": _sandbox(results.environment),
+            "environment": dict(results.environment),
+            "config": dict(results.config),
+            "arm_order": list(arms),
+            "notes": notes,
+            "evaluation": _evaluation(arms),
+            "arms": facts,
+            "comparisons": compare_arms(arms),
+            "silent_collapse": {arm: collapse_facts(claims) for arm, claims in judged.items()},
+            "article_table": {arm: _article_rows(fact["rounds"]) for arm, fact in facts.items()},
+        }
+    )
+    return report | {"summary": summarise(report)}
+
+
+def report_bytes(report: Mapping[str, Any]) -> bytes:
+    """Strict, sorted JSON."""
+    return (json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def write_report(results: RunResults, folder: Path) -> Path:
+    """Write `report.json` and `report.html` into `folder`, whole or not at all; gives the page's path."""
+    report = build_report(results)
+    page = folder / "report.html"
+    write_bytes(folder / "report.json", report_bytes(report))
+    write_bytes(page, render_page(report).encode())
+    return page
+
+
+def terminal_table(report: Mapping[str, Any]) -> "Table":
+    """One line per arm: base, peak and last pass@1, and what is claimed. For the end of `plateau run`."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(f"{report['name']}: pass@1 on held-out tasks, and claims"), box=SIMPLE_HEAD)
+    table.add_column("arm", overflow="fold", min_width=12)
+    for column in ("base", "peak", "last", "pass@1", "variety"):
+        table.add_column(column, no_wrap=True)
+    for arm in report["arm_order"]:
+        facts = report["arms"][arm]
+        claims = [(facts["phases"].get(metric) or {}).get("label") or "-" for metric in ("pass@1", "hill1")]
+        cells = [_cell(facts["rounds"], which) for which in ("base", "peak", "last")]
+        # Text, not str: an arm's name is not markup.
+        table.add_row(*(Text(cell) for cell in (arm, *cells, *claims)))
+    return table
+
+
+def _cell(rounds: Sequence[Mapping[str, Any]], which: str) -> str:
+    known = [(row["round"], row["metrics"]["pass@1"]) for row in rounds if row["metrics"].get("pass@1")]
+    if not known:
+        return "-"
+    index, estimate = {
+        "base": known[0],
+        "peak": max(known, key=lambda item: (item[1]["value"], -item[0])),
+        "last": known[-1],
+    }[which]
+    return f"{estimate['value']:.3f}" + (f" (r{index})" if which != "base" else "")
+
+
+def _finished(arm: str, by_seed: Mapping[int, tuple[RoundRecord, ...]]) -> tuple[Rounds, list[str]]:
+    """The seeds that have rounds, cut to the rounds that all of them have; and what was left out."""
+    started = {seed: records for seed, records in by_seed.items() if records}
+    if not started:
+        raise ValueError(
+            f"arm {arm!r} has no finished round yet: finish or resume the run, then report again"
+        )
+    notes = []
+    if missing := [seed for seed in by_seed if seed not in started]:
+        notes.append(f"{arm}: no finished round yet for seed {', '.join(map(str, missing))}; left out.")
+    common = min(len(records) for records in started.values())
+    if any(len(records) > common for records in started.values()):
+        notes.append(
+            f"{arm}: the seeds have finished different numbers of rounds; only the {common} that all have "
+            "are used, because rounds with fewer seeds are not comparable with the others."
+        )
+    return {seed: records[:common] for seed, records in started.items()}, notes
+
+
+def _article_rows(rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"round": row["round"]} | {name: row["metrics"].get(name) for name in ARTICLE_COLUMNS}
+        for row in rounds
+    ]
+
+
+def _arm(rounds: Rounds, judged: Mapping[str, Judged | None]) -> dict[str, Any]:
+    length = len(next(iter(rounds.values())))
+    names = sorted({name for records in rounds.values() for r in records for name in r.metrics.values})
+    return {
+        "seeds": list(rounds),
+        "rounds": [
+            {
+                "round": next(iter(rounds.values()))[t].metrics.round,
+                "metrics": {name: _pooled([r[t] for r in rounds.values()], name) for name in names},
+            }
+            for t in range(length)
+        ],
+        "phases": {metric: claim and claim.facts() for metric, claim in judged.items()},
+        "training": _training(rounds),
+    }
+
+
+def _pooled(records: Sequence[RoundRecord], metric: str) -> Estimate | None:
+    """One round's estimate over the seeds; None unless every seed has a value.
+
+    A mean over the seeds that happen to have one would change its meaning from round to round.
+    """
+    estimates = [record.metrics.values.get(metric) for record in records]
+    present = [e for e in estimates if e is not None and math.isfinite(e.value)]
+    if len(present) < len(records):
+        return None
+    if len(records) == 1:
+        return present[0]
+    per_task = [record.metrics.per_task.get(metric) for record in records]
+    if all(per_task):
+        return seeds_interval(
+            [values for values in per_task if values],
+            [record.metrics.clusters for record in records],
+            seed=0,
+            bounds=BOUNDS.get(metric, _UNBOUNDED),
+        )
+    return _student([e.value for e in present])
+
+
+def _student(values: Sequence[float]) -> Estimate:
+    """Mean over training seeds with Student's t interval; n counts seeds."""
+    from scipy.stats import t as student
+
+    mean, n = fmean(values), len(values)
+    error = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    half = float(student.ppf(0.975, n - 1)) * error
+    return Estimate(mean, mean - half, mean + half, n)
+
+
+def _training(rounds: Rounds) -> dict[str, float | None]:
+    """What learning used: a sum over rounds, averaged over seeds; None where it was not recorded."""
+    totals: dict[str, float | None] = {}
+    for key in ("examples", "human_examples", "tokens", "loss_tokens"):
+        used = [
+            sum(record.training[key] for record in records[:-1] if record.training.get(key) is not None)
+            for records in rounds.values()
+        ]
+        recorded = any(
+            record.training.get(key) is not None for records in rounds.values() for record in records[:-1]
+        )
+        totals[key] = fmean(used) if recorded else None
+    return totals
+
+
+def _evaluation(arms: Mapping[str, Rounds]) -> dict[str, Any]:
+    """How many held-out tasks and clusters one training seed is measured on (first arm, first seed)."""
+    metrics = next(iter(next(iter(arms.values())).values()))[0].metrics
+    return {
+        "tasks": len(metrics.task_ids),
+        "clusters": len(set(metrics.clusters)),
+        "strata": {name: metrics.strata.count(name) for name in sorted(set(metrics.strata)) if name},
+    }
+
+
+def _sandbox(environment: Mapping[str, Any]) -> str | None:
+    """The backend's name, whether the environment holds just that or a mapping with more facts."""
+    sandbox = environment.get("sandbox")
+    if isinstance(sandbox, Mapping):
+        sandbox = sandbox.get("backend") or sandbox.get("name")
+    return None if sandbox is None else str(sandbox)
+
+
+def _plain(value: Any) -> Any:
+    """Strict-JSON data: estimates as mappings, floats to six significant digits, NaN and infinities None."""
+    if isinstance(value, Estimate):
+        return _plain(value._asdict()) if math.isfinite(value.value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    return str(value)

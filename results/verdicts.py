@@ -1,0 +1,109 @@
+"""PDT-1 applied to the arms of a run: which metrics are judged, by which margin, and silent collapse."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from statistics import fmean
+from typing import Any
+
+from results.comparisons import Rounds
+from results.phases import Phase, classify, curve_of, silent_collapse
+
+ALPHA = 0.05
+WINDOW = 2
+"""The final rounds whose mean counts as "the end"."""
+METRICS = ("pass@1", "pass@8", "hill1")
+RATE_MARGIN = 0.02
+"""A change of a pass rate that matters, 2 points."""
+VARIETY_MARGIN = 0.05
+"""The same for Hill-1, as a share of the base model's value."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """A claim and the margin `delta` that it was made with."""
+
+    phase: Phase
+    delta: float
+
+    def facts(self) -> dict[str, Any]:
+        """The phase's fields and `delta`, for report.json."""
+        return {f.name: getattr(self.phase, f.name) for f in fields(self.phase)} | {"delta": self.delta}
+
+
+def judge_arm(rounds: Rounds) -> dict[str, Judged | None]:
+    """Metric -> PDT-1's claim; None where it cannot be judged.
+
+    A metric that was not measured per task is left out. It cannot be judged with fewer than two rounds,
+    or where the base model has no value.
+    """
+    return {
+        metric: _judge(rounds, metric)
+        for metric in METRICS
+        if all(metric in r.metrics.per_task for records in rounds.values() for r in records)
+    }
+
+
+def _judge(rounds: Rounds, metric: str) -> Judged | None:
+    delta = _margin(rounds, metric)
+    if delta is None or min(len(records) for records in rounds.values()) < 2:
+        return None
+    tasks = {records[0].metrics.task_ids for records in rounds.values()}
+    phase = classify(
+        [curve_of(records, metric) for records in rounds.values()],
+        alpha=ALPHA,
+        w=WINDOW,
+        delta=delta,
+        seed=0,
+        crossed=len(rounds) > 1 and len(tasks) == 1,
+    )
+    return Judged(phase=phase, delta=delta)
+
+
+def _margin(rounds: Rounds, metric: str) -> float | None:
+    if metric != "hill1":
+        return RATE_MARGIN
+    base = [
+        v for records in rounds.values() for v in records[0].metrics.per_task[metric] if not math.isnan(v)
+    ]
+    return VARIETY_MARGIN * fmean(base) if base else None
+
+
+def collapse_facts(judged: Mapping[str, Judged | None]) -> dict[str, Any]:
+    """`shown`: pass@1 rose or stayed level while the variety of correct programs fell; `p` Holm-adjusted.
+
+    Both are None if one of the two could not be judged. False means "not shown", not "safe".
+    """
+    success, variety = judged.get("pass@1"), judged.get("hill1")
+    if success is None or variety is None:
+        return {"shown": None, "p": None}
+    collapse = silent_collapse(success.phase, variety.phase, alpha=ALPHA)
+    return {"shown": bool(collapse.claimed), "p": float(collapse.p)}
+
+
+def plain_label(label: str | None) -> str:
+    """A label in everyday words."""
+    return _PLAIN.get(label or "", "not judged")
+
+
+def tone(label: str | None) -> str:
+    """'good', 'bad' or 'calm', for colouring."""
+    if label and "decline" in label:
+        return "bad"
+    return "good" if label and label.startswith("rise") else "calm"
+
+
+_PLAIN: Mapping[str, str] = {
+    "rise": "rose",
+    "rise->plateau": "rose, then levelled off",
+    "rise->decline": "rose, then fell",
+    "plateau": "ended level",
+    "flat": "stayed level",
+    "decline": "fell",
+    "inconclusive": "nothing established",
+}
+
+
+def join_words(words: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
