@@ -3,6 +3,7 @@
 The only module of this package that imports langchain at import time.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import PrivateAttr
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from agents.batcher import Batcher
+from agents.cohort import Batcher
 from agents.sampler import Sample, sample
 
 
@@ -42,7 +43,8 @@ class LocalChatModel(BaseChatModel):
 
     name_or_path: str
     temperature: float = 1.0
-    max_tokens: int = 512
+    max_tokens: int | None = None
+    """Tokens to write at most. None: up to 512, or what the model's positions leave."""
     takes_seeds: bool = True
     """Tells agents that one call may carry `n` and `seeds`."""
     _model: PreTrainedModel = PrivateAttr()
@@ -95,10 +97,6 @@ class LocalChatModel(BaseChatModel):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return self._tokenizer
 
-    def close(self) -> None:
-        """End the worker thread; later calls raise CancelledError."""
-        self._batcher.close()
-
     def bind_tools(
         self, tools: Sequence[dict | type | Callable | Any], **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
@@ -136,23 +134,24 @@ class LocalChatModel(BaseChatModel):
             prompt_ids=tuple(prompt_ids),
             seeds=seeds,
             temperature=self.temperature if temperature is None else temperature,
-            max_tokens=self.max_tokens if max_tokens is None else max_tokens,
+            max_tokens=self._room(len(prompt_ids), self.max_tokens if max_tokens is None else max_tokens),
         )
-        self._check_room(request)
         samples = self._batcher.ask(request)
         return ChatResult(
             generations=[self._generation(request, *pair) for pair in zip(samples, seeds, strict=True)],
             llm_output={"model_name": self.name_or_path},
         )
 
-    def _check_room(self, request: PromptRequest) -> None:
-        """Refuse a prompt that is too long here, so that it does not fail the others of its batch."""
-        room = getattr(self._model.config, "max_position_embeddings", None)
-        if room is not None and len(request.prompt_ids) + request.max_tokens > room:
+    def _room(self, prompt_tokens: int, wanted: int | None) -> int:
+        """Tokens to write. A prompt that is too long is refused here, before it fails others of its batch."""
+        positions = getattr(self._model.config, "max_position_embeddings", None) or sys.maxsize
+        new = max(1, min(512, positions - prompt_tokens)) if wanted is None else wanted
+        if prompt_tokens + new > positions:
             raise ValueError(
-                f"{self.name_or_path}: a prompt of {len(request.prompt_ids)} tokens and {request.max_tokens} "
-                f"to write exceeds the model's {room} positions; shorten it or lower the completion limit"
+                f"{self.name_or_path}: a prompt of {prompt_tokens} tokens and {new} to write exceed the model's "
+                f"{positions} positions; shorten the prompt or lower the completion limit"
             )
+        return new
 
     def _generation(self, request: PromptRequest, found: Sample, seed: int) -> ChatGeneration:
         written = list(found.token_ids[:-1] if found.finish == "stop" else found.token_ids)
@@ -204,10 +203,10 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
 
 def _runner(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> Callable[[list[PromptRequest], Callable[[], bool]], list[list[Sample]]]:
+) -> Callable[[list[PromptRequest]], list[list[Sample]]]:
     ends, pad = stop_ids(model, tokenizer), tokenizer.pad_token_id or 0
 
-    def run(requests: list[PromptRequest], cancelled: Callable[[], bool]) -> list[list[Sample]]:
+    def run(requests: list[PromptRequest]) -> list[list[Sample]]:
         answers: dict[int, list[Sample]] = {}
         for settings in dict.fromkeys((request.temperature, request.max_tokens) for request in requests):
             group = [i for i, one in enumerate(requests) if (one.temperature, one.max_tokens) == settings]
@@ -219,7 +218,6 @@ def _runner(
                 max_new_tokens=settings[1],
                 stop_ids=ends,
                 pad_id=pad,
-                cancelled=cancelled,
             )
             answers.update(zip(group, found, strict=True))
         return [answers[i] for i in range(len(requests))]

@@ -10,8 +10,7 @@ on (weights, prompt, seed, temperature) and not on its neighbours, up to float r
 same plan of prompts and seeds gives the same bits again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -49,14 +48,12 @@ def sample(
     pad_id: int = 0,
     max_rows: int = 1024,
     max_slots: int = 1 << 20,
-    cancelled: Callable[[], bool] | None = None,
 ) -> list[list[Sample]]:
     """One `Sample` per seed of each prompt, in the order given.
 
     temperature 0 is greedy and ignores the seeds. Work is split into batches of at most `max_rows` rows
     and `max_slots` cache slots (rows x (longest prompt + max_new_tokens)), prompts of similar length
-    together; the split depends on the arguments only. `cancelled` is asked before each step and ends the
-    call with CancelledError.
+    together; the split depends on the arguments only.
 
     Raises ValueError for an empty prompt, more positions than the model has, or a model in training mode.
     """
@@ -68,7 +65,7 @@ def sample(
             uniform[:] = np.random.Generator(np.random.Philox(key=seeds[prompt][number])).random(len(uniform))
         tokens, logprobs = _run(
             model, prompts, [row.prompt for row in rows], uniforms, temperature, max_new_tokens, stop_ids,
-            pad_id, cancelled or (lambda: False),
+            pad_id,
         )  # fmt: skip
         ends = np.isin(tokens, list(stop_ids))
         stops = np.where(ends.any(1), ends.argmax(1), max_new_tokens).tolist()
@@ -132,7 +129,6 @@ def _run(
     max_new_tokens: int,
     stop_ids: Sequence[int],
     pad_id: int,
-    cancelled: Callable[[], bool],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tokens and log-probabilities, [rows, max_new_tokens]; what follows a row's first stop is noise."""
     device = model.device
@@ -167,8 +163,6 @@ def _run(
         left = len(done) - int(done.sum())
         if left == 0 or step + 1 == max_new_tokens:
             break
-        if cancelled():
-            raise CancelledError
         if left < DROP_BELOW * len(done):
             keep = (~done).nonzero()[:, 0]
             cache.batch_select_indices(keep)
