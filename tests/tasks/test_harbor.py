@@ -1,0 +1,272 @@
+"""The Harbor task folder: what is read, what is refused and how, and katas written as folders."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox.base import BASE_IMAGE, Diff
+from tasks import katas, load_suite
+from tasks.base import FolderTests, Outcome, Split
+from tasks.folder import grade_folder
+from tasks.harbor import FolderSuite, read_folder, split_of, write_folder
+from tests.tasks.local_backend import LocalBackend, LocalSandbox
+
+TOML = """\
+schema_version = "1.1"
+source = "somewhere"
+
+[task]
+name = "org/hello"
+
+[metadata]
+difficulty = "easy"
+repo = "org/repo"
+stratum = "tail"
+
+[verifier]
+timeout_sec = 30
+
+[agent]
+timeout_sec = 900.0
+
+[environment]
+build_timeout_sec = 600.0
+docker_image = "debian:12"
+cpus = 2
+memory_mb = 1024
+storage_mb = 512
+allow_internet = true
+gpus = 1
+
+[environment.env]
+GREETING = "hi"
+"""
+
+
+def make(folder: Path, toml: str = TOML, **files: str) -> Path:
+    contents = {"task.toml": toml, "instruction.md": "Say hello.\n", "tests/test.sh": "echo 1\n"} | files
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return folder
+
+
+def complaint_about(folder: Path) -> str | None:
+    """What the reader says is wrong; anything but a ValueError is a crash."""
+    try:
+        read_folder(folder)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def test_a_full_folder_is_read(tmp_path: Path) -> None:
+    task = read_folder(make(tmp_path / "hello", **{"solution/solve.sh": "true", "environment/a/b.txt": "b"}))
+    assert (task.id, task.instruction, task.cluster, task.stratum) == (
+        "org/hello",
+        "Say hello.",
+        "org/repo",
+        "tail",
+    )
+    assert task.split is split_of("org/repo")
+    assert isinstance(task.tests, FolderTests)
+    assert task.tests.timeout_s == 30
+    assert task.tests.solution_dir == tmp_path / "hello" / "solution"
+    assert task.tests.files == {"a/b.txt": b"b"}
+    box = task.box
+    assert (box.image, box.cpus, box.memory_mb, box.disk_mb, box.network) == (
+        "debian:12",
+        2.0,
+        1024,
+        512,
+        True,
+    )
+    assert box.env == {"GREETING": "hi"}
+    assert task.tags["unknown_keys"] == "agent, environment.build_timeout_sec, environment.gpus"
+
+
+def test_a_bare_folder_gets_defaults(tmp_path: Path) -> None:
+    task = read_folder(make(tmp_path / "bare", ""))
+    assert (task.id, task.cluster, task.box.image, task.box.network) == ("bare", "bare", BASE_IMAGE, False)
+    assert task.tags.keys() == {"suite", "answer_file", "tests_sha256"}
+
+
+def test_old_spellings_are_read(tmp_path: Path) -> None:
+    task = read_folder(make(tmp_path, 'version = "1.0"\n[environment]\nmemory = "2G"\nstorage = "512M"\n'))
+    assert (task.box.memory_mb, task.box.disk_mb) == (2048, 512)
+    assert "unknown_keys" not in task.tags
+
+
+def test_a_dockerfile_without_image_has_to_be_built(tmp_path: Path) -> None:
+    recipe = {"environment/Dockerfile": "FROM debian:12\nWORKDIR /app\n", "environment/data.txt": "x"}
+    task = read_folder(make(tmp_path, "", **recipe))
+    assert task.box.image.startswith("plateau-task:")
+    assert task.box.workdir == "/app"
+    assert task.tags["dockerfile"] == str(tmp_path / "environment")
+    assert isinstance(task.tests, FolderTests)
+    assert task.tests.files == {}
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("[environment\n", r"task\.toml: Expected"),
+        ("[environment]\ncpus = 'two'", r"task\.toml: environment\.cpus must be a number above 0, not 'two'"),
+        ("[environment]\ncpus = true", r"environment\.cpus must be a number above 0, not True"),
+        ("[verifier]\ntimeout_sec = 0", r"verifier\.timeout_sec must be a number above 0"),
+        ("[verifier]\ntimeout_sec = nan", r"verifier\.timeout_sec must be a number above 0"),
+        ("[environment]\nmemory_mb = '2G'", r"environment\.memory_mb must be a whole number of MiB"),
+        ("[environment]\nmemory = 'lots'", r"environment\.memory must be a size such as '2G', not 'lots'"),
+        ("[environment]\nallow_internet = 'no'", r"environment\.allow_internet must be true or false"),
+        ("[environment]\nnetwork_mode = 'some'", r"environment\.network_mode must be 'public'"),
+        ("[environment.env]\nA = 1", r"environment\.env must be a table of strings"),
+        ("environment = 3", r"environment must be a table, not 3"),
+        ("[metadata]\nsplit = 'test'", r"metadata\.split must be 'train' or 'held_out', not 'test'"),
+        ("[metadata]\nworkdir = 'app'", r"metadata\.workdir must be an absolute path below /"),
+        ("[[steps]]\nname = 'one'", r"\[\[steps\]\]: tasks of several steps are not supported"),
+        ("a = " + "[" * 5_000, r"task\.toml: "),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, toml: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_folder(make(tmp_path, toml))
+
+
+@pytest.mark.parametrize("missing", ["task.toml", "instruction.md", "tests/test.sh"])
+def test_missing_files_are_named(tmp_path: Path, missing: str) -> None:
+    (make(tmp_path) / missing).unlink()
+    with pytest.raises(ValueError, match=missing.rpartition("/")[2] + ": is missing"):
+        read_folder(tmp_path)
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    (make(tmp_path) / "tests" / "data").symlink_to("/etc/hostname")
+    with pytest.raises(ValueError, match="only regular files"):
+        read_folder(tmp_path)
+
+
+def test_the_digest_covers_what_can_change_a_verdict(tmp_path: Path) -> None:
+    digests = {read_folder(make(tmp_path / "0")).digest}
+    changes = (
+        {"instruction.md": "Other."},
+        {"tests/test.sh": "echo 2"},
+        {"environment/x": ""},
+        {"tests/x": ""},
+    )
+    for i, change in enumerate(changes, 1):
+        digests.add(read_folder(make(tmp_path / f"{i}", **change)).digest)
+    digests.add(read_folder(make(tmp_path / "9", TOML.replace("cpus = 2", "cpus = 3"))).digest)
+    assert len(digests) == 6
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_mutated_toml_is_read_or_refused_with_a_sentence(tmp_path: Path, data: st.DataObject) -> None:
+    folder = make(tmp_path)
+    text = TOML
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        stop = data.draw(st.integers(start, min(len(text), start + 12)))
+        values = st.sampled_from(
+            ["0", "-1", "1e999", "nan", '"x"', "[]", "{}", "true", "9" * 400, "1979-05-27"]
+        )
+        text = text[:start] + data.draw(st.text(max_size=6) | values) + text[stop:]
+    (folder / "task.toml").write_bytes(text.encode("utf-8", "surrogatepass"))
+    complaint = complaint_about(folder)
+    assert complaint is None or str(folder) in complaint
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+KEYS = ("cpus", "memory_mb", "memory", "docker_image", "env", "allow_internet", "network_mode")
+
+
+@given(VALUES, st.sampled_from(KEYS))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_at_a_known_key_is_read_or_refused(tmp_path: Path, value: object, key: str) -> None:
+    def toml(item: object) -> str:
+        if isinstance(item, dict):
+            return "{" + ", ".join(f"{toml(str(k))} = {toml(v)}" for k, v in item.items()) + "}"
+        if isinstance(item, list):
+            return "[" + ", ".join(map(toml, item)) + "]"
+        if isinstance(item, str):
+            return '"' + "".join(f"\\U{ord(char):08x}" for char in item) + '"'
+        return {None: '""', True: "true", False: "false"}.get(item, repr(item))  # type: ignore[call-overload]
+
+    folder = make(tmp_path, f"[environment]\n{key} = {toml(value)}\n")
+    complaint = complaint_about(folder)
+    assert complaint is None or "task.toml" in complaint
+    if complaint is None:
+        box = read_folder(folder).box
+        assert 0 < box.cpus <= 1e9
+        assert box.memory_mb > 0
+
+
+# --- suites -------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_tasks_is_a_suite(tmp_path: Path) -> None:
+    for i in range(12):
+        make(tmp_path / f"task{i}", f'[metadata]\nrepo = "r{i // 2}"\n')
+    suite = load_suite(str(tmp_path))
+    train = [task for task in FolderSuite(tmp_path).tasks if task.split is Split.TRAIN]
+    assert 0 < len(train) < 12
+    drawn = suite.train_tasks(0, len(train))
+    assert {task.id for task in drawn} == {task.id for task in train}
+    assert suite.train_tasks(0, 3) == suite.train_tasks(0, 3)
+    held = suite.held_out_tasks(0, 12 - len(train))
+    assert not {task.cluster for task in held} & {task.cluster for task in drawn}
+    with pytest.raises(ValueError, match=r"tasks\.held_out: 13 asked for"):
+        suite.held_out_tasks(0, 13)
+    with pytest.raises(ValueError, match="no human data"):
+        suite.corpus(0, 1)
+
+
+def test_unknown_suites_are_refused_with_the_choices(tmp_path: Path) -> None:
+    assert load_suite("katas").name == "katas"
+    with pytest.raises(ValueError, match="'kata' is neither 'katas' nor a folder"):
+        load_suite("kata")
+    with pytest.raises(ValueError, match="holds no task folder"):
+        load_suite(str(tmp_path))
+    shutil.copytree(make(tmp_path / "one"), tmp_path / "two")
+    with pytest.raises(ValueError, match="more than one task is called 'org/hello'"):
+        load_suite(str(tmp_path))
+
+
+# --- katas as folders -----------------------------------------------------------------------------------
+
+
+def test_a_kata_survives_the_trip_through_a_folder(tmp_path: Path) -> None:
+    kata = katas.held_out_tasks(0, 3)[2]
+    write_folder(kata, tmp_path / "kata")
+    task = read_folder(tmp_path / "kata")
+    assert task.instruction.startswith(kata.instruction)
+    assert (task.split, task.stratum, task.cluster) == (kata.split, kata.stratum, kata.cluster)
+    assert task.box.image == BASE_IMAGE
+    assert "unknown_keys" not in task.tags
+    good = grade_folder(task, Diff(written={"solution.py": kata.solution.encode()}), LocalBackend())
+    assert good.outcome is Outcome.PASSED, good
+    for program in (b"", b"def f(a):\n return 1\n", b"def f(a) return"):
+        bad = grade_folder(task, Diff(written={"solution.py": program}), LocalBackend())
+        assert (bad.outcome, bad.reason) == (Outcome.FAILED, "reward 0")
+    with pytest.raises(ValueError, match="is a folder task already"):
+        write_folder(task, tmp_path / "again")
+
+
+def test_the_written_solution_script_solves_it(tmp_path: Path) -> None:
+    kata = katas.held_out_tasks(1, 1)[0]
+    write_folder(kata, tmp_path)
+    task = read_folder(tmp_path)
+    box = LocalSandbox(task.box)
+    before = box.snapshot()
+    box.write("/tests/solve.sh", (tmp_path / "solution" / "solve.sh").read_bytes(), mode=0o755)
+    assert box.run(["sh", "/tests/solve.sh"]).exit_code == 0
+    assert box.diff(before).written == {"solution.py": kata.solution.encode()}
+    box.close()
