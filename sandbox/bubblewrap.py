@@ -1,0 +1,181 @@
+"""Boxes made of kernel namespaces with bubblewrap: no daemon, no image, as root or as an ordinary user.
+
+Protects: other processes, files, network, environment, terminal, Docker socket and user namespaces are out of
+reach; the box sees `/usr` read-only, its own /proc and /dev, and tmpfs of limited size; no capability, a
+seccomp deny-list, one Linux user of its own per box when the harness is root.
+
+Does not protect, compared with `docker`:
+* the kernel is shared and the seccomp filter is a deny-list, not Docker's allow-list;
+* memory and processes are limited per process and per user (RLIMIT_AS, RLIMIT_NPROC), not for the box as a
+  whole, and `SandboxSpec.cpus` is not enforced; a box can use `memory_mb` per process, and tmpfs on top;
+* before Linux 5.14 an ordinary user's RLIMIT_NPROC counts that user's processes outside, too;
+* everything below the host's `/usr` can be read, and the Python in the box is the host's `/usr/bin/python3`;
+* with bubblewrap older than 0.8 the tmpfs have no size limit and nested user namespaces stop at seccomp only.
+"""
+
+import itertools
+import os
+import random
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sandbox.base import BASE_IMAGE, ProgramBox, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
+from sandbox.box import GuestSandbox
+from sandbox.channel import Channel, guest_command
+from sandbox.programs import LIMITS, GuestProgramBox
+
+INSTALL = "install bubblewrap: sudo apt-get install -y bubblewrap python3 (or dnf, pacman, apk)"
+_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "USER": "agent"}
+_UID = 1000
+"""The user as seen inside; outside, root's boxes get one of 50,000 otherwise unused ids each."""
+_host_ids = itertools.count(random.randrange(50_000))
+
+# --die-with-parent follows the *thread* that started the box, so one thread that lives as long as the
+# process starts them all.
+_starter: Callable[[], ThreadPoolExecutor] = cache(lambda: ThreadPoolExecutor(1, "bubblewrap"))
+
+
+class BubblewrapBackend:
+    """Implements `sandbox.base.Backend`. Raises SandboxUnavailable at once when bubblewrap is missing."""
+
+    name = "bubblewrap"
+
+    def __init__(self, *, workers: int | None = None, say: Callable[[str], None] = lambda _: None) -> None:
+        if not shutil.which("bwrap") or not Path("/usr/bin/python3").exists():
+            raise SandboxUnavailable(INSTALL)
+        self._workers = workers or os.cpu_count() or 1
+        self._say = say
+
+    def open(self, spec: SandboxSpec | None = None) -> Sandbox:
+        spec = spec or SandboxSpec()
+        if spec.image != BASE_IMAGE:
+            raise SandboxUnavailable(f"image {spec.image!r} needs a Docker engine; bubblewrap has no images")
+        limits = {
+            "RLIMIT_AS": spec.memory_mb << 20,
+            "RLIMIT_NPROC": spec.pids,
+            "RLIMIT_FSIZE": spec.disk_mb << 20,
+            "RLIMIT_NOFILE": 1024,
+            "RLIMIT_CORE": 0,
+        }
+        config = {"workdir": spec.workdir, "limits": limits, "output": spec.output_kb << 10}
+        return GuestSandbox(spec, _start("commands", config, spec))
+
+    def open_program_box(self) -> ProgramBox:
+        config = {"limits": LIMITS, "uids": None}
+        return GuestProgramBox(lambda: _start("programs", config, None), self._workers)
+
+    def clean(self) -> int:
+        """Nothing to do: the kernel ends a box with the thread and the channel that made it."""
+        return 0
+
+
+@cache
+def _features() -> str:
+    return subprocess.run(["bwrap", "--help"], capture_output=True, text=True, check=False).stdout
+
+
+def _tmpfs(path: str, size_mb: int) -> list[str]:
+    return [*(["--size", str(size_mb << 20)] if "--size" in _features() else []), "--tmpfs", path]
+
+
+def _arguments(spec: SandboxSpec | None) -> list[str]:
+    """Everything bwrap is told, up to the command; no spec means a program box."""
+    args = ["bwrap", "--unshare-all", "--unshare-user", "--uid", str(_UID), "--gid", str(_UID)]
+    args += ["--disable-userns"] if "--disable-userns" in _features() else []
+    args += ["--hostname", "box", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--as-pid-1"]
+    args += ["--clearenv", "--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib64", "lib32"):  # links into /usr, or folders on older systems
+        path = Path("/", name)
+        if path.is_symlink():
+            args += ["--symlink", f"usr/{name}", f"/{name}"]
+        elif path.is_dir():
+            args += ["--ro-bind", f"/{name}", f"/{name}"]
+    for path in map(Path, ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")):
+        args += ["--ro-bind-try", str(path), str(path)]
+    args += ["--proc", "/proc", "--dev", "/dev", *_tmpfs("/tmp", spec.disk_mb if spec else 16)]
+    env = dict(_ENV)
+    if spec:
+        args += [*_tmpfs("/dev/shm", min(64, spec.memory_mb)), *_tmpfs(spec.workdir, spec.disk_mb)]
+        env |= spec.env
+        if spec.network:
+            args += ["--share-net"]
+            for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs", "/etc/ca-certificates"):
+                args += ["--ro-bind-try", name, name]
+    else:
+        env = {"PATH": _ENV["PATH"], "LANG": _ENV["LANG"], "PYTHONHASHSEED": "0"}
+    for key, value in env.items():
+        args += ["--setenv", key, value]
+    return args
+
+
+_FILES = {
+    "/etc/passwd": f"root:x:0:0::/:/bin/sh\nagent:x:{_UID}:{_UID}::/tmp:/bin/sh\n",
+    "/etc/group": f"root:x:0:\nagent:x:{_UID}:\n",
+}
+
+
+def _start(mode: str, config: dict[str, Any], spec: SandboxSpec | None) -> Channel:
+    """Start a guest in a fresh box and wait until it answers. Raises SandboxError with what bwrap said."""
+    ours, theirs = socket.socketpair()
+    args, fds = _arguments(spec), []
+    for path, text in _FILES.items():
+        fd = os.memfd_create(path)
+        os.write(fd, text.encode())
+        os.lseek(fd, 0, os.SEEK_SET)
+        fds.append(fd)
+        args += ["--ro-bind-data", str(fd), path]
+    args += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", spec.workdir if spec else "/", "--"]
+    root = os.geteuid() == 0
+    uid = 200_000 + next(_host_ids) % 50_000 if root else None
+    log = os.memfd_create("stderr")
+
+    def spawn() -> subprocess.Popen:
+        command = [*args, *guest_command(mode, config)]
+        return subprocess.Popen(
+            command,
+            stdin=theirs.fileno(),
+            stdout=theirs.fileno(),
+            stderr=log,
+            pass_fds=fds,
+            cwd="/",
+            user=uid,
+            group=uid,
+            extra_groups=[] if root else None,
+        )
+
+    try:
+        process = _starter().submit(spawn).result()
+    except OSError as e:
+        ours.close()
+        os.close(log)
+        raise SandboxError(f"bwrap does not start: {e}") from e
+    finally:
+        theirs.close()
+        for fd in fds:
+            os.close(fd)
+
+    def destroy() -> None:  # the guest ends by itself with the channel; this makes sure and collects it
+        process.kill()
+        process.wait()
+        os.close(log)
+
+    channel = Channel(ours, destroy, lambda: _last_line(log))
+    hello = channel.greet(mode)
+    if not hello.get("ready"):
+        channel.close()
+        raise SandboxError(f"the guest did not start: {hello}")
+    return channel
+
+
+def _last_line(log: int) -> str:
+    with suppress(OSError):
+        lines = os.pread(log, 4000, 0).decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+    return ""

@@ -1,0 +1,275 @@
+"""Guest of a `Sandbox`: runs commands, moves files, says what changed."""
+
+# ruff: noqa: PTH103, PTH104, PTH108, PTH118, PTH120
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import select
+import signal
+import stat
+import struct
+import time
+from collections.abc import Iterator
+
+from sandbox.guest.core import FRAME, begin, kill_everything, read_exact, reply, set_limits, write_all
+
+MAX_FILE, MAX_DIFF, MAX_FILES, MAX_DEPTH = 10_000_000, 48_000_000, 100_000, 64
+"""Bytes of one file and of all files in a diff; entries and folder levels that are looked at."""
+
+
+class Tail:
+    """The last `keep` bytes of a stream."""
+
+    def __init__(self, fd: int, keep: int) -> None:
+        os.set_blocking(fd, False)
+        self.fd, self.keep, self.data, self.cut, self.open = fd, keep, bytearray(), False, True
+
+    def pull(self) -> bool:
+        """Take what is there, at most 64 KiB; False when there is nothing for now."""
+        try:
+            part = os.read(self.fd, 65536)
+        except BlockingIOError:
+            return False
+        self.open = bool(part)
+        self.data += part
+        if len(self.data) > 2 * self.keep:
+            self.trim()
+        return self.open
+
+    def trim(self) -> None:
+        if len(self.data) > self.keep:
+            del self.data[: len(self.data) - self.keep]
+            self.cut = True
+
+
+class Commands:
+    """Answers the requests of one `Sandbox`, one after another."""
+
+    def __init__(self, rfd: int, wfd: int, wake: int, config: dict) -> None:
+        self.rfd, self.wfd, self.wake, self.config = rfd, wfd, wake, config
+        self.statuses: dict[int, int] = {}
+
+    def serve(self) -> None:
+        os.chdir(self.config["workdir"])
+        set_limits(self.config["limits"])  # inherited by every command; this guest stays far below them
+        while True:
+            ready, _, _ = select.select([self.rfd, self.wake], [], [])
+            self.reap()
+            if self.rfd not in ready:
+                continue
+            head, body = struct.unpack(FRAME, read_exact(self.rfd, 8))
+            request = json.loads(read_exact(self.rfd, head))
+            data = read_exact(self.rfd, body)
+            try:
+                getattr(self, "do_" + request["op"])(request, data)
+            except (OSError, ValueError) as e:
+                reply(self.wfd, {"error": type(e).__name__, "text": str(e)})
+
+    def reap(self, keep: int = 0) -> None:
+        try:
+            while os.read(self.wake, 4096):
+                pass
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == keep:
+                self.statuses[pid] = status
+
+    def start(self, argv: list[str], stdin: bytes, out: int, err: int) -> int:
+        source = os.memfd_create("stdin", os.MFD_CLOEXEC) if stdin else os.open("/dev/null", os.O_RDONLY)
+        try:
+            write_all(source, stdin)
+            if stdin:
+                os.lseek(source, 0, os.SEEK_SET)
+            dup = [(os.POSIX_SPAWN_DUP2, fd, to) for fd, to in ((source, 0), (out, 1), (err, 2))]
+            changed = (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD)
+            pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=dup, setsid=True, setsigdef=changed)
+        finally:
+            os.close(source)
+        with contextlib.suppress(
+            OSError
+        ):  # the kernel's memory killer should take the command, not this guest
+            fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY)
+            try:
+                os.write(fd, b"500")
+            finally:
+                os.close(fd)
+        return pid
+
+    def do_run(self, request: dict, stdin: bytes) -> None:
+        (out_r, out_w), (err_r, err_w) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        streams = [Tail(out_r, self.config["output"]), Tail(err_r, self.config["output"])]
+        started = time.monotonic()
+        pid = 0
+        try:
+            pid = self.start(request["argv"], stdin, out_w, err_w)
+        except (OSError, ValueError) as e:  # no such command, or no process left: the command's failure
+            os.write(err_w, f"{request['argv'][0]}: {e}\n".encode(errors="replace")[:4096])
+        finally:
+            os.close(out_w)
+            os.close(err_w)
+        timed_out = pid != 0 and not self.wait(pid, started + request["timeout"], streams)
+        if timed_out:
+            kill_everything()
+        for stream in streams:
+            for _ in range(64):  # bounded: a background process may go on writing
+                if not stream.pull():
+                    break
+            stream.trim()
+            os.close(stream.fd)
+        status = self.statuses.pop(pid, 0) if pid else 127 << 8
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+        header: dict = {
+            "exit": None if timed_out else code,
+            "timed_out": timed_out,
+            "out": len(streams[0].data),
+        }
+        header |= {"duration": time.monotonic() - started, "truncated": any(s.cut for s in streams)}
+        reply(self.wfd, header, bytes(streams[0].data + streams[1].data))
+
+    def wait(self, pid: int, deadline: float, streams: list[Tail]) -> bool:
+        """Collect output until the command itself ends (True) or its time is over (False)."""
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            fds = [self.rfd, self.wake, *(s.fd for s in streams if s.open)]
+            ready, _, _ = select.select(fds, [], [], left)
+            if self.rfd in ready:
+                os._exit(0)  # the harness sends nothing while it waits, so this is its end
+            for stream in streams:
+                if stream.fd in ready:
+                    stream.pull()
+            self.reap(pid)
+            if pid in self.statuses:
+                return True
+
+    # files
+
+    def path(self, path: str) -> str:
+        return os.path.join(self.config["workdir"], path)
+
+    def do_read(self, request: dict, _: bytes) -> None:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(self.path(request["path"]), flags), "rb") as file:  # a directory raises here
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError(f"{request['path']} is not a regular file")
+            data = file.read(request["max"] + 1)
+        if len(data) > request["max"]:
+            raise ValueError(f"{request['path']} is larger than {request['max']} bytes")
+        reply(self.wfd, {}, data)
+
+    def do_write(self, request: dict, data: bytes) -> None:
+        path = self.path(request["path"])
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        part = f"{path}.{os.urandom(4).hex()}"
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(fd, data)
+            os.fchmod(fd, request["mode"])
+            os.rename(part, path)  # replaces a symlink instead of writing through it
+        except OSError:
+            os.unlink(part)
+            raise
+        finally:
+            os.close(fd)
+        reply(self.wfd, {})
+
+    def do_snapshot(self, _: dict, __: bytes) -> None:
+        found: dict[str, str] = {}
+        for path, fd in _files(self.config["workdir"]):
+            if fd is not None:
+                found[path] = _sha256(fd)
+        reply(self.wfd, {}, json.dumps(found).encode())
+
+    def do_diff(self, _: dict, body: bytes) -> None:
+        since = json.loads(body)
+        written: list[tuple[str, int]] = []
+        refused: list[str] = []
+        seen: set[str] = set()
+        content = bytearray()
+        for path, fd in _files(self.config["workdir"]):
+            seen.add(path)
+            if fd is None:
+                refused.append(path)
+            elif _sha256(fd) != since.get(path):
+                size = os.fstat(fd).st_size
+                if size > MAX_FILE or len(content) + size > MAX_DIFF:
+                    refused.append(path)
+                    continue
+                data = os.pread(fd, MAX_FILE, 0)
+                written.append((path, len(data)))
+                content += data
+        hidden = tuple(p for p in refused if p.endswith("/"))  # what lies below was not seen, so not deleted
+        deleted = [p for p in since if p not in seen and not p.startswith(hidden)]
+        reply(self.wfd, {"written": written, "deleted": deleted, "refused": refused}, bytes(content))
+
+
+def _files(top: str) -> Iterator[tuple[str, int | None]]:
+    """Every entry below `top` but directories: (path, open file), or (path, None) if it is no plain file.
+
+    Never follows a symlink. What cannot be looked into comes as (path + "/", None).
+    """
+    budget = [MAX_FILES]
+
+    def walk(folder: int, prefix: str, depth: int) -> Iterator[tuple[str, int | None]]:
+        for name in sorted(os.listdir(folder)):
+            path = prefix + name
+            budget[0] -= 1
+            if budget[0] < 0 or not _is_text(path):
+                yield path.encode(errors="backslashreplace").decode() + "/", None
+                continue
+            fd = None
+            try:
+                mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+                    fd = os.open(name, flags, dir_fd=folder)
+                    mode = os.fstat(fd).st_mode
+                if not stat.S_ISDIR(mode):
+                    yield path, fd if stat.S_ISREG(mode) else None
+                elif fd is not None and depth < MAX_DEPTH:
+                    yield from walk(fd, path + "/", depth + 1)
+                else:
+                    yield path + "/", None
+            except OSError:
+                yield path + ("/" if stat.S_ISDIR(mode) else ""), None
+            finally:
+                if fd is not None:
+                    os.close(fd)
+
+    root = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield from walk(root, "", 0)
+    finally:
+        os.close(root)
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _sha256(fd: int) -> str:
+    digest, offset = hashlib.sha256(), 0
+    while part := os.pread(fd, 1 << 20, offset):
+        digest.update(part)
+        offset += len(part)
+    return digest.hexdigest()
+
+
+def main() -> None:
+    Commands(*begin()).serve()
