@@ -11,7 +11,7 @@ AGENTS = {
 }
 
 
-def make_agent(name: str, *args: Any, **options: Any) -> Agent:
+def make_agent(name: str, /, *args: Any, **options: Any) -> Agent:
     """Build the agent `name`: one of AGENTS or the dotted path of a class. Raises ValueError for another."""
     module, _, attribute = AGENTS.get(name, name).rpartition(".")
     if not module:

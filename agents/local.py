@@ -97,6 +97,9 @@ class LocalChatModel(BaseChatModel):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return self._tokenizer
 
+    def close(self) -> None:
+        """Nothing to end: calls run in the threads that make them. For callers that close any model."""
+
     def bind_tools(
         self, tools: Sequence[dict | type | Callable | Any], **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
@@ -148,7 +151,7 @@ class LocalChatModel(BaseChatModel):
         new = max(1, min(512, positions - prompt_tokens)) if wanted is None else wanted
         if prompt_tokens + new > positions:
             raise ValueError(
-                f"{self.name_or_path}: a prompt of {prompt_tokens} tokens and {new} to write exceed the model's "
+                f"{self.name_or_path}: {prompt_tokens} prompt tokens and {new} to write exceed the model's "
                 f"{positions} positions; shorten the prompt or lower the completion limit"
             )
         return new

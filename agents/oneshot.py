@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage
 
-_FENCE = re.compile(r"^```(?:python3?|py)?[ \t]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r"^```([^\n`]*)\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
+_PYTHON = ("", "py", "python", "python3")
 
 
 def extract_code(text: str) -> str:
-    """The first fenced python block (closed or cut off), else the whole text, unchanged."""
-    found = _FENCE.search(text)
-    return found[1] if found else text
+    """The first fenced block marked python or unmarked (closed or cut off), else the whole text."""
+    blocks = (match.groups() for match in _BLOCK.finditer(text))
+    return next((code for kind, code in blocks if kind.strip().lower() in _PYTHON), text)
 
 
 class OneShot:

@@ -1,0 +1,18 @@
+"""What an agent needs must not drag in what a model needs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_agents_import_without_torch_transformers_and_langchain() -> None:
+    program = (
+        "import sys\n"
+        "import agents, agents.base, agents.cohort, agents.oneshot, agents.scripted\n"
+        "heavy = {'torch', 'transformers', 'langchain', 'langchain_core', 'pydantic', 'docker'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
