@@ -123,7 +123,9 @@ def _enter(events: Any, threads: int, parent: int) -> None:
         os._exit(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
 

@@ -98,7 +98,8 @@ def play_round(bench: Bench, reference: Reference, index: int, checkpoint: str, 
         practised = clock("practise", lambda: practise(bench, index, checkpoint))
         training_set = TrainingSet(tuple(strategy.choose(material(bench, index, practised), bench.arm)))
         start = bench.base if strategy.start == "base" else checkpoint
-        learnt = clock("learn", lambda: learn(bench, index, start, training_set))
+        if training_set.examples:  # a round without a single success leaves the checkpoint as it is
+            learnt = clock("learn", lambda: learn(bench, index, start, training_set))
         training = training_set.facts() | practice_facts(practised)
     record = RoundRecord(
         arm=bench.arm_name,

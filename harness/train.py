@@ -41,6 +41,8 @@ def fine_tune(
     set_seed(seed % 2**32)
     plan = batches(examples, batch_tokens=config.batch_tokens, epochs=epochs or config.epochs, seed=seed)
     on_gpu = model.device.type == "cuda"
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
     trainee: Any = _with_lora(model, config.lora_rank) if config.lora_rank else model
 
     class Planned(Trainer):
@@ -67,7 +69,6 @@ def fine_tune(
             weight_decay=weight_decay,
             max_grad_norm=1.0,
             bf16=on_gpu,
-            gradient_checkpointing=config.gradient_checkpointing,
             use_cpu=not on_gpu,
             seed=seed % 2**32,
             save_strategy="no",
@@ -76,7 +77,7 @@ def fine_tune(
             disable_tqdm=True,
             dataloader_pin_memory=False,
         )
-        trainer = Planned(trainee, arguments, train_dataset=plan, callbacks=[Report()])  # type: ignore[arg-type]
+        trainer = Planned(trainee, arguments, train_dataset=plan, callbacks=[Report()])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     if config.lora_rank:

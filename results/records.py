@@ -67,7 +67,7 @@ class RoundRecord:
     metrics: RoundMetrics
     checkpoint_in: str
     checkpoint_out: str | None
-    """None for the last round, and for arms that do not train."""
+    """None if nothing was trained: last round, arm without training, or no success to learn from."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Facts about the training set made from this round: examples, tokens, origins, verifier precision."""
     timings: Mapping[str, float] = field(default_factory=dict)
