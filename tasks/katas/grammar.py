@@ -34,7 +34,7 @@ TABLES: dict[tuple[str, str], tuple[Op, ...]] = {
 """(family, kind) -> operations, most common first; the index is the rank that Zipf's law is taken over."""
 
 _FAMILIES = {INTS: 78, WORDS: 22}
-_SHAPES = (
+SHAPES = (
     dict.fromkeys(("F", "M", "S", "R"), 15)
     | dict.fromkeys(("FM", "FS", "FR", "MS", "MR", "SF", "SM", "SR"), 12)
     | dict.fromkeys(("FMR", "FMS", "FSR", "SFR", "SMR", "MSR"), 14)
@@ -75,7 +75,7 @@ def _zipf(ops: Sequence[Op]) -> list[int]:
 
 _WEIGHTS = {place: dict(zip(ops, _zipf(ops), strict=True)) for place, ops in TABLES.items()}
 _FAMILY_URN = _urn(_FAMILIES.items())
-_SHAPE_URN = _urn(_SHAPES.items())
+_SHAPE_URN = _urn(SHAPES.items())
 _OP_URNS = {place: _urn(weights.items()) for place, weights in _WEIGHTS.items()}
 _THIRDS = {op: 3 * rank // len(ops) for ops in TABLES.values() for rank, op in enumerate(ops)}
 
@@ -113,7 +113,7 @@ def draw(rng: random.Random, *, held_out: bool) -> Pipeline:
 def _held_out_urns() -> Mapping[str, _Urn]:
     """Stratum -> its held-out combinations, weighted as `draw` would give them."""
     found: dict[str, list[tuple[tuple[Op, ...], int]]] = {name: [] for name in STRATA}
-    for (family, share), (shape, weight) in product(_FAMILIES.items(), _SHAPES.items()):
+    for (family, share), (shape, weight) in product(_FAMILIES.items(), SHAPES.items()):
         for ops in product(*(TABLES[family, kind] for kind in shape)):
             bare = tuple(Step(op, 0) for op in ops)
             if is_held_out(bare):
@@ -248,7 +248,7 @@ def draw_tests(pipeline: Pipeline, rng: random.Random) -> FunctionTests | None:
     """Two small visible cases and ten larger hidden ones; None if the pipeline has no telling inputs."""
     taken: list[Any] = []
     try:
-        visible = _draw_cases(pipeline, rng, VISIBLE, lambda: rng.randint(4, 6), taken)
+        visible = _draw_cases(pipeline, rng, VISIBLE, lambda: rng.randint(3, 5), taken)
         for _ in range(4):
             edges = _edges(pipeline, rng)
             hidden = _draw_cases(pipeline, rng, HIDDEN - len(edges), lambda: rng.randint(7, 12), list(taken))
