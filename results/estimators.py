@@ -292,9 +292,10 @@ def _bca(value: float, replicates: Floats, left_out: Floats, level: float) -> tu
     replicates = np.sort(replicates[~np.isnan(replicates)])
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     below = (np.mean(replicates < value) + np.mean(replicates <= value)) / 2
-    dev = left_out.mean() - left_out
+    regular = 0.0 < below < 1.0 and bool(np.isfinite(left_out).all())
+    dev = left_out.mean() - left_out if regular else np.zeros(1)
     spread = float((dev**2).sum())
-    if 0.0 < below < 1.0 and np.isfinite(spread) and spread > 0.0:
+    if spread > 0.0:
         shift = ndtri(below)
         accel = float((dev**3).sum()) / (6.0 * spread**1.5)
         z = shift + ndtri(tails)

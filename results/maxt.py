@@ -104,15 +104,33 @@ def resample(curves: Sequence[Curve], weights: Floats, boot: int, seed: int, cro
             count = drawn @ bottom
             replicates[s] = np.where(count > 0, (drawn @ top) / np.maximum(count, 1e-9), each[s])
         deviation = two_level(replicates, seed, aligned=crossed) - each.mean(axis=0)
+    se = deviation.std(axis=0, ddof=1)
+    if seeds >= STRATEGY_SEEDS:
+        se = _steady(se, weights)
     groups = [len(top) for top in tops]
     return Fit(
         estimate=each.mean(axis=0),
         deviation=deviation,
-        se=deviation.std(axis=0, ddof=1),
+        se=se,
         stretch=math.sqrt(seeds / (seeds - 1)) if seeds >= STRATEGY_SEEDS else 1.0,
         clusters=min(groups),
         units=seeds if seeds >= STRATEGY_SEEDS else groups[0] if crossed else sum(groups),
     )
+
+
+def _steady(se: Floats, weights: Floats) -> Floats:
+    """No comparison is credited with less than the median standard error of its kind.
+
+    The spread of three or five seeds is often far too small by luck for one comparison among many, and
+    the luckiest one would decide. Kinds are comparisons with equal sums of squared weights.
+    """
+    steady = se.copy()
+    kinds = np.round((weights**2).sum(axis=1), 9)
+    for kind in np.unique(kinds):
+        rows = (kinds == kind) & ~np.isnan(se)
+        if rows.any():
+            steady[rows] = np.maximum(se[rows], np.median(se[rows]))
+    return steady
 
 
 def _sums_by_cluster(
@@ -141,11 +159,11 @@ def _multipliers(
     """Random signs on the clusters' centred sums (wild bootstrap): boot x comparisons."""
     rng = np.random.default_rng(seed)
     total = np.zeros((boot, each.shape[1]))
-    signs: Floats = np.empty((0, 0))
+    signs: Floats | None = None
     for top, bottom, centre in zip(tops, bottoms, each, strict=True):
         groups = len(top)
-        if not crossed or not signs.size:
-            signs = rng.integers(0, 2, size=(boot, groups)) * 2.0 - 1.0
+        if signs is None or not crossed:
+            signs = np.where(rng.random((boot, groups)) < 0.5, -1.0, 1.0)
         with np.errstate(invalid="ignore"):
             influence = (top - centre * bottom) / bottom.sum(axis=0)
         total += signs @ influence * math.sqrt(groups / max(1, groups - 1))
@@ -180,10 +198,7 @@ class MaxT:
         return float((1 + (self.largest >= np.nanmax(t)).sum()) / (1 + len(self.largest)))
 
     def mde(self, rows: Sequence[int]) -> float:
-        """Smallest true difference that a typical one of `rows` would show with 80 % power."""
+        """Smallest true difference that a typical one of `rows` shows with 80 % power; NaN if none varies."""
         se = self.fit.se[list(rows)]
-        return (
-            float((self.critical + POWER_Z) * self.fit.stretch * np.nanmedian(se))
-            if not np.isnan(se).all()
-            else math.nan
-        )
+        se = se[se > 0]
+        return float((self.critical + POWER_Z) * self.fit.stretch * np.median(se)) if se.size else math.nan

@@ -105,7 +105,7 @@ def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int
             values[f"pass@1/{stratum}"] = _share(np.where(here, table.c / table.n, np.nan), table, seed)
     for name in ("infra", "hack_rate", *(f"ending/{ending}" for ending in Ending)):
         values[name] = _share(table.sums[name] / table.n, table, seed)
-    values["truncation_rate"] = values["ending/token_limit"]
+    values["truncated"] = values["ending/token_limit"]
     values["completion_tokens"] = mean_interval(
         table.sums["completion_tokens"] / table.n, table.clusters, seed=seed
     )

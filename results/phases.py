@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from results.estimators import Floats, cluster_codes
 from results.maxt import STRATEGY_SEEDS, Comparisons, Curve, Fit, MaxT, resample
@@ -112,9 +113,10 @@ def classify(
     is a fixed sequence of intersection-union tests from T-3 downwards, so each is made at `alpha`. FLAT
     is a plateau from round 0 that no later round falls below by `delta` either, without rise.
 
-    With three or more seeds the two-way bootstrap is used and its standard errors are stretched by
-    sqrt(S/(S-1)); with fewer, Rademacher multipliers on task clusters, which speak of these checkpoints
-    only. `crossed`: all seeds were measured on the same tasks; else each has tasks of its own.
+    With three or more seeds the two-way bootstrap is used; its standard errors are stretched by
+    sqrt(S/(S-1)) and none may be below the median of its kind. With fewer, Rademacher multipliers on
+    task clusters speak of these checkpoints only. `crossed`: all seeds were measured on the same tasks;
+    else each has tasks of its own.
     Raises ValueError for no curve, fewer than two rounds, or curves of different length.
     """
     rounds = {curve.values.shape[1] for curve in curves}
@@ -192,7 +194,9 @@ def _plateau(fit: Fit, rows: Comparisons, delta: float, alpha: float) -> _Level:
         later = [rows.pair[tau, u] for u in range(tau + 1, rows.last + 1)]
         high = _upper(fit, later, alpha).max()
         if tau == rows.last - 3:
-            margin = None if np.isnan(high) else float(high)
+            if np.isnan(high):
+                break
+            margin = float(high)
             beyond = fit.deviation[:, later] * fit.stretch <= fit.estimate[later] - delta
             p = float((1 + beyond.sum(axis=0).max()) / (1 + len(beyond)))
         if not high < delta:
@@ -257,27 +261,28 @@ def training_noise(curves: Sequence[Curve]) -> float | None:
     """Standard deviation of round-level training noise, in logits, from how seeds disagree round by round.
 
     The residual of seed means after seed and round effects, less what task and sample noise explains
-    (measured across task clusters). None below two seeds or where values are not rates within (0, 1).
+    (measured across task clusters), over the slope of the mean rate: mean p(1-p) over tasks, since a
+    shift of every task's logit moves the mean by that. None below two seeds or three rounds, or where
+    values are no rates.
     """
     seeds, rounds = len(curves), curves[0].values.shape[1]
-    means = np.array(
-        [np.nanmean(c.values, axis=0) if np.isfinite(c.values).any(axis=0).all() else np.nan for c in curves]
-    )
-    if seeds < 2 or rounds < 3 or not ((means > 0) & (means < 1)).all():
+    known = [c.values[~np.isnan(c.values).any(axis=1)] for c in curves]
+    if seeds < 2 or rounds < 3 or any(not len(v) or v.min() < 0 or v.max() > 1 for v in known):
         return None
-    logits = np.log(means / (1 - means))
-    residual = logits - logits.mean(axis=0) - logits.mean(axis=1, keepdims=True) + logits.mean()
+    slope = float(np.mean([np.mean(v.mean(axis=1) * (1 - v.mean(axis=1))) for v in known]))
+    if slope == 0:
+        return None
+    means = np.array([v.mean(axis=0) for v in known])
+    residual = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
     observed = float((residual**2).sum()) / ((seeds - 1) * (rounds - 1))
-    explained = [_sampling_variance(c) / (m * (1 - m)) ** 2 for c, m in zip(curves, means, strict=True)]
-    return math.sqrt(max(0.0, observed - float(np.mean(explained)) * rounds / (rounds - 1)))
+    explained = float(np.mean([_sampling_variance(c) for c in curves])) * rounds / (rounds - 1)
+    return math.sqrt(max(0.0, observed - explained)) / slope
 
 
 def _sampling_variance(curve: Curve) -> Floats:
     """Variance of each round's mean around the seed's level, as task clusters show it."""
-    rows = curve.values[~np.isnan(curve.values).any(axis=1)]
-    labels = [c for c, row in zip(curve.clusters, curve.values, strict=True) if not np.isnan(row).any()]
-    if len(rows) < 2:
-        return np.zeros(curve.values.shape[1])
+    whole: NDArray[np.bool_] = ~np.isnan(curve.values).any(axis=1)
+    rows, labels = curve.values[whole], [c for c, kept in zip(curve.clusters, whole, strict=True) if kept]
     dev = rows - rows.mean(axis=1, keepdims=True)
     dev = dev - dev.mean(axis=0)
     codes, groups = cluster_codes(labels)
