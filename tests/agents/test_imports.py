@@ -10,9 +10,9 @@ def test_agents_import_without_torch_transformers_and_langchain() -> None:
         "import sys\n"
         "import agents, agents.base, agents.cohort, agents.oneshot, agents.scripted\n"
         "heavy = {'torch', 'transformers', 'langchain', 'langchain_core', 'pydantic', 'docker'}\n"
-        "sys.exit(', '.join(heavy & set(sys.modules)))"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=Path(__file__).parents[2], capture_output=True, text=True
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.stdout, done.stderr) == ("[]\n", "")
