@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from results.estimators import Floats, cluster_codes
 from results.maxt import STRATEGY_SEEDS, Comparisons, Curve, Fit, MaxT, resample
@@ -281,8 +280,8 @@ def training_noise(curves: Sequence[Curve]) -> float | None:
 
 def _sampling_variance(curve: Curve) -> Floats:
     """Variance of each round's mean around the seed's level, as task clusters show it."""
-    whole: NDArray[np.bool_] = ~np.isnan(curve.values).any(axis=1)
-    rows, labels = curve.values[whole], [c for c, kept in zip(curve.clusters, whole, strict=True) if kept]
+    whole = np.logical_not(np.isnan(curve.values).any(axis=1))
+    rows, labels = curve.values[whole], [curve.clusters[i] for i in np.flatnonzero(whole)]
     dev = rows - rows.mean(axis=1, keepdims=True)
     dev = dev - dev.mean(axis=0)
     codes, groups = cluster_codes(labels)
