@@ -85,8 +85,8 @@ class DockerBackend:
             **self._hardening(2 * MEMORY_MB, PIDS + 16, True),
             cap_add=["SETUID", "SETGID", "KILL"],
             network_mode="none",
-            ipc_mode="none",  # no /dev/shm and no /dev/mqueue that could hand something on
-            tmpfs={"/tmp": _tmpfs(16, "mode=1777")},
+            ipc_mode="none",  # no /dev/shm that could hand something on, and no /dev/mqueue, as follows
+            tmpfs={"/tmp": _tmpfs(16, "mode=1777"), "/dev/mqueue": "ro,size=4k,mode=0555"},
         )
         env = {"LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
         return self._start(
@@ -203,9 +203,9 @@ class Attached:
     def close(self) -> None:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._attached.close()
-        with suppress(AttributeError):
-            self._attached._response.close()
+        for part in (getattr(self._attached, "_response", None), self._attached, self._socket):
+            with suppress(OSError, AttributeError):
+                part.close()  # type: ignore[union-attr]
 
 
 def owner() -> dict[str, str]:
