@@ -37,11 +37,13 @@ def draw(report: Mapping[str, Any], group: Group, panel: Panel) -> str | None:
     from matplotlib.figure import Figure
 
     shown = [p.metric for p in group.panels] if group.share_y else [panel.metric]
+    last = max(report["arms"][arm]["rounds"][-1]["round"] for arm in curves)
     longest = max(len(_shorten(arm)) for arm in curves)
+    size = 11.0 if group.in_threes else 9.5
     settings: Any = {
         "svg.hashsalt": panel.metric,
         "svg.fonttype": "none",
-        "font.size": 9.0,
+        "font.size": size,
         "text.color": _TEXT,
     }
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -49,10 +51,13 @@ def draw(report: Mapping[str, Any], group: Group, panel: Panel) -> str | None:
         matplotlib.rcParams.update(settings)
         # The page's font draws the text; a glyph that matplotlib's own font lacks does not matter.
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
-        figure = Figure(figsize=(5.2, 2.9), facecolor="none")
-        axes = figure.add_axes((0.105, 0.15, 0.83 - 0.0148 * longest, 0.80), facecolor="none")
+        figure = Figure(figsize=(4.7, 2.85), facecolor="none")
+        axes = figure.add_axes(
+            (0.012 * size, 0.018 * size, 0.92 - size * (0.013 + 0.0018 * longest), 0.95 - 0.018 * size),
+            facecolor="none",
+        )
         _plot(axes, curves)
-        _dress(axes, panel, _limits(report, shown, panel))
+        _dress(axes, panel, _limits(report, shown, panel), last)
         _label_ends(axes, curves)
         out = StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})
@@ -92,7 +97,7 @@ def format_value(value: float, percent: bool = False) -> str:
         return f"{100 * value:.1f}\u00a0%"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:#.3g}".rstrip(".").replace("-", "\u2212")
 
 
 _Curve = list[tuple[int, Mapping[str, Any]]]
@@ -153,15 +158,14 @@ def _limits(report: Mapping[str, Any], metrics: Sequence[str], panel: Panel) -> 
     return low, high
 
 
-def _dress(axes: "Axes", panel: Panel, limits: tuple[float, float]) -> None:
+def _dress(axes: "Axes", panel: Panel, limits: tuple[float, float], last: int) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.set_ylim(*limits)
+    axes.set_xlim(-0.04 * last - 0.1, 1.02 * last + 0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    show = (
-        (lambda v, _: f"{100 * v:.0f}\u00a0%") if panel.percent else (lambda v, _: format_value(round(v, 9)))
-    )
+    show = (lambda v, _: f"{100 * v:.0f}\u00a0%") if panel.percent else (lambda v, _: f"{round(v, 9):,g}")
     axes.yaxis.set_major_formatter(FuncFormatter(show))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}"))
     axes.set_xlabel("round (0 = base model)", color=_TEXT)
@@ -193,9 +197,9 @@ def _label_ends(axes: "Axes", curves: Mapping[str, _Curve]) -> None:
         colour = PALETTE[index % len(PALETTE)]
         kwargs: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
         axes.plot(
-            [1.022], [height], marker=_MARKERS[index % len(_MARKERS)], color=colour, markersize=4.2, **kwargs
+            [1.03], [height], marker=_MARKERS[index % len(_MARKERS)], color=colour, markersize=4.2, **kwargs
         )
-        axes.text(1.045, height, _shorten(arm), va="center", color=_TEXT, parse_math=False, **kwargs)
+        axes.text(1.065, height, _shorten(arm), va="center", color=_TEXT, parse_math=False, **kwargs)
 
 
 def _shorten(arm: str) -> str:

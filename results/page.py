@@ -4,6 +4,8 @@ Made from the report dictionary alone. Whatever came from a user or a model (arm
 versions) goes through the template's autoescaping; only the SVGs drawn here are trusted markup.
 """
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,7 @@ def render_page(report: Facts) -> str:
         lstrip_blocks=True,
     )
     arms = [_arm(report, arm, _scale(report)) for arm in report["arm_order"]]
-    groups, unmeasured = _groups(report)
+    groups, zero, unmeasured = _groups(report)
     return templates.get_template("report.html").render(
         report=report,
         lead=lead(report),
@@ -74,13 +76,14 @@ def render_page(report: Facts) -> str:
         rounds_text=_count(max(len(report["arms"][a]["rounds"]) for a in report["arm_order"]) - 1, "round"),
         comparisons=[_comparison(row) for row in report["comparisons"]],
         groups=groups,
+        zero=zero,
         unmeasured=unmeasured,
         degradation=[_degradation(report, arm) for arm in report["arm_order"]],
-        glossary=GLOSSARY,
-        methods=_methods(report),
-        command=report["environment"].get("command") or "plateau run CONFIG.yaml",
+        glossary={_keep_together(word): _keep_together(text) for word, text in GLOSSARY.items()},
+        methods=[_keep_together(sentence) for sentence in _methods(report)],
+        command=report["environment"].get("command") or "plateau run config.yaml",
         environment=list(_pairs(report["environment"])),
-        config=list(_pairs(report["config"])),
+        config=json.dumps(report["config"], indent=2, ensure_ascii=False),
         count=_count,
         arrow=lambda label: label.replace("->", " → ") if label else "–",
         term=_term,
@@ -92,7 +95,12 @@ def _term(word: str) -> Any:
     from markupsafe import Markup
 
     meaning = next(text for name, text in GLOSSARY.items() if name.lower() == word.lower())
-    return Markup('<abbr title="{}">{}</abbr>').format(meaning, word)
+    return Markup('<abbr title="{}">{}</abbr>').format(_keep_together(meaning), _keep_together(word))
+
+
+def _keep_together(text: str) -> str:
+    """No line break before a per cent sign."""
+    return text.replace(" %", "\u00a0%")
 
 
 def _trusted(svg: str) -> Any:
@@ -158,34 +166,45 @@ def _comparison(row: Facts) -> dict[str, str]:
         "at": "best rounds" if row["at"] == "best" else f"round {row['round']}",
         "value": points(gap["value"], True) if gap else "–",
         "interval": f"{points(gap['low'], True)} to {points(gap['high'], True)}" if gap else "–",
-        "p": p_text(row["p_holm"]).removeprefix("p ").removeprefix("= ")
+        "p": p_text(row["p_holm"]).removeprefix("p\u00a0").removeprefix("=\u00a0")
         if row["p_holm"] is not None
         else "–",
     }
 
 
-def _groups(report: Facts) -> tuple[list[dict[str, Any]], list[str]]:
-    """Groups with their drawn panels, and the titles of panels that nothing was measured for."""
-    groups, unmeasured = [], []
+def _groups(report: Facts) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """Groups with their drawn panels; titles of panels that are 0 throughout; of those never measured."""
+    groups, zero, unmeasured = [], [], []
     for group in GROUPS:
         panels = []
         for panel in group.panels:
             svg = draw(report, group, panel)
             if svg is None:
                 unmeasured.append(panel.title)
-                continue
-            panels.append(
-                {
-                    "id": "figure-" + panel.metric.replace("@", "-").replace("/", "-"),
-                    "title": panel.title,
-                    "reading": panel.reading,
-                    "svg": _trusted(svg),
-                    "rows": list(_rows(report, panel)),
-                }
-            )
+            elif panel.hide_zero and not _ever_above_zero(report, panel):
+                zero.append(panel.title)
+            else:
+                panels.append(
+                    {
+                        "id": "figure-" + re.sub(r"\W+", "-", panel.metric),
+                        "title": panel.title,
+                        "reading": _keep_together(panel.reading),
+                        "svg": _trusted(svg),
+                        "rows": list(_rows(report, panel)),
+                    }
+                )
         if panels:
-            groups.append({"key": group.key, "title": group.title, "panels": panels})
-    return groups, unmeasured
+            groups.append(
+                {"key": group.key, "title": group.title, "panels": panels, "in_threes": group.in_threes}
+            )
+    return groups, zero, unmeasured
+
+
+def _ever_above_zero(report: Facts, panel: Panel) -> bool:
+    rows = [
+        row["metrics"].get(panel.metric) for a in report["arm_order"] for row in report["arms"][a]["rounds"]
+    ]
+    return any(estimate["value"] for estimate in rows if estimate)
 
 
 def _rows(report: Facts, panel: Panel) -> Iterator[dict[str, Any]]:
@@ -249,7 +268,7 @@ def _methods(report: Facts) -> list[str]:
         "that it is "
         "about the checkpoints at hand.",
         "Silent collapse joins two claims (pass@1 risen or level, variety fallen), Holm-corrected.",
-        "Retention, KL, entropy and perplexities are measured at temperature 1 over the full vocabulary; "
+        "KL, entropy, n-grams and perplexities are measured at temperature 1 over the full vocabulary; "
         "the fixed texts and the human texts were set aside before round 0.",
     ]
 

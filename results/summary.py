@@ -13,6 +13,7 @@ Facts = Mapping[str, Any]
 
 _OPEN = ("inconclusive", "plateau")
 """Labels that name no direction."""
+_INFRA_WARNING = 0.01
 
 
 class Finding(NamedTuple):
@@ -29,7 +30,7 @@ def summarise(report: Facts) -> list[str]:
         sentences += [
             f"{arm}, {topic[0].lower()}{topic[1:]}: {text}" for topic, text in arm_findings(report, arm)
         ]
-    return sentences + closing_sentences(report)
+    return sentences + closing_sentences(report) + list(report["notes"])
 
 
 def lead(report: Facts) -> str:
@@ -87,7 +88,7 @@ def closing_sentences(report: Facts) -> list[str]:
             "Less variety is a loss in itself, but it does not foretell a fall of pass@1: arms that keep "
             "improving can lose it too."
         )
-    return sentences
+    return sentences + _ungraded(report)
 
 
 def points(value: float, signed: bool = False) -> str:
@@ -99,11 +100,11 @@ def points(value: float, signed: bool = False) -> str:
 def at_least(bound: float, show: Callable[[float], str], unit: str = "") -> str:
     """'at least 2.1 points'; a bound that rounds to nothing is 'a small amount'."""
     text = show(bound)
-    return f"at least {text}{unit}" if float(text) else "an amount barely above zero"
+    return f"at least {text}{unit}" if text.strip("0.") else "an amount barely above zero"
 
 
 def p_text(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.3f}"
 
 
 def number(value: float) -> str:
@@ -115,11 +116,13 @@ def percent(value: float) -> str:
 
 
 def round_names(rounds: Sequence[int]) -> str:
-    """'round 3', 'rounds 2 to 4', 'rounds 1, 3 and 4'."""
+    """'round 3', 'rounds 2 to 4', 'rounds 1, 3 and 4', '7 rounds'."""
     if len(rounds) == 1:
         return f"round {rounds[0]}"
-    if list(rounds) == list(range(rounds[0], rounds[-1] + 1)):
+    if len(rounds) > 2 and list(rounds) == list(range(rounds[0], rounds[-1] + 1)):
         return f"rounds {rounds[0]} to {rounds[-1]}"
+    if len(rounds) > 4:
+        return f"{len(rounds)} rounds"
     return "rounds " + join_words([str(r) for r in rounds])
 
 
@@ -242,6 +245,20 @@ def _variety(facts: Facts) -> list[Finding]:
     if label in ("flat", "plateau"):
         return [Finding("Variety", f"{plain_label(label)} ({course}).{unseen}")]
     return [Finding("Variety", f"its course could not be settled ({course}).{unseen}")]
+
+
+def _ungraded(report: Facts) -> list[str]:
+    """A warning where the machinery broke so often that it could pass for lost ability."""
+    sentences = []
+    for arm in report["arm_order"]:
+        rates = values_of(report["arms"][arm], "infra")
+        worst = max(rates, key=lambda item: item[1], default=(0, 0.0))
+        if worst[1] >= _INFRA_WARNING:
+            sentences.append(
+                f"In round {worst[0]} of {arm}, {percent(worst[1])} of the attempts could not be graded and "
+                "count as not passed; its curve understates the model there."
+            )
+    return sentences
 
 
 def _comparison(report: Facts, row: Facts) -> str:

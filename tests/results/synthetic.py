@@ -126,6 +126,8 @@ def _drift(t: int, arm: str, rng: np.random.Generator) -> dict[str, Estimate | N
         "kl_base": 0.02 * t * t * fast,
         "kl_from_base": 0.03 * t * t * fast,
         "kl_prev": 0.03 * t * fast if t else None,
+        "effective@8": 3.0 * math.exp(-0.1 * t * fast),
+        "human_ppl": 9.0 * math.exp(0.05 * t * fast),
         "distinct4": 0.4 * math.exp(-0.06 * t * fast),
         "ngram_entropy": 9.0 - 0.15 * t * fast,
         "token_entropy": 0.8 - 0.05 * t * fast,
@@ -155,3 +157,7 @@ def _estimate(column: np.ndarray) -> Estimate | None:
         return None
     half = 1.96 * float(seen.std(ddof=1)) / math.sqrt(len(seen))
     return _around(float(seen.mean()), half)
+
+
+DRIFT = frozenset(_drift(1, "", np.random.default_rng(0)))
+"""Names of the metrics without values per task; a page without them is drawn much faster."""
