@@ -214,23 +214,27 @@ def self_bleu(samples: Sequence[Sequence[Hashable]], order: int = 4, limit: int 
     kept = [tuple(s) for s in samples if len(s)][:limit]
     if len(kept) < 2:
         return math.nan
-    grams = [
-        [Counter(zip(*(s[i:] for i in range(m)), strict=False)) for m in range(1, order + 1)] for s in kept
+    logs = [0.0] * len(kept)
+    for m in range(1, order + 1):
+        grams = [Counter(zip(*(sample[i:] for i in range(m)), strict=False)) for sample in kept]
+        for i, hits in enumerate(_hits(grams)):
+            logs[i] += math.log((hits or 0.1) / max(grams[i].total(), 1)) / order
+    lengths = [len(sample) for sample in kept]
+    scores = []
+    for i, own in enumerate(lengths):
+        nearest = min(lengths[:i] + lengths[i + 1 :], key=lambda other: (abs(other - own), other))
+        scores.append(math.exp(logs[i] + min(0.0, 1.0 - nearest / own)))
+    return float(np.mean(scores))
+
+
+def _hits(grams: Sequence[Counter[Any]]) -> list[int]:
+    """Per sample: its n-grams that some other sample has, each at most as often as there."""
+    top: dict[Any, tuple[int, int, int]] = {}  # n-gram -> highest count, whose, and the next highest
+    for j, counts in enumerate(grams):
+        for gram, count in counts.items():
+            best, owner, second = top.get(gram, (0, -1, 0))
+            top[gram] = (count, j, best) if count > best else (best, owner, max(second, count))
+    return [
+        sum(min(count, top[gram][2] if top[gram][1] == i else top[gram][0]) for gram, count in counts.items())
+        for i, counts in enumerate(grams)
     ]
-    return float(np.mean([_bleu(i, kept, grams) for i in range(len(kept))]))
-
-
-def _bleu(i: int, samples: list[tuple[Hashable, ...]], grams: list[list[Counter[Any]]]) -> float:
-    logs = 0.0
-    for m, own in enumerate(grams[i]):
-        total = own.total()
-        best: Counter[Any] = Counter()
-        for j, other in enumerate(grams):
-            if j != i:
-                best |= other[m]
-        hits = (own & best).total()
-        logs += math.log((hits or 0.1) / max(total, 1))
-    length = len(samples[i])
-    nearest = min((abs(len(s) - length), len(s)) for j, s in enumerate(samples) if j != i)[1]
-    brevity = 0.0 if length >= nearest else 1.0 - nearest / length
-    return math.exp(brevity + logs / len(grams[i]))
