@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from agents.checkpoint import make_model, make_tokenizer, save
 from harness.config import RunConfig, TrainConfig
@@ -56,7 +57,7 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
 
     texts = [text for sample in corpus[:TOKENIZER_TEXTS] for text in (sample.instruction, sample.program)]
     tokenizer = make_tokenizer(texts, settings.vocab)
-    model = make_model(
+    model: Any = make_model(
         tokenizer, hidden=settings.hidden, layers=settings.layers, heads=settings.heads, ffn=settings.ffn,
         seed=derive(seed, "weights") % 2**31,
     )

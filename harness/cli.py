@@ -70,10 +70,11 @@ def strategies() -> None:
 
 @sandbox_app.command("build")
 def sandbox_build() -> None:
-    """Build the base image for Docker boxes."""
-    from sandbox.image import ensure_image
+    """Build the base image for Docker boxes, if it is not there yet."""
+    from sandbox import open_backend
 
-    typer.echo(ensure_image(say=typer.echo))
+    open_backend("docker", say=typer.echo).open().close()
+    typer.echo("the base image is ready")
 
 
 @sandbox_app.command("check")

@@ -21,6 +21,7 @@ from harness.progress import Display
 from harness.round import SHARED
 from results.report import write_report
 from results.store import RunStore, hold, read_json, write_json
+from sandbox import Backend, open_backend
 from sandbox.install import ensure_backend
 
 
@@ -33,7 +34,7 @@ def start(config: RunConfig, root: Path, display: Display, *, plain: dict[str, A
     if store.manifest.exists():
         raise ValueError(f"{root} already holds a run; continue it with 'plateau resume {root}' "
                          "or choose another folder with --out")
-    backend = ensure_backend(config.sandbox, display.say)
+    backend = _backend(config.sandbox, display)
     device = pick_device(config.device)
     with hold(root / "lock", str(root)):
         write_json(
@@ -51,11 +52,14 @@ def resume(root: Path, display: Display) -> Path:
     manifest = read_json(store.manifest)
     config = parse_config(manifest["config"], str(store.manifest))
     with hold(root / "lock", str(root)):
-        backend = ensure_backend(manifest["environment"]["sandbox"], display.say)
-        backend.clean()
+        _backend(manifest["environment"]["sandbox"], display).clean()
         _run_jobs(config, store, manifest["environment"]["device"], display)
         display.say("writing the report")
         return write_report(store.results(), root)
+
+
+def _backend(name: str, display: Display) -> Backend:
+    return ensure_backend(display.say) if name == "auto" else open_backend(name, say=display.say)
 
 
 def _run_jobs(config: RunConfig, store: RunStore, device: str, display: Display) -> None:
@@ -125,7 +129,7 @@ def _enter(events: Any, threads: int, parent: int) -> None:
     import torch
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
 

@@ -168,4 +168,5 @@ def _exp(estimate: Estimate | None) -> Estimate | None:
     """exp is monotone, so the interval's ends carry over."""
     if estimate is None:
         return None
-    return Estimate(*(float(np.exp(x)) for x in estimate[:3]), estimate.n)
+    value, low, high, n = estimate
+    return Estimate(float(np.exp(value)), float(np.exp(low)), float(np.exp(high)), n)

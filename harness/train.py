@@ -42,7 +42,7 @@ def fine_tune(
     plan = batches(examples, batch_tokens=config.batch_tokens, epochs=epochs or config.epochs, seed=seed)
     on_gpu = model.device.type == "cuda"
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
     trainee: Any = _with_lora(model, config.lora_rank) if config.lora_rank else model
 
     class Planned(Trainer):
