@@ -98,8 +98,8 @@ def test_a_steady_rise_is_not_called_a_plateau() -> None:
 @pytest.mark.parametrize("name", ["flat", "rise", "rise->plateau", "fall 10 points"])
 def test_operating_characteristics_of_strategy_claims(name: str, cell: tuple[int, float]) -> None:
     seeds, sd_round = cell
-    reps = 200
-    rates = label_rates(CURVES[name](LAST), reps=reps, seeds=seeds, sd_round=sd_round, boot=600, judge=found)
+    reps = 150
+    rates = label_rates(CURVES[name](LAST), reps=reps, seeds=seeds, sd_round=sd_round, boot=400, judge=found)
     decline = sum(rate for label, rate in rates.items() if "decline" in label)
     if name == "fall 10 points":
         assert decline >= 0.8
