@@ -131,7 +131,14 @@ def _halves(record: RoundRecord) -> dict[str, int]:
 def _interval(pairs: Sequence[_Paired]) -> Estimate | None:
     if not pairs:
         return None
-    return seeds_interval([p.differences for p in pairs], [p.clusters for p in pairs], seed=0)
+    if not any(difference for pair in pairs for difference in pair.differences):
+        # A resample of zeros is zero, yet tasks not seen may differ: Clopper-Pearson over clusters.
+        clusters = sum(len(set(pair.clusters)) for pair in pairs)
+        reach = 1 - 0.025 ** (1 / clusters)
+        return Estimate(0.0, -reach, reach, len(pairs) if len(pairs) > 1 else clusters)
+    return seeds_interval(
+        [p.differences for p in pairs], [p.clusters for p in pairs], seed=0, bounds=(-1.0, 1.0)
+    )
 
 
 def _p_value(pairs: Sequence[_Paired]) -> float | None:

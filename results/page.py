@@ -236,7 +236,9 @@ def _methods(report: Facts) -> list[str]:
     evaluation, config = report["evaluation"], report["config"]
     how = config.get("evaluate")
     how = how if isinstance(how, Mapping) else {}
-    strata = ", ".join(f"{count} {name}" for name, count in evaluation["strata"].items())
+    strata = ", ".join(
+        f"{count} {name}" for name, count in sorted(evaluation["strata"].items(), key=_by_rarity)
+    )
     sampling = [
         f"{how['samples']} attempts per task and round" if "samples" in how else "",
         f"at temperature {how['temperature']}" if "temperature" in how else "",
@@ -271,6 +273,11 @@ def _methods(report: Facts) -> list[str]:
         "KL, entropy, n-grams and perplexities are measured at temperature 1 over the full vocabulary; "
         "the fixed texts and the human texts were set aside before round 0.",
     ]
+
+
+def _by_rarity(item: tuple[str, int]) -> tuple[int, str]:
+    order = ("head", "torso", "tail")
+    return (order.index(item[0]) if item[0] in order else len(order)), item[0]
 
 
 def _seeds_text(report: Facts) -> str:

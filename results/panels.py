@@ -189,7 +189,7 @@ GROUPS: tuple[Group, ...] = (
                 "tail falling below the head means rare knowledge goes first.",
                 reference=1.0,
             )
-            for stratum, rarity in (("head", "common"), ("tail", "rare"))
+            for stratum, rarity in (("head", "common"), ("torso", "less common"), ("tail", "rare"))
         ),
     ),
     Group(
@@ -215,7 +215,7 @@ GROUPS: tuple[Group, ...] = (
         title="What could fake a trend",
         panels=(
             _rate(
-                "truncation_rate",
+                "truncated",
                 "Cut off at the token limit",
                 "Share of attempts that ended at the token limit. Should stay low and steady: a rise can "
                 "look like lost ability.",

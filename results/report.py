@@ -27,6 +27,7 @@ FORMAT = "plateau-report/1"
 ARTICLE_COLUMNS = ("rare_ppl", "distinct4", "excess_ce")
 BOUNDS = {"pass@1": (0.0, 1.0), "pass@8": (0.0, 1.0), "pass^8": (0.0, 1.0), "hill1": (1.0, 4.0)}
 _UNBOUNDED = (-math.inf, math.inf)
+SELECTED = "selected_precision"
 _DIGITS = 6
 
 
@@ -139,6 +140,7 @@ def _article_rows(rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _arm(rounds: Rounds, judged: Mapping[str, Judged | None]) -> dict[str, Any]:
     length = len(next(iter(rounds.values())))
     names = sorted({name for records in rounds.values() for r in records for name in r.metrics.values})
+    names += [SELECTED] if SELECTED not in names else []
     return {
         "seeds": list(rounds),
         "rounds": [
@@ -158,7 +160,7 @@ def _pooled(records: Sequence[RoundRecord], metric: str) -> Estimate | None:
 
     A mean over the seeds that happen to have one would change its meaning from round to round.
     """
-    estimates = [record.metrics.values.get(metric) for record in records]
+    estimates = [_estimate(record, metric) for record in records]
     present = [e for e in estimates if e is not None and math.isfinite(e.value)]
     if len(present) < len(records):
         return None
@@ -173,6 +175,15 @@ def _pooled(records: Sequence[RoundRecord], metric: str) -> Estimate | None:
             bounds=BOUNDS.get(metric, _UNBOUNDED),
         )
     return _student([e.value for e in present])
+
+
+def _estimate(record: RoundRecord, metric: str) -> Estimate | None:
+    """A record's metric; the precision of the selected examples is a fact of the training set instead."""
+    if metric == SELECTED and metric not in record.metrics.values:
+        share = record.training.get("precision_own")
+        # The training set is known completely, so its share of correct examples has no interval.
+        return None if share is None else Estimate(float(share), math.nan, math.nan, 1)
+    return record.metrics.values.get(metric)
 
 
 def _student(values: Sequence[float]) -> Estimate:

@@ -197,6 +197,8 @@ def _end(phase: Facts) -> list[str]:
     end = phase["final_minus_base"]
     if end is None:
         return []
+    if end["low"] == end["high"]:
+        return ["The final rounds score exactly as the base does, on too few successes for an interval."]
     interval = f"95\u00a0% interval {points(end['low'], True)} to {points(end['high'], True)}"
     if end["low"] > 0 or end["high"] < 0:
         side = "above" if end["low"] > 0 else "below"

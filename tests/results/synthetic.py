@@ -114,6 +114,7 @@ def _record(
             "human_examples": 50 * ("human" in arm),
             "tokens": 4000 + t,
             "loss_tokens": 2000 + t,
+            "precision_own": 0.9,
         }
         if t + 1 < rounds
         else {},
@@ -136,13 +137,15 @@ def _drift(t: int, arm: str, rng: np.random.Generator) -> dict[str, Estimate | N
         "rare_ppl": 30 * math.exp(0.1 * t * fast),
         "retention_tail": 1 - 0.06 * t * fast,
         "retention_head": 1 - 0.02 * t * fast,
+        "retention_torso": 1 - 0.04 * t * fast,
         "verified_precision": 0.95 - 0.002 * t if t else None,
         "infra": 0.0,
+        "hack_rate": 0.0,
         "completion_tokens": 15.0,
-        "truncated": 0.001,
+        "truncated": 0.001 * t,
     }
     return {
-        name: None if x is None else _around(x * (1 + rng.normal(0, 0.01)), abs(x) * 0.05 + 1e-4)
+        name: None if x is None else _around(x * (1 + rng.normal(0, 0.01)), abs(x) * 0.05)
         for name, x in exact.items()
     }
 

@@ -157,6 +157,13 @@ def test_training_totals_leave_out_what_was_not_recorded() -> None:
     assert set(told.values()) == {None}
 
 
+def test_precision_of_the_training_set_is_shown_without_an_interval(report: dict) -> None:
+    one = build_report(make_results(rounds=2, tasks=20))["arms"]["replace"]["rounds"]
+    assert one[0]["metrics"]["selected_precision"] == {"value": 0.9, "low": None, "high": None, "n": 1}
+    assert one[1]["metrics"]["selected_precision"] is None
+    assert report["arms"]["replace"]["rounds"][0]["metrics"]["selected_precision"]["n"] == 5
+
+
 def test_sandbox_name_is_read_from_a_mapping_too() -> None:
     results = make_results(rounds=1, tasks=10)
     for environment, name in (({"sandbox": {"backend": "docker", "image": "x"}}, "docker"), ({}, None)):
@@ -209,6 +216,16 @@ def test_arms_without_a_common_seed_are_not_compared() -> None:
     other = make_results(seeds=(9,), rounds=2, tasks=20)
     rows = compare_arms({"replace": results.rounds["replace"], "fresh_human": other.rounds["fresh_human"]})
     assert {row["difference"] for row in rows} == {row["p_holm"] for row in rows} == {None}
+
+
+def test_arms_without_any_success_are_not_called_equal() -> None:
+    hopeless = make_results({"a": lambda t: -60.0, "b": lambda t: -60.0}, rounds=3, tasks=24)
+    for row in compare_arms(hopeless.rounds):
+        assert row["difference"].value == 0
+        # 12 clusters without a difference leave room for one in up to a quarter of the clusters.
+        assert row["difference"].low == pytest.approx(-(1 - 0.025 ** (1 / 12)))
+        assert row["difference"].high == -row["difference"].low
+        assert row["p_holm"] == 1
 
 
 def test_holm_on_a_worked_example() -> None:

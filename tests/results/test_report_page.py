@@ -88,13 +88,12 @@ def test_every_measured_panel_is_drawn_with_words_for_those_who_cannot_see_it(pa
     labels = [attrs["aria-label"] or "" for attrs in drawn]
     titles = {label.split(" over rounds.")[0] for label in labels}
     measured = {panel.title for group in GROUPS for panel in group.panels} - {
-        "Precision of the selected examples",  # not in the synthetic run
-        "Cut off at the token limit",
-        "Tampering",
-        "Not gradable",  # zero throughout, so it is told instead of drawn
+        "Tampering",  # zero throughout, so these two are told instead of drawn
+        "Not gradable",
     }
     assert titles == measured
     assert len(labels) == len(titles)
+    assert "Zero in every round of every arm: not gradable, tampering." in parsed.text
     assert all("fresh_human: " in label for label in labels)
 
 

@@ -75,6 +75,13 @@ def test_end_against_base_is_open_where_the_interval_holds_zero(report: dict) ->
     assert "5.0 points below the base" in text
 
 
+def test_an_end_without_any_spread_is_not_given_an_interval(report: dict) -> None:
+    same = {"value": 0.0, "low": 0.0, "high": 0.0, "n": 1}
+    text = told(relabelled(report, "inconclusive", final_minus_base=same), "Pass rate")
+    assert "too few successes for an interval" in text
+    assert "0.0 to 0.0" not in text
+
+
 def test_a_difference_that_is_not_significant_is_not_called_one(report: dict) -> None:
     row = report["comparisons"][0]
     weak = row | {"p_holm": 0.2}
