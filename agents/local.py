@@ -97,9 +97,6 @@ class LocalChatModel(BaseChatModel):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return self._tokenizer
 
-    def close(self) -> None:
-        """Nothing to end: calls run in the threads that make them. For callers that close any model."""
-
     def bind_tools(
         self, tools: Sequence[dict | type | Callable | Any], **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:

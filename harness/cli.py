@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -112,14 +113,14 @@ def _tell(page: Path) -> None:
     console.print(f"\nreport: {page}", highlight=False, markup=False, soft_wrap=True)
 
 
-def main() -> None:
-    """Entry point; turns expected trouble into one line on stderr."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; turns expected trouble into one line on stderr. `arguments` default to the command line."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("LANGSMITH_TRACING", "false")
     from sandbox.base import SandboxError
 
     try:
-        app(standalone_mode=True)
+        app(arguments)
     except KeyboardInterrupt:
         _fail("stopped; everything finished is kept, continue with 'plateau resume <run folder>'", 130)
     except (ValueError, SandboxError, RuntimeError) as error:

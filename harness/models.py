@@ -32,7 +32,7 @@ class Models:
         if checkpoint not in self._loaded:
             self._loaded[checkpoint] = self._load(checkpoint)
             while len(self._loaded) > KEPT:
-                self._loaded.popitem(last=False)[1].close()
+                self._loaded.popitem(last=False)
         self._loaded.move_to_end(checkpoint)
         return self._loaded[checkpoint]
 
@@ -46,7 +46,6 @@ class Models:
     def fresh(self, checkpoint: str) -> tuple[Any, Any]:
         """(model, tokenizer) loaded anew in float32, for training."""
         loaded = self._load(checkpoint, dtype="float32")
-        loaded.close()
         return loaded.transformers_model, loaded.tokenizer
 
     def agent(self, config: AgentConfig, checkpoint: str, temperature: float) -> Agent:
