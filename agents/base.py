@@ -72,7 +72,9 @@ class Agent(Protocol):
     name: str
     needs_box: bool
 
-    def solve(self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()) -> list[Trajectory]:
+    def solve(
+        self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
+    ) -> list[Trajectory]:
         """One attempt per seed at the same instruction, in the order of `seeds`.
 
         `boxes` holds one box per seed if `needs_box`, else nothing. k attempts come as one call so that

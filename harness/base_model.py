@@ -47,8 +47,9 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
     settings = config.model.pretrain
     progress("human corpus", 0, 1)
     corpus = suite.corpus(derive(seed, "corpus"), settings.corpus)
-    key = hashlib.sha256(repr((settings, seed, torch.__version__, transformers.__version__,
-                               tokenizers.__version__)).encode())
+    key = hashlib.sha256(
+        repr((settings, seed, torch.__version__, transformers.__version__, tokenizers.__version__)).encode()
+    )
     for sample in corpus:
         key.update(f"{sample.instruction}\x1f{sample.program}\x1e".encode())
     target = cache_folder() / "base" / key.hexdigest()[:24]
@@ -58,13 +59,19 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
     texts = [text for sample in corpus[:TOKENIZER_TEXTS] for text in (sample.instruction, sample.program)]
     tokenizer = make_tokenizer(texts, settings.vocab)
     model: Any = make_model(
-        tokenizer, hidden=settings.hidden, layers=settings.layers, heads=settings.heads, ffn=settings.ffn,
+        tokenizer,
+        hidden=settings.hidden,
+        layers=settings.layers,
+        heads=settings.heads,
+        ffn=settings.ffn,
         seed=derive(seed, "weights") % 2**31,
     )
     if _gpu(config):
         model = model.to("cuda")
     examples = [
-        from_human(tokenizer, sample.instruction, sample.program, source=f"corpus/{i}", correct=sample.correct)
+        from_human(
+            tokenizer, sample.instruction, sample.program, source=f"corpus/{i}", correct=sample.correct
+        )
         for i, sample in enumerate(corpus)
     ]
     model = fine_tune(

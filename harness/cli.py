@@ -10,9 +10,15 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  help="Does agent self-improvement rise, plateau, or collapse? Measure it.")
-sandbox_app = typer.Typer(no_args_is_help=True, help="Boxes: build the base image, clean up, check this machine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Does agent self-improvement rise, plateau, or collapse? Measure it.",
+)
+sandbox_app = typer.Typer(
+    no_args_is_help=True, help="Boxes: build the base image, clean up, check this machine."
+)
 app.add_typer(sandbox_app, name="sandbox")
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
@@ -34,7 +40,9 @@ def run(
     root = out or Path("runs") / settings.name
     display = Display()
     if or_resume and (root / "run.json").exists():
-        same = json.loads((root / "run.json").read_text())["config"] == json.loads(json.dumps(to_plain(settings)))
+        same = json.loads((root / "run.json").read_text())["config"] == json.loads(
+            json.dumps(to_plain(settings))
+        )
         if not same:
             raise ValueError(f"{root} holds a run of another config; choose another folder with --out")
         _tell(resume_run(root, display))
@@ -127,7 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(" ".join(str(error).split()), 1)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "; free some space, then 'plateau resume <run folder>' (nothing finished is lost)" if full else ""
+        hint = (
+            "; free some space, then 'plateau resume <run folder>' (nothing finished is lost)" if full else ""
+        )
         _fail(f"{error.strerror or error}: {error.filename or ''}{hint}".replace(":  ", ""), 1)
 
 

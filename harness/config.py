@@ -169,10 +169,16 @@ def _check_values(config: RunConfig, source: str) -> None:
     require(config.workers >= 0, "workers", "0 (one per core) or more")
     require(config.threads >= 1, "threads", "at least 1")
     for name, arm in config.arms.items():
-        require(name.replace("_", "").replace("-", "").isalnum() and name not in ("base", "shared"),
-                f"arms.{name}", "use letters, digits, '_' and '-'; 'base' and 'shared' are taken")
-        require(arm.strategy in STRATEGIES, f"arms.{name}.strategy",
-                f"unknown strategy {arm.strategy!r}{_near(arm.strategy, STRATEGIES)}")
+        require(
+            name.replace("_", "").replace("-", "").isalnum() and name not in ("base", "shared"),
+            f"arms.{name}",
+            "use letters, digits, '_' and '-'; 'base' and 'shared' are taken",
+        )
+        require(
+            arm.strategy in STRATEGIES,
+            f"arms.{name}.strategy",
+            f"unknown strategy {arm.strategy!r}{_near(arm.strategy, STRATEGIES)}",
+        )
         require(0 <= arm.fraction < 1, f"arms.{name}.fraction", "a share from 0 to below 1")
     for key, value in {
         "tasks.train": config.tasks.train,
@@ -204,14 +210,18 @@ def _check_values(config: RunConfig, source: str) -> None:
 def _build(cls: type, data: Any, source: str, prefix: str) -> Any:
     """Fill the dataclass `cls` from a mapping, recursively."""
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{source}: {prefix.rstrip('.') or 'the file'}: expected keys and values, "
-                          f"got {_kind(data)}")
+        raise ConfigError(
+            f"{source}: {prefix.rstrip('.') or 'the file'}: expected keys and values, got {_kind(data)}"
+        )
     hints = typing.get_type_hints(cls)
     for key in data:
         if key not in hints:
             raise ConfigError(f"{source}: unknown key {prefix}{key}{_near(str(key), hints)}")
-    required = [f.name for f in dataclasses.fields(cls)
-                if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+    required = [
+        f.name
+        for f in dataclasses.fields(cls)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
     for key in required:
         if key not in data:
             raise ConfigError(f"{source}: missing key {prefix}{key}")
@@ -231,8 +241,9 @@ def _value(hint: Any, value: Any, source: str, key: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list):
             raise ConfigError(f"{source}: {key}: expected a list, got {_kind(value)}")
-        return tuple(_value(typing.get_args(hint)[0], item, source, f"{key}[{i}]")
-                     for i, item in enumerate(value))
+        return tuple(
+            _value(typing.get_args(hint)[0], item, source, f"{key}[{i}]") for i, item in enumerate(value)
+        )
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{source}: {key}: expected keys and values, got {_kind(value)}")

@@ -69,8 +69,13 @@ class TrainingSet:
 
     def _jsonl(self) -> bytes:
         rows = (
-            {"token_ids": e.token_ids, "loss_spans": e.loss_spans, "origin": e.origin,
-             "source": e.source, "correct": e.correct}
+            {
+                "token_ids": e.token_ids,
+                "loss_spans": e.loss_spans,
+                "origin": e.origin,
+                "source": e.source,
+                "correct": e.correct,
+            }
             for e in self.examples
         )
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()

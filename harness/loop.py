@@ -32,8 +32,10 @@ def start(config: RunConfig, root: Path, display: Display, *, plain: dict[str, A
     """
     store = RunStore(root)
     if store.manifest.exists():
-        raise ValueError(f"{root} already holds a run; continue it with 'plateau resume {root}' "
-                         "or choose another folder with --out")
+        raise ValueError(
+            f"{root} already holds a run; continue it with 'plateau resume {root}' "
+            "or choose another folder with --out"
+        )
     backend = _backend(config.sandbox, display)
     device = pick_device(config.device)
     with hold(root / "lock", str(root)):

@@ -14,7 +14,7 @@ from harness.seeds import derive
 from results.diversity import diversity_metrics
 from results.drift import Scores, Text, rare_types, score
 from results.estimators import ratio_interval
-from results.metrics import PassTable, pass_metrics, pass_table, retention_metrics
+from results.metrics import pass_metrics, pass_table, retention_metrics
 from results.records import Attempt, Estimate, RoundMetrics
 from results.store import read_json, write_json
 from tasks.base import Task
@@ -38,13 +38,16 @@ class Reference:
     """Tokens over which n-gram measures are taken in every round."""
 
     def save(self, path: Path) -> None:
-        write_json(path, {
-            "human": [[text.start, *text.token_ids] for text in self.human],
-            "bank": [[text.start, *text.token_ids] for text in self.bank],
-            "bank_clusters": list(self.bank_clusters),
-            "rare": sorted(self.rare),
-            "token_budget": self.token_budget,
-        })
+        write_json(
+            path,
+            {
+                "human": [[text.start, *text.token_ids] for text in self.human],
+                "bank": [[text.start, *text.token_ids] for text in self.bank],
+                "bank_clusters": list(self.bank_clusters),
+                "rare": sorted(self.rare),
+                "token_budget": self.token_budget,
+            },
+        )
 
     @staticmethod
     def load(path: Path) -> "Reference":
@@ -118,7 +121,9 @@ def measure(
     for found, columns in (
         pass_metrics(table, seed=seed),
         retention_metrics(table, base_table, seed=seed),
-        diversity_metrics(attempts, table, samples.texts, samples.clusters, reference.token_budget, seed=seed),
+        diversity_metrics(
+            attempts, table, samples.texts, samples.clusters, reference.token_budget, seed=seed
+        ),
     ):
         values |= found
         per_task |= columns

@@ -71,7 +71,8 @@ class Display:
         index = self._rounds.get(job, 0)
         where = f"round {index}: " if job[1] != "shared" else ""
         self._progress.update(
-            self._bars[job], completed=index + _share(phase, done / max(total, 1), job[1] == "shared"),
+            self._bars[job],
+            completed=index + _share(phase, done / max(total, 1), job[1] == "shared"),
             phase=f"{where}{phase} {done}/{total}" if total > 1 else f"{where}{phase}",
         )
 
@@ -80,8 +81,18 @@ class Display:
             self.say(f"[{time.monotonic() - self._started:6.0f} s] seed {job[0]} {job[1]}: {text}")
 
 
-_ROUND = {"evaluate": (0.0, 0.45), "measuring": (0.45, 0.1), "practise": (0.55, 0.2), "training": (0.75, 0.25)}
-_PREPARE = {"human corpus": (0.0, 0.5), "pretraining": (0.5, 8.5), "evaluate": (9.0, 1.0), "practise": (10.0, 1.0)}
+_ROUND = {
+    "evaluate": (0.0, 0.45),
+    "measuring": (0.45, 0.1),
+    "practise": (0.55, 0.2),
+    "training": (0.75, 0.25),
+}
+_PREPARE = {
+    "human corpus": (0.0, 0.5),
+    "pretraining": (0.5, 8.5),
+    "evaluate": (9.0, 1.0),
+    "practise": (10.0, 1.0),
+}
 """Phase -> (start, length), in rounds; only used to place the bar."""
 
 

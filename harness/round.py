@@ -114,17 +114,21 @@ def play_round(bench: Bench, reference: Reference, index: int, checkpoint: str, 
     return record
 
 
-def evaluate(
-    bench: Bench, reference: Reference, index: int, checkpoint: str, previous: str
-) -> RoundMetrics:
+def evaluate(bench: Bench, reference: Reference, index: int, checkpoint: str, previous: str) -> RoundMetrics:
     """Held-out attempts at the agent's temperature, and free samples at temperature 1."""
     if index == 0 and (marker := bench.shared / "round.json").exists():
         return record_from_json(read_json(marker)).metrics
     settings, now = bench.config.evaluate, bench.models
     attempts = bench.roll_out(index, checkpoint, "evaluate")
     free = now.agent(bench.config.agent, checkpoint, 1.0)
-    samples = sample_freely(free, bench.held_out, settings.drift_samples, bench.seed, bench.owner(index), index)
-    models = {"now": now.weights(checkpoint), "base": now.weights(bench.base), "previous": now.weights(previous)}
+    samples = sample_freely(
+        free, bench.held_out, settings.drift_samples, bench.seed, bench.owner(index), index
+    )
+    models = {
+        "now": now.weights(checkpoint),
+        "base": now.weights(bench.base),
+        "previous": now.weights(previous),
+    }
     base_attempts = list(bench.store.read_attempts(bench.shared / "held_out.jsonl"))
     bench.progress("measuring", 0, 1)
     return measure(index, attempts, base_attempts, samples, models, reference, bench.seed)
@@ -144,7 +148,9 @@ def material(bench: Bench, index: int, practised: list[Attempt]) -> Material:
             derive(bench.seed, bench.arm_name, index, "human"), count, verified=bench.arm.verified
         )
         return [
-            from_human(tokenizer, s.instruction, s.program, source=f"round-{index:02d}/human/{i}", correct=s.correct)
+            from_human(
+                tokenizer, s.instruction, s.program, source=f"round-{index:02d}/human/{i}", correct=s.correct
+            )
             for i, s in enumerate(samples)
         ]
 

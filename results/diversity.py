@@ -10,7 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +23,26 @@ from results.records import Attempt, Estimate
 from tasks.base import Outcome
 
 if TYPE_CHECKING:
-    from results.drift import Text
     from results.metrics import PassTable
 
 DRAWS = 4
 """Correct programs per task among which solutions are told apart."""
 
 
+class Written(Protocol):
+    """A tokenised text of which the model wrote the tokens from `start` on."""
+
+    @property
+    def token_ids(self) -> tuple[int, ...]: ...
+
+    @property
+    def start(self) -> int: ...
+
+
 def diversity_metrics(
     attempts: Sequence[Attempt],
     table: "PassTable",
-    texts: Sequence["Text"],
+    texts: Sequence[Written],
     text_clusters: Sequence[str],
     budget: int,
     *,
@@ -107,9 +116,9 @@ class Lexical:
     budget: int
     unique: int
     total: int
-    distinct: Estimate
-    """unique / total (Li et al. 2016, N16-1014)."""
-    entropy_bits: Estimate
+    distinct: Estimate | None
+    """unique / total (Li et al. 2016, N16-1014). None, like the entropy, with a single cluster."""
+    entropy_bits: Estimate | None
     """Entropy of the n-grams with the Miller-Madow correction."""
 
 
@@ -183,10 +192,10 @@ def _entropy_bits(counts: NDArray[np.int64]) -> float:
     return float(-(p * np.log2(p)).sum() + (counts.size - 1) / (2 * total * math.log(2)))
 
 
-def _jackknife(value: float, left_out: list[float], bounds: tuple[float, float]) -> Estimate:
+def _jackknife(value: float, left_out: list[float], bounds: tuple[float, float]) -> Estimate | None:
     g = len(left_out)
     if g < 2:
-        return Estimate(value, *bounds, 1)
+        return None
     x = np.asarray(left_out)
     half = float(student.ppf(0.975, g - 1) * math.sqrt((g - 1) / g * ((x - x.mean()) ** 2).sum()))
     return Estimate(value, max(bounds[0], value - half), min(bounds[1], value + half), g)

@@ -172,9 +172,10 @@ def mean_interval(
 ) -> Estimate | None:
     """Mean over tasks with a BCa cluster-bootstrap interval (Efron 1987); NaN values are dropped.
 
-    None if no value is left. `bounds` is the range a value can take: with one cluster the interval is
-    that whole range, and where every task sits on a bound the interval is the exact binomial one over
-    clusters instead of a point. `n` counts clusters. The same arguments give the same interval.
+    `bounds` is the range a value can take: with one cluster the interval is that whole range, and where
+    every task sits on a bound it is the exact binomial one over clusters instead of a point. None if no
+    value is left or nothing finite bounds the mean (one cluster, no `bounds`). `n` counts clusters. The
+    same arguments give the same interval.
     """
     x = np.asarray(values, dtype=np.float64)
     return _ratio(x, np.ones_like(x), clusters, seed, level, boot, bounds)
@@ -192,7 +193,8 @@ def ratio_interval(
 ) -> Estimate | None:
     """Sum of `top` over sum of `bottom` (retention acc_t / acc_0) with a paired cluster-bootstrap interval.
 
-    Tasks with a NaN on either side are dropped. None if nothing is left or the bottom sums to 0.
+    Tasks with a NaN on either side are dropped. None if nothing is left, the bottom sums to 0, or it
+    rests on so few tasks that nothing finite bounds the ratio.
     `bounds` as in `mean_interval`.
     """
     over, under = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
@@ -274,7 +276,7 @@ def _ratio(
     groups = tops.size
     value = float(tops.sum() / bottoms.sum())
     if groups == 1:
-        return Estimate(value, bounds[0], bounds[1], 1)
+        return Estimate(value, *bounds, 1) if np.isfinite(bounds).all() else None
     if value in bounds:
         # Every task sits on the bound; a resample can only repeat it. Clopper-Pearson over clusters.
         reach = (1 - ((1 - level) / 2) ** (1 / groups)) * (bounds[1] - bounds[0])
@@ -284,7 +286,8 @@ def _ratio(
         replicates = (weights @ tops) / (weights @ bottoms)
         left_out = (tops.sum() - tops) / (bottoms.sum() - bottoms)
     low, high = _bca(value, replicates, left_out, level)
-    return Estimate(value, max(low, bounds[0]), min(high, bounds[1]), groups)
+    low, high = max(low, bounds[0]), min(high, bounds[1])
+    return Estimate(value, low, high, groups) if np.isfinite([low, high]).all() else None
 
 
 def _bca(value: float, replicates: Floats, left_out: Floats, level: float) -> tuple[float, float]:

@@ -153,8 +153,8 @@ def _limits(report: Mapping[str, Any], metrics: Sequence[str], panel: Panel) -> 
     margin = 0.06 * (high - low + 2 * spare) or 0.05 * abs(high) or 1.0
     low, high = low - spare - margin, high + spare + margin
     if panel.percent:
-        high = high if panel.reference is not None else min(high, 1.02)
-        low = max(low, -0.02)
+        high = high if panel.reference is not None else min(high, 1.01)
+        low = max(low, -0.02 * high)
     return low, high
 
 
@@ -164,8 +164,8 @@ def _dress(axes: "Axes", panel: Panel, limits: tuple[float, float], last: int) -
     axes.set_ylim(*limits)
     axes.set_xlim(-0.04 * last - 0.1, 1.02 * last + 0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    show = (lambda v, _: f"{100 * v:.0f}\u00a0%") if panel.percent else (lambda v, _: f"{round(v, 9):,g}")
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    show = (lambda v, _: f"{100 * v:.3g}\u00a0%") if panel.percent else (lambda v, _: f"{round(v, 9):,g}")
     axes.yaxis.set_major_formatter(FuncFormatter(show))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}"))
     axes.set_xlabel("round (0 = base model)", color=_TEXT)

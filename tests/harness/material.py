@@ -7,8 +7,14 @@ from tasks.base import Outcome, Split, Verdict
 
 
 def attempt(
-    task: str = "t0", sample: int = 0, *, verified: bool = True, passed: bool = True, round: int = 0,
-    token_ids: tuple[int, ...] = (1, 5, 6, 4), stratum: str = "head",
+    task: str = "t0",
+    sample: int = 0,
+    *,
+    verified: bool = True,
+    passed: bool = True,
+    round: int = 0,
+    token_ids: tuple[int, ...] = (1, 5, 6, 4),
+    stratum: str = "head",
 ) -> Attempt:
     outcome = Outcome.PASSED if passed else Outcome.FAILED
     return Attempt(
@@ -24,6 +30,8 @@ def attempt(
 
 def human(count: int) -> list[Example]:
     return [
-        Example(token_ids=(1, 9, 4), loss_spans=((1, 3),), origin=Origin.HUMAN, source=f"human/{i}", correct=True)
+        Example(
+            token_ids=(1, 9, 4), loss_spans=((1, 3),), origin=Origin.HUMAN, source=f"human/{i}", correct=True
+        )
         for i in range(count)
     ]

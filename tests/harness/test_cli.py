@@ -38,7 +38,10 @@ def plateau(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
         ("name: x\narms: {a: {strategy: replace}}\nsandbox: dokker", "no sandbox called 'dokker'"),
         ("name: x\narms: {a: {strategy: replace}}\ndevice: tpu", "device: 'tpu' is not one of"),
         ("name: x\narms: {a: {strategy: replace}}\nsandbox: bubblewrap\ntasks: {suite: nowhere}", "nowhere"),
-        ("name: x\narms: {a: {strategy: replace}}\nsandbox: bubblewrap\nmodel: {path: ./nowhere}", "./nowhere"),
+        (
+            "name: x\narms: {a: {strategy: replace}}\nsandbox: bubblewrap\nmodel: {path: ./nowhere}",
+            "./nowhere",
+        ),
     ],
 )
 def test_a_bad_config_is_one_clear_line(

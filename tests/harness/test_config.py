@@ -34,7 +34,10 @@ def test_the_main_job_is_what_the_defaults_describe() -> None:
         ({"seeds": 1}, "seeds: expected a list, got int 1"),
         ({"seeds": [1, 1]}, "seeds: each seed may appear once"),
         ({"arms": {}}, "arms: name at least one arm"),
-        ({"arms": {"a": {"strategy": "replac"}}}, "arms.a.strategy: unknown strategy 'replac'; did you mean replace"),
+        (
+            {"arms": {"a": {"strategy": "replac"}}},
+            "arms.a.strategy: unknown strategy 'replac'; did you mean replace",
+        ),
         ({"arms": {"a": {}}}, "missing key arms.a.strategy"),
         ({"arms": {"shared": {"strategy": "replace"}}}, "arms.shared: use letters"),
         ({"arms": {"../up": {"strategy": "replace"}}}, "arms.../up: use letters"),
@@ -52,8 +55,12 @@ def test_a_mistake_is_named_with_file_and_key(change: dict, message: str) -> Non
 
 
 def test_scientific_notation_without_a_dot_is_a_number() -> None:
-    assert parse_config(yaml.safe_load("{name: x, arms: {a: {strategy: replace}}, train: {learning_rate: 1e-3}}"),
-                        "x").train.learning_rate == 1e-3
+    assert (
+        parse_config(
+            yaml.safe_load("{name: x, arms: {a: {strategy: replace}}, train: {learning_rate: 1e-3}}"), "x"
+        ).train.learning_rate
+        == 1e-3
+    )
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n- 2", "", "\x00"])
@@ -72,8 +79,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(string.ascii_letters),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["name", "arms", "seeds", "train", "model", "x"]), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "arms", "seeds", "train", "model", "x"]), inner, max_size=4
+        )
+    ),
     max_leaves=12,
 )
 

@@ -10,7 +10,9 @@ from tests.harness.material import attempt, human
 
 def example(length: int) -> Example:
     ids = tuple(range(1, length + 1))
-    return Example(token_ids=ids, loss_spans=((length // 2, length),), origin=Origin.SELF, source="s", correct=True)
+    return Example(
+        token_ids=ids, loss_spans=((length // 2, length),), origin=Origin.SELF, source="s", correct=True
+    )
 
 
 @given(st.lists(st.integers(2, 40), min_size=1, max_size=60), st.integers(40, 400), st.integers(1, 3))

@@ -29,7 +29,15 @@ TINY: dict[str, Any] = {
     "arms": {"replace": {"strategy": "replace"}, "fresh_human": {"strategy": "fresh_human", "fraction": 0.5}},
     "tasks": {"train": 90, "held_out": 130},
     "model": {
-        "pretrain": {"corpus": 6000, "vocab": 512, "hidden": 48, "layers": 2, "heads": 2, "ffn": 128, "epochs": 2}
+        "pretrain": {
+            "corpus": 6000,
+            "vocab": 512,
+            "hidden": 48,
+            "layers": 2,
+            "heads": 2,
+            "ffn": 128,
+            "epochs": 2,
+        }
     },
     "practice": {"samples": 2},
     "evaluate": {"samples": 2, "drift_samples": 1, "human_text": 40},
@@ -60,7 +68,9 @@ def config(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def kill_when(process: "subprocess.Popen[str]", ready: Callable[[], bool], number: int = signal.SIGKILL) -> None:
+def kill_when(
+    process: "subprocess.Popen[str]", ready: Callable[[], bool], number: int = signal.SIGKILL
+) -> None:
     deadline = time.monotonic() + 300
     while not ready():
         assert process.poll() is None, f"ended before it could be killed: {process.communicate()}"
@@ -101,7 +111,9 @@ def test_killed_in_rollouts_and_in_training_a_resumed_run_equals_an_uninterrupte
     run = tmp_path / "run"
     log = run / "seed-3/replace/round-01/held_out.jsonl"
     round_1 = run / "seed-3/fresh_human/round-01"
-    kill_when(plateau(cache, "run", config(tmp_path), "--out", run), lambda: log.exists() and log.stat().st_size > 0)
+    kill_when(
+        plateau(cache, "run", config(tmp_path), "--out", run), lambda: log.exists() and log.stat().st_size > 0
+    )
     assert not (log.parent / "round.json").exists()
     finished = log.read_bytes()
     kill_when(
@@ -132,7 +144,9 @@ def test_ctrl_c_is_one_line_and_loses_nothing(cache: Path, tmp_path: Path) -> No
     assert code == 0, err
 
 
-def test_a_second_process_in_the_same_folder_is_refused(cache: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_second_process_in_the_same_folder_is_refused(
+    cache: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     first = plateau(cache, "run", config(tmp_path, rounds=1), "--out", run)
     deadline = time.monotonic() + 300

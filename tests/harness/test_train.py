@@ -41,7 +41,9 @@ def loss(trained: PreTrainedModel, *, start: int) -> float:
 
 def test_training_learns_what_the_spans_show_and_repeats_to_the_bit(tokenizer) -> None:  # type: ignore[no-untyped-def]
     steps: list[tuple[int, int]] = []
-    first = fine_tune(model(tokenizer), EXAMPLES, CONFIG, pad_id=0, seed=5, progress=lambda *s: steps.append(s))
+    first = fine_tune(
+        model(tokenizer), EXAMPLES, CONFIG, pad_id=0, seed=5, progress=lambda *s: steps.append(s)
+    )
     second = fine_tune(model(tokenizer), EXAMPLES, CONFIG, pad_id=0, seed=5)
     other = fine_tune(model(tokenizer), EXAMPLES, CONFIG, pad_id=0, seed=2**62)
     assert loss(first, start=2) < 0.5 * loss(model(tokenizer), start=2)

@@ -21,7 +21,7 @@ from tests.results.attempts import attempt
 
 
 @dataclass(frozen=True)
-class Written:
+class Text:
     token_ids: tuple[int, ...]
     start: int
 
@@ -30,7 +30,7 @@ def test_diversity_of_a_round() -> None:
     ways = ["def f(a): return a", "def g(b): return b", "def f(a): return -a", "def f(a): return a + 1"]
     attempts = [attempt("a", i, answer=way) for i, way in enumerate(ways)]
     attempts += [attempt("b", i, Outcome.FAILED, answer=way) for i, way in enumerate(ways)]
-    texts = [Written(token_ids=(9, 9, *range(30)), start=2), Written(token_ids=(9, 9, *range(30)), start=2)]
+    texts = [Text(token_ids=(9, 9, *range(30)), start=2), Text(token_ids=(9, 9, *range(30)), start=2)]
     values, columns = diversity_metrics(attempts, pass_table(attempts), texts, ["x", "y"], 60, seed=0)
     hill = math.exp(0.5 * math.log(2) + 0.5 * math.log(4))  # classes of sizes 2, 1, 1
     assert columns["hill1"][0] == pytest.approx(hill)
@@ -69,6 +69,8 @@ def test_effective_distinct_counts_correct_classes_within_the_budget() -> None:
 def test_n_grams_by_hand() -> None:
     found = lexical([[1, 2, 1, 2, 1], [1, 2, 7, 8, 9]], ["a", "b"], budget=10, n=2, groups=2)
     assert found is not None
+    assert found.distinct is not None
+    assert found.entropy_bits is not None
     # (1,2) twice and once, (2,1) twice, (2,7), (7,8), (8,9): eight pairs, five different; none crosses texts
     assert (found.unique, found.total) == (5, 8)
     assert found.distinct.value == 5 / 8
@@ -98,6 +100,7 @@ def test_interval_of_distinct_n_covers_fresh_samples() -> None:
         texts = [rng.choice(200, 40, p=weights / weights.sum()).tolist() for _ in range(60)]
         found = lexical(texts, [f"c{i}" for i in range(60)], budget=2000, n=2)
         assert found is not None
+        assert found.distinct is not None
         values.append(found.distinct.value)
         halves.append(found.distinct.high - found.distinct.value)
     assert 0.6 < 2.26 * np.std(values) / np.median(halves) < 1.5

@@ -142,6 +142,7 @@ def test_all_tasks_at_a_bound_still_leave_doubt() -> None:
     assert estimate.high == pytest.approx(1 - 0.025**0.1)
     one = mean_interval([0.3], ["a"], seed=0, bounds=(0.0, 1.0))
     assert one == (0.3, 0.0, 1.0, 1)
+    assert mean_interval([0.3], ["a"], seed=0) is None  # nothing bounds it
 
 
 def test_mean_interval_covers_the_truth() -> None:
@@ -162,9 +163,11 @@ def test_retention_is_a_ratio_of_means_paired_by_task() -> None:
     assert exact[:3] == pytest.approx((0.5, 0.5, 0.5))
     assert ratio_interval([1.0, 0.0], [0.0, 0.0], ["a", "b"], seed=0) is None
     # A task that was never solved before still counts above the line.
-    gained = ratio_interval([1.0, 1.0], [1.0, 0.0], ["a", "b"], seed=0)
+    gained = ratio_interval([1.0] * 20, [1.0] * 10 + [0.0] * 10, _names(20), seed=0)
     assert gained is not None
     assert gained.value == 2.0
+    # With one known task a resample may hold none, so the ratio has no finite upper bound.
+    assert ratio_interval([1.0] * 20, [1.0] + [0.0] * 19, _names(20), seed=0) is None
 
 
 def test_seeds_interval_covers_the_mean_over_training_seeds() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents.base import Ending
-from results.metrics import pass_metrics, pass_table, retention, retention_metrics
+from results.metrics import PassTable, pass_metrics, pass_table, retention, retention_metrics
 from results.records import Attempt, Estimate
 from tasks.base import Outcome
 from tests.results.attempts import attempt, task_attempts
@@ -87,11 +87,13 @@ def test_tables_that_make_no_sense_are_refused(attempts: list[Attempt], message:
 
 
 def test_retention_per_stratum() -> None:
-    base = pass_table(task_attempts("a", "1111") + task_attempts("b", "1100", stratum="tail"))
-    now = pass_table(
-        task_attempts("a", "1111", round=3) + task_attempts("b", "1000", stratum="tail", round=3)
-    )
-    values, _ = retention_metrics(now, base, seed=0)
+    def table(head: str, tail: str, round: int) -> PassTable:
+        heads = [a for i in range(10) for a in task_attempts(f"h{i}", head, round=round)]
+        tails = [a for i in range(10) for a in task_attempts(f"t{i}", tail, stratum="tail", round=round)]
+        return pass_table(heads + tails)
+
+    base = table("1111", "1100", 0)
+    values, _ = retention_metrics(table("1111", "1000", 3), base, seed=0)
     assert value(values["retention_head"]) == 1.0
     assert value(values["retention_tail"]) == 0.5
     assert value(values["keep_tail"]) == 0.25
