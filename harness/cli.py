@@ -122,7 +122,7 @@ def _tell(page: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; turns expected trouble into one line on stderr. `arguments` default to the command line."""
+    """Entry point; turns expected trouble into one line on stderr. `arguments`: default sys.argv."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("LANGSMITH_TRACING", "false")
     from sandbox.base import SandboxError

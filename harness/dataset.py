@@ -29,7 +29,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """One training example: `Example(token_ids=(1, 7, 9, 4), loss_spans=((2, 4),), origin=Origin.SELF, ...)`."""
+    """One training example: `Example(token_ids=(1, 7, 9, 4), loss_spans=((2, 4),), ...)`."""
 
     token_ids: tuple[int, ...]
     loss_spans: tuple[tuple[int, int], ...]

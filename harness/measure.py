@@ -111,7 +111,7 @@ def measure(
     reference: Reference,
     seed: int,
 ) -> RoundMetrics:
-    """All metrics of one checkpoint. `models` holds 'now', 'base' and 'previous' (the same object at round 0).
+    """All metrics of one checkpoint. `models` holds 'now', 'base' and 'previous' (the same at round 0).
 
     `base_attempts` are the held-out attempts of round 0 on the same tasks.
     """

@@ -30,13 +30,14 @@ TINY: dict[str, Any] = {
     "tasks": {"train": 90, "held_out": 130},
     "model": {
         "pretrain": {
-            "corpus": 6000,
+            "corpus": 5000,
             "vocab": 512,
             "hidden": 48,
             "layers": 2,
             "heads": 2,
             "ffn": 128,
-            "epochs": 2,
+            "epochs": 5,
+            "batch_tokens": 1024,
         }
     },
     "practice": {"samples": 2},
@@ -174,11 +175,19 @@ def test_another_architecture_runs_unchanged(cache: Path, tmp_path: Path) -> Non
     tokenizer = make_tokenizer(texts, 512)
     qwen = Qwen2ForCausalLM(
         Qwen2Config(
-            vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-            num_key_value_heads=1, intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=True,
-            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            intermediate_size=64,
+            max_position_embeddings=256,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
         )
-    )  # fmt: skip
+    )
     save(qwen, tokenizer, tmp_path / "qwen")
     changed = config(
         tmp_path, model={"path": str(tmp_path / "qwen")}, rounds=1, tasks={"train": 10, "held_out": 12},
