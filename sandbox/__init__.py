@@ -57,8 +57,7 @@ def open_backend(name: str = "auto", **options: Any) -> Backend:
     for candidate in BACKENDS:
         try:
             backend = _load(candidate)(**options)
-            if candidate == "bubblewrap":  # installed is not enough: the kernel may refuse namespaces
-                backend.open().close()
+            backend.probe()  # type: ignore[attr-defined] # to be installed is not enough
             return backend
         except SandboxError as e:
             problems.append(f"{candidate}: {e}")

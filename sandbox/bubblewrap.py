@@ -53,6 +53,10 @@ class BubblewrapBackend:
         self._workers = workers or os.cpu_count() or 1
         self._say = say
 
+    def probe(self) -> None:
+        """Start a box: the kernel may refuse namespaces. Raises SandboxError."""
+        self.open().close()
+
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         spec = spec or SandboxSpec()
         if spec.image != BASE_IMAGE:

@@ -6,8 +6,9 @@ The guest talks over the attached stream; when the stream closes it ends, and th
 
 A program box's guest is root inside with SETUID, SETGID and KILL only; every program gets a user of its own.
 
-Does not protect: the kernel is shared. An image other than the project's own keeps a writable root (its
-working folder has content), so `disk_mb` does not bound it there, and it must itself contain `python3`.
+Does not protect: the kernel is shared. An image other than the project's own keeps its writable layer, so
+`disk_mb` bounds only /tmp there; it must contain `python3`; its working folder is given to the user that
+commands run as. `network=True` is the engine's bridge, without an allow-list.
 """
 
 import json
@@ -41,6 +42,9 @@ class DockerBackend:
     name = "docker"
 
     def __init__(self, *, workers: int | None = None, say: Callable[[str], None] = lambda _: None) -> None:
+        host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
+            raise SandboxUnavailable(f"no Docker engine at {host}; {START}")
         try:
             self._api = docker.from_env(timeout=2).api
             self._api.ping()
@@ -50,22 +54,29 @@ class DockerBackend:
         self._workers = workers or os.cpu_count() or 1
         self._say = say
 
+    def probe(self) -> None:
+        """Have the base image, building it the first time. Raises SandboxError."""
+        ensure_base_image(self._api, self._say)
+
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         spec = spec or SandboxSpec()
         own = spec.image == BASE_IMAGE
+        # A foreign image's working folder has content, which is root's: its guest hands that over, then drops.
+        uid, caps = (_UID, []) if own else (0, ["CHOWN", "SETUID", "SETGID"])
         home = f"mode=0755,uid={_UID},gid={_UID}"  # the mode alone gets lost on a working_dir
         tmpfs = {"/tmp": _tmpfs(spec.disk_mb, "mode=1777")}
         tmpfs |= {spec.workdir: _tmpfs(spec.disk_mb, home)} if own else {}
         host = self._api.create_host_config(
             **self._hardening(spec.memory_mb, spec.pids, own),
+            cap_add=caps,
             network_mode="bridge" if spec.network else "none",
             nano_cpus=int(spec.cpus * 1e9),
             shm_size=f"{min(64, spec.memory_mb)}m",
             tmpfs=tmpfs,
         )
         limits = {"RLIMIT_NOFILE": 4096, "RLIMIT_CORE": 0}
-        config = {"workdir": spec.workdir, "limits": limits, "output": spec.output_kb << 10}
-        channel = self._start("commands", config, spec.image, host, _UID, {**_ENV, **spec.env}, spec.workdir)
+        config = {"workdir": spec.workdir, "limits": limits, "output": spec.output_kb << 10, "uid": _UID}
+        channel = self._start("commands", config, spec.image, host, uid, {**_ENV, **spec.env}, spec.workdir)
         return GuestSandbox(spec, channel)
 
     def open_program_box(self) -> ProgramBox:

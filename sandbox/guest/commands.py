@@ -15,7 +15,16 @@ import struct
 import time
 from collections.abc import Iterator
 
-from sandbox.guest.core import FRAME, begin, kill_everything, read_exact, reply, set_limits, write_all
+from sandbox.guest.core import (
+    FRAME,
+    begin,
+    confine,
+    kill_everything,
+    read_exact,
+    reply,
+    set_limits,
+    write_all,
+)
 
 MAX_FILE, MAX_DIFF, MAX_FILES, MAX_DEPTH = 10_000_000, 48_000_000, 100_000, 64
 """Bytes of one file and of all files in a diff; entries and folder levels that are looked at."""
@@ -55,6 +64,8 @@ class Commands:
 
     def serve(self) -> None:
         os.chdir(self.config["workdir"])
+        if os.getuid() == 0:
+            hand_over(self.config["workdir"], self.config["uid"])
         set_limits(self.config["limits"])  # inherited by every command; this guest stays far below them
         while True:
             ready, _, _ = select.select([self.rfd, self.wake], [], [])
@@ -172,7 +183,7 @@ class Commands:
     def do_write(self, request: dict, data: bytes) -> None:
         path = self.path(request["path"])
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        part = f"{path}.{os.urandom(4).hex()}"
+        part = os.path.join(os.path.dirname(path), f".{os.urandom(8).hex()}")
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             write_all(fd, data)
@@ -213,6 +224,17 @@ class Commands:
         hidden = tuple(p for p in refused if p.endswith("/"))  # what lies below was not seen, so not deleted
         deleted = [p for p in since if p not in seen and not p.startswith(hidden)]
         reply(self.wfd, {"written": written, "deleted": deleted, "refused": refused}, bytes(content))
+
+
+def hand_over(top: str, uid: int) -> None:
+    """Give a folder and all in it to the user that commands run as, and become that user for good."""
+    for folder, _, names in os.walk(top):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):
+            os.chown(path, uid, uid, follow_symlinks=False)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    confine(None)  # a change of user may have made this process dumpable again
 
 
 def _files(top: str) -> Iterator[tuple[str, int | None]]:

@@ -1,6 +1,8 @@
 """The reaper of the docker backend."""
 
+import io
 import json
+from contextlib import closing
 
 import pytest
 
@@ -46,6 +48,30 @@ def test_no_engine_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SandboxUnavailable, match="start a Docker engine") as error:
         DockerBackend()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.docker
+def test_foreign_image_keeps_its_files(docker_backend: DockerBackend) -> None:
+    """Its working folder comes with content, which the unprivileged user may change."""
+    recipe = (
+        f"FROM {BASE_IMAGE}\nWORKDIR /app\nRUN mkdir d && echo content > d/file && ln -s /etc/passwd d/link\n"
+    )
+    api, name = docker_backend._api, "plateau-test-foreign"
+    for line in api.build(
+        fileobj=io.BytesIO(recipe.encode()), tag=name, rm=True, network_mode="none", decode=True
+    ):
+        assert "error" not in line, line
+    try:
+        with closing(docker_backend.open(SandboxSpec(image=name, workdir="/app"))) as box:
+            assert set(box.snapshot()) == {"d/file"}
+            assert box.run("id -u; cat d/file; echo more >> d/file").stdout == "1000\ncontent\n"
+            status = box.run(
+                "grep CapEff /proc/self/status; touch /etc/x /etc/passwd; head -c 9 /proc/1/maps"
+            )
+            assert status.stdout.split() == ["CapEff:", "0" * 16]
+            assert box.run("rm -r d; touch new").exit_code == 0
+    finally:
+        api.remove_image(name, force=True)
 
 
 @pytest.mark.docker
