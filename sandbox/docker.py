@@ -61,7 +61,7 @@ class DockerBackend:
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         spec = spec or SandboxSpec()
         own = spec.image == BASE_IMAGE
-        # A foreign image's working folder has content, which is root's: its guest hands that over, then drops.
+        # The working folder of a foreign image has content of root's; the guest hands it over, then drops root.
         uid, caps = (_UID, []) if own else (0, ["CHOWN", "SETUID", "SETGID"])
         home = f"mode=0755,uid={_UID},gid={_UID}"  # the mode alone gets lost on a working_dir
         tmpfs = {"/tmp": _tmpfs(spec.disk_mb, "mode=1777")}
