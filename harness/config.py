@@ -85,9 +85,9 @@ class EvaluateConfig:
     samples: int = 8
     temperature: float = 0.7
     """The agent's own temperature: the headline pass@1 is what a user would get."""
-    drift_samples: int = 3
+    drift_samples: int = 2
     """Ungraded samples per held-out task at temperature 1, for entropy, KL and n-gram measures."""
-    human_text: int = 600
+    human_text: int = 300
     """Held-out human programs for excess cross-entropy and rare-token perplexity."""
 
 
@@ -98,7 +98,7 @@ class TrainConfig:
     examples: int = 800
     """At most this many examples a round, in every arm."""
     epochs: int = 3
-    learning_rate: float = 1e-3
+    learning_rate: float = 7e-4
     batch_tokens: int = 1024
     """Padded tokens in one optimizer step."""
     lora_rank: int = 0

@@ -6,8 +6,8 @@ seccomp deny-list, one Linux user of its own per box when the harness is root.
 
 Does not protect, compared with `docker`:
 * the kernel is shared and the seccomp filter is a deny-list, not Docker's allow-list;
-* memory and processes are limited per process and per user (RLIMIT_AS, RLIMIT_NPROC), not for the box as a
-  whole, and `SandboxSpec.cpus` is not enforced; a box can use `memory_mb` per process, and tmpfs on top;
+* there is no cgroup: memory is limited per process (RLIMIT_AS) and per box by the guest, which looks ten times
+  a second, tmpfs count on top of it, processes are limited by RLIMIT_NPROC, and `cpus` is not enforced;
 * before Linux 5.14 an ordinary user's RLIMIT_NPROC counts that user's processes outside, too;
 * everything below the host's `/usr` can be read, and the Python in the box is the host's `/usr/bin/python3`;
 * with bubblewrap older than 0.8 the tmpfs have no size limit and nested user namespaces stop at seccomp only.
@@ -68,7 +68,12 @@ class BubblewrapBackend:
             "RLIMIT_NOFILE": 1024,
             "RLIMIT_CORE": 0,
         }
-        config = {"workdir": spec.workdir, "limits": limits, "output": spec.output_kb << 10}
+        config = {
+            "workdir": spec.workdir,
+            "limits": limits,
+            "output": spec.output_kb << 10,
+            "memory": spec.memory_mb << 20,
+        }
         return GuestSandbox(spec, _start("commands", config, spec))
 
     def open_program_box(self) -> ProgramBox:

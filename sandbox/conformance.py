@@ -195,6 +195,18 @@ def bombs_stay_inside(backend: Backend) -> None:
         must(box.run("echo alive").stdout == "alive\n", "the box survives a memory bomb", "dead")
 
 
+def memory_is_the_box_s(backend: Backend) -> None:
+    """Many processes together cannot hold more than one could, in the foreground or the background."""
+    eat = 'python3 -c \'x = b"x" * 90_000_000; import time; time.sleep(2); print("held")\''
+    with closing(backend.open(SandboxSpec(memory_mb=200))) as box:
+        done = box.run(f"for i in 1 2 3 4; do {eat} & done; wait")
+        must(done.stdout.count("held") < 4, "the limit is for all processes together", done)
+        box.run(f"for i in 1 2 3 4; do {eat} >> out 2>&1 & done")
+        done = box.run("sleep 4; cat out")
+        must(done.stdout.count("held") < 4, "the limit holds in the background", done)
+        must(box.run("echo alive").stdout == "alive\n", "the box survives", "dead")
+
+
 def boxes_are_separate(backend: Backend) -> None:
     """Nothing of one box is seen in another, neither alongside nor afterwards."""
     plant = "echo s > /work/s; echo s > /tmp/s; echo s > /dev/shm/s; setsid sleep 4321 & sleep 0.2"
@@ -239,6 +251,7 @@ SANDBOX_CHECKS: tuple[Check, ...] = (
     read_only_elsewhere,
     no_network,
     bombs_stay_inside,
+    memory_is_the_box_s,
     boxes_are_separate,
     closing_is_final,
 )

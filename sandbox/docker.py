@@ -61,7 +61,7 @@ class DockerBackend:
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         spec = spec or SandboxSpec()
         own = spec.image == BASE_IMAGE
-        # The working folder of a foreign image has content of root's; the guest hands it over, then drops root.
+        # A foreign image's working folder has content of root's; the guest hands it over, then drops.
         uid, caps = (_UID, []) if own else (0, ["CHOWN", "SETUID", "SETGID"])
         home = f"mode=0755,uid={_UID},gid={_UID}"  # the mode alone gets lost on a working_dir
         tmpfs = {"/tmp": _tmpfs(spec.disk_mb, "mode=1777")}
@@ -76,6 +76,7 @@ class DockerBackend:
         )
         limits = {"RLIMIT_NOFILE": 4096, "RLIMIT_CORE": 0}
         config = {"workdir": spec.workdir, "limits": limits, "output": spec.output_kb << 10, "uid": _UID}
+        config |= {"memory": 0}  # the cgroup sees to it
         channel = self._start("commands", config, spec.image, host, uid, {**_ENV, **spec.env}, spec.workdir)
         return GuestSandbox(spec, channel)
 

@@ -1,6 +1,6 @@
 """Guest of a `Sandbox`: runs commands, moves files, says what changed."""
 
-# ruff: noqa: PTH103, PTH104, PTH108, PTH118, PTH120
+# ruff: noqa: PTH103, PTH104, PTH108, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ from sandbox.guest.core import (
 
 MAX_FILE, MAX_DIFF, MAX_FILES, MAX_DEPTH = 10_000_000, 48_000_000, 100_000, 64
 """Bytes of one file and of all files in a diff; entries and folder levels that are looked at."""
+WATCH_S = 0.1
+"""How often the memory of a box without a cgroup is looked at."""
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Tail:
@@ -68,7 +71,10 @@ class Commands:
             hand_over(self.config["workdir"], self.config["uid"])
         set_limits(self.config["limits"])  # inherited by every command; this guest stays far below them
         while True:
-            ready, _, _ = select.select([self.rfd, self.wake], [], [])
+            watch = self.config["memory"] and self.reap()
+            ready, _, _ = select.select([self.rfd, self.wake], [], [], WATCH_S if watch else None)
+            if watch and resident() > self.config["memory"]:
+                kill_everything()
             self.reap()
             if self.rfd not in ready:
                 continue
@@ -77,10 +83,11 @@ class Commands:
             data = read_exact(self.rfd, body)
             try:
                 getattr(self, "do_" + request["op"])(request, data)
-            except (OSError, ValueError) as e:
+            except (OSError, ValueError, MemoryError) as e:
                 reply(self.wfd, {"error": type(e).__name__, "text": str(e)})
 
-    def reap(self, keep: int = 0) -> None:
+    def reap(self, keep: int = 0) -> bool:
+        """Collect the dead; True while something else in the box is alive."""
         try:
             while os.read(self.wake, 4096):
                 pass
@@ -90,9 +97,9 @@ class Commands:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return False
             if pid == 0:
-                return
+                return True
             if pid == keep:
                 self.statuses[pid] = status
 
@@ -129,8 +136,8 @@ class Commands:
         finally:
             os.close(out_w)
             os.close(err_w)
-        timed_out = pid != 0 and not self.wait(pid, started + request["timeout"], streams)
-        if timed_out:
+        ending = self.wait(pid, started + request["timeout"], streams) if pid else ""
+        if ending:
             kill_everything()
         for stream in streams:
             for _ in range(64):  # bounded: a background process may go on writing
@@ -138,7 +145,10 @@ class Commands:
                     break
             stream.trim()
             os.close(stream.fd)
-        status = self.statuses.pop(pid, 0) if pid else 127 << 8
+        if ending == "memory":
+            streams[1].data += b"box: out of memory, everything in it was killed\n"
+        timed_out = ending == "time"
+        status = self.statuses.pop(pid, signal.SIGKILL) if pid else 127 << 8
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
         header: dict = {
             "exit": None if timed_out else code,
@@ -148,12 +158,19 @@ class Commands:
         header |= {"duration": time.monotonic() - started, "truncated": any(s.cut for s in streams)}
         reply(self.wfd, header, bytes(streams[0].data + streams[1].data))
 
-    def wait(self, pid: int, deadline: float, streams: list[Tail]) -> bool:
-        """Collect output until the command itself ends (True) or its time is over (False)."""
+    def wait(self, pid: int, deadline: float, streams: list[Tail]) -> str:
+        """Collect output until the command itself ends (""), or the box's "time" or "memory" is used up."""
+        check = 0.0
         while True:
-            left = deadline - time.monotonic()
+            now = time.monotonic()
+            left = deadline - now
             if left <= 0:
-                return False
+                return "time"
+            if self.config["memory"]:
+                if now >= check and resident() > self.config["memory"]:
+                    return "memory"
+                check = max(check, now + WATCH_S) if now >= check else check
+                left = min(left, WATCH_S)
             fds = [self.rfd, self.wake, *(s.fd for s in streams if s.open)]
             ready, _, _ = select.select(fds, [], [], left)
             if self.rfd in ready:
@@ -163,7 +180,7 @@ class Commands:
                     stream.pull()
             self.reap(pid)
             if pid in self.statuses:
-                return True
+                return ""
 
     # files
 
@@ -224,6 +241,17 @@ class Commands:
         hidden = tuple(p for p in refused if p.endswith("/"))  # what lies below was not seen, so not deleted
         deleted = [p for p in since if p not in seen and not p.startswith(hidden)]
         reply(self.wfd, {"written": written, "deleted": deleted, "refused": refused}, bytes(content))
+
+
+def resident() -> int:
+    """Bytes of memory that all processes of the box hold; 8 MiB of shared pages each pass for libraries."""
+    pages = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/statm", "rb") as file:
+                _, held, shared, *_ = map(int, file.read().split())
+                pages += held - min(shared, (8 << 20) // PAGE)
+    return pages * PAGE
 
 
 def hand_over(top: str, uid: int) -> None:

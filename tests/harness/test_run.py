@@ -65,7 +65,7 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
 
 def config(folder: Path, **changes: Any) -> Path:
     path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY | changes))
+    path.write_text(yaml.safe_dump(TINY | changes, sort_keys=False))
     return path
 
 
