@@ -6,8 +6,8 @@ seccomp deny-list, one Linux user of its own per box when the harness is root.
 
 Does not protect, compared with `docker`:
 * the kernel is shared and the seccomp filter is a deny-list, not Docker's allow-list;
-* there is no cgroup: memory is limited per process (RLIMIT_AS) and per box by the guest, which looks ten times
-  a second, tmpfs count on top of it, processes are limited by RLIMIT_NPROC, and `cpus` is not enforced;
+* there is no cgroup: memory is limited per process (RLIMIT_AS) and per box by the guest, which looks ten
+  times a second; tmpfs count on top of it; processes are limited by RLIMIT_NPROC; `cpus` is not enforced;
 * before Linux 5.14 an ordinary user's RLIMIT_NPROC counts that user's processes outside, too;
 * everything below the host's `/usr` can be read, and the Python in the box is the host's `/usr/bin/python3`;
 * with bubblewrap older than 0.8 the tmpfs have no size limit and nested user namespaces stop at seccomp only.
@@ -32,6 +32,10 @@ from sandbox.channel import Channel, guest_command
 from sandbox.programs import LIMITS, GuestProgramBox
 
 INSTALL = "install bubblewrap: sudo apt-get install -y bubblewrap python3 (or dnf, pacman, apk)"
+NAMESPACES = (
+    "allow user namespaces: sudo sysctl -w kernel.unprivileged_userns_clone=1 "
+    "kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=10000"
+)
 _ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "USER": "agent"}
 _UID = 1000
 """The user as seen inside; outside, root's boxes get one of 50,000 otherwise unused ids each."""
@@ -51,11 +55,13 @@ class BubblewrapBackend:
         if not shutil.which("bwrap") or not Path("/usr/bin/python3").exists():
             raise SandboxUnavailable(INSTALL)
         self._workers = workers or os.cpu_count() or 1
-        self._say = say
 
     def probe(self) -> None:
-        """Start a box: the kernel may refuse namespaces. Raises SandboxError."""
-        self.open().close()
+        """Start a box, for the kernel may refuse namespaces. Raises SandboxUnavailable with what it said."""
+        try:
+            self.open().close()
+        except SandboxError as e:
+            raise SandboxUnavailable(f"bubblewrap cannot make a box here ({e}); {NAMESPACES}") from e
 
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         spec = spec or SandboxSpec()

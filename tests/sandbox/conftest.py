@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sandbox import Backend, SandboxUnavailable, open_backend
+from sandbox import Backend, SandboxError, open_backend
 
 
 @pytest.fixture(
@@ -22,7 +22,7 @@ def available(name: str) -> Backend:
     try:
         found = open_backend(name, workers=2, say=print)
         found.open().close()
-    except SandboxUnavailable as e:
+    except SandboxError as e:
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI must have {name}: {e}")
         pytest.skip(str(e))
