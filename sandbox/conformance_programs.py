@@ -1,5 +1,6 @@
 """What every program box must do; the second half of `conformance`."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from sandbox.base import Backend, Output, Program, ProgramResult, Status
@@ -120,6 +121,18 @@ def order_is_kept(backend: Backend) -> None:
     must(_grade(backend) == [], "no programs, no results", "some")
 
 
+def many_callers(backend: Backend) -> None:
+    """One box serves many threads, each getting its own answers."""
+    with closing(backend.open_program_box()) as box, ThreadPoolExecutor(6) as threads:
+        work = [[_program(f"def f(a):\n    return a * {i}", n) for n in range(5)] for i in range(12)]
+        for i, results in enumerate(threads.map(box.run, work)):
+            must(
+                [r.outputs for r in results] == [(Output(value=n * i),) for n in range(5)],
+                "own answers",
+                results,
+            )
+
+
 def nothing_is_left(backend: Backend) -> None:
     """What a program writes, however it hides it, is gone before the next one starts."""
     plant = """
@@ -192,6 +205,7 @@ PROGRAM_CHECKS: tuple[Check, ...] = (
     endings_are_told,
     cpu_not_wall,
     order_is_kept,
+    many_callers,
     nothing_is_left,
     programs_are_walled,
 )

@@ -1,4 +1,4 @@
-"""Boxes made by a Docker engine, through its API only: works with a remote `DOCKER_HOST` and Podman's socket.
+"""Boxes made by a Docker engine, through its API only: nothing is mounted, so `DOCKER_HOST` may be remote.
 
 Protects: network none, unprivileged user, every capability dropped, no-new-privileges, the engine's default
 seccomp profile and a further deny-list, memory, cpu and pids limits, read-only root, tmpfs of limited size.

@@ -170,6 +170,9 @@ class Programs:
         gc.enable()
         signal.setitimer(signal.ITIMER_PROF, limit)
         answer = json.dumps(perform(request["source"], request["entry"], request["calls"])).encode()
+        if len(answer) >= MAX_ANSWER:
+            outputs = ["unfit value: too large together"] * len(request["calls"])
+            answer = json.dumps({"status": "completed", "outputs": outputs}).encode()
         signal.setitimer(signal.ITIMER_PROF, 0)
         write_all(3, answer)
         os._exit(0)

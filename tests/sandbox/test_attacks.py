@@ -235,6 +235,19 @@ def test_program_users_differ_with_privilege(backend: Backend) -> None:
     assert len(users) >= (3 if backend.name == "docker" else 1)
 
 
+def test_answers_have_a_size(backend: Backend) -> None:
+    """What is too large is an error of the call, whether by count, by bytes, or only once it is encoded."""
+    source = "def f(k):\n    return [[0] * 300_000, 'x' * 10**6, '\u20ac' * 400_000, 'x' * 10_000][k]"
+    calls = [[0], [1], [3]]
+    (result, wide) = grade(backend, Program(source=source, entry_point="f", calls=calls), program(source, 2))
+    assert result.outputs == (
+        Output(error="unfit value: too large"),
+        Output(error="unfit value: too large"),
+        Output(error="unfit value: too large"),
+    )
+    assert wide.outputs == (Output(error="unfit value: too large together"),)
+
+
 def test_answers_are_values(backend: Backend) -> None:
     """Outputs are rebuilt as plain data, so nothing of the program's own compares them."""
     source = "class T(tuple):\n    __eq__ = lambda s, o: True\ndef f(): return T((1,))"
