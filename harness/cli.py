@@ -90,7 +90,7 @@ def sandbox_build() -> None:
 def sandbox_check(name: Annotated[str, typer.Argument(help="docker, bubblewrap or auto")] = "auto") -> None:
     """Run the conformance list against a backend of this machine."""
     from sandbox import open_backend
-    from sandbox.conformance import CHECKS
+    from sandbox.conformance_programs import CHECKS
 
     backend = open_backend(name)
     for check in CHECKS:
@@ -116,9 +116,8 @@ def _tell(page: Path) -> None:
     content = json.loads(page.with_suffix(".json").read_text())
     console = Console()
     console.print(terminal_table(content))
-    for sentence in content["summary"]:
-        console.print(f"- {sentence}", highlight=False, markup=False)
-    console.print(f"\nreport: {page}", highlight=False, markup=False, soft_wrap=True)
+    console.print(content["summary"][0], highlight=False, markup=False)
+    console.print(f"\nfigures, claims and what they mean: {page}", highlight=False, markup=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

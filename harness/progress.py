@@ -14,7 +14,7 @@ Job = tuple[int, str]
 
 
 class Display:
-    """Bars on a terminal, one line per finished round elsewhere (logs, CI)."""
+    """Bars on a terminal; elsewhere (logs, CI) one line per finished round."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
@@ -30,6 +30,7 @@ class Display:
             disable=not self.console.is_terminal,
         )
         self._rounds: dict[Job, int] = {}
+        self._phases: dict[Job, str] = {}
         self._started = time.monotonic()
 
     def say(self, line: str) -> None:
@@ -68,6 +69,9 @@ class Display:
             self._rounds[job] = done
             self._progress.update(self._bars[job], completed=done, total=total)
             return
+        if job[1] == "shared" and self._phases.get(job) != phase:
+            self._plain(job, phase)
+        self._phases[job] = phase
         index = self._rounds.get(job, 0)
         where = f"round {index}: " if job[1] != "shared" else ""
         self._progress.update(
