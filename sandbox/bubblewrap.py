@@ -10,6 +10,7 @@ Does not protect, compared with `docker`:
   times a second; tmpfs count on top of it; processes are limited by RLIMIT_NPROC; `cpus` is not enforced;
 * before Linux 5.14 an ordinary user's RLIMIT_NPROC counts that user's processes outside, too;
 * everything below the host's `/usr` can be read, and the Python in the box is the host's `/usr/bin/python3`;
+* `network=True` is the host's own network: its loopback services and abstract sockets are in reach;
 * with bubblewrap older than 0.8 the tmpfs have no size limit and nested user namespaces stop at seccomp only.
 """
 
