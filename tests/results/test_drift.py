@@ -1,0 +1,81 @@
+"""Drift against a plain computation, one text and one token at a time."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedModel
+
+from agents.checkpoint import make_model, make_tokenizer
+from results.drift import Text, rare_types, score
+
+
+@pytest.fixture(scope="module")
+def models() -> list[PreTrainedModel]:
+    tokenizer = make_tokenizer(["abc"], 220)
+    return [
+        make_model(tokenizer, hidden=16, layers=2, heads=2, ffn=32, seed=seed).eval().double()
+        for seed in (1, 2)
+    ]
+
+
+TEXTS = [
+    Text(token_ids=(1, 7, 9, 11, 4), start=2),
+    Text(token_ids=(3, 8, 8, 8, 20, 21, 22, 4), start=5),
+    Text(token_ids=(1, 30, 4), start=1),
+]
+
+
+def by_hand(p: PreTrainedModel, q: PreTrainedModel, text: Text, rare: frozenset[int]) -> dict[str, float]:
+    sums = Counter[str]()
+    for position in range(text.start, len(text.token_ids)):
+        prefix = torch.tensor([text.token_ids[:position]])
+        with torch.no_grad():
+            a = p(input_ids=prefix).logits[0, -1].softmax(-1)
+            b = q(input_ids=prefix).logits[0, -1].softmax(-1)
+        token = text.token_ids[position]
+        sums["tokens"] += 1
+        sums["nll"] -= math.log(a[token])
+        sums["entropy"] -= float((a * a.log()).sum())
+        sums["kl"] += float((a * (a / b).log()).sum())
+        if token in rare:
+            sums["rare_tokens"] += 1
+            sums["rare_nll"] -= math.log(a[token])
+    return sums
+
+
+def test_every_sum_equals_the_plain_computation(models: list[PreTrainedModel]) -> None:
+    p, q = models
+    rare = frozenset({8, 22, 4})
+    found = score(p, TEXTS, others=(q, p), rare=rare)
+    for i, text in enumerate(TEXTS):
+        expected = by_hand(p, q, text, rare)
+        for name in ("tokens", "nll", "entropy", "rare_tokens", "rare_nll"):
+            assert getattr(found, name)[i] == pytest.approx(expected[name], rel=1e-4), name
+        assert found.kl[0][i] == pytest.approx(expected["kl"], rel=1e-3)
+    assert found.kl[1] == pytest.approx([0.0] * 3, abs=1e-6)
+
+
+def test_neighbours_and_padding_do_not_matter(models: list[PreTrainedModel]) -> None:
+    together = score(models[0], TEXTS, others=(models[1],))
+    for i, text in enumerate(TEXTS):
+        alone = score(models[0], [text], others=(models[1],))
+        assert alone.nll[0] == pytest.approx(together.nll[i], rel=1e-5)
+        assert alone.kl[0][0] == pytest.approx(together.kl[0][i], rel=1e-4)
+
+
+@given(st.lists(st.lists(st.integers(0, 30), min_size=2, max_size=30), min_size=1, max_size=20))
+def test_rare_types_cover_at_most_the_tail_and_nothing_rarer_is_left_out(ids: list[list[int]]) -> None:
+    texts = [Text(token_ids=tuple(one), start=1) for one in ids]
+    counts = Counter(token for one in ids for token in one[1:])
+    rare = rare_types(texts, tail=0.1)
+    assert sum(counts[token] for token in rare) <= 0.1 * sum(counts.values())
+    others = [counts[token] for token in counts if token not in rare]
+    assert all(counts[token] <= min(others) for token in rare)
+
+
+def test_the_prompt_is_context_only() -> None:
+    assert rare_types([Text(token_ids=(9, 9, 1), start=2)], tail=1.0) == {1}
