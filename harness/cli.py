@@ -117,7 +117,9 @@ def _tell(page: Path) -> None:
     console = Console()
     console.print(terminal_table(content))
     console.print(content["summary"][0], highlight=False, markup=False)
-    console.print(f"\nfigures, claims and what they mean: {page}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"\nfigures, claims and what they mean: {page}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

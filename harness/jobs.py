@@ -1,6 +1,6 @@
 """The two kinds of job that a run consists of: prepare a training seed, then play its arms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from harness.grading import Grader
 from harness.improve import FineTune
 from harness.measure import Reference, make_reference, sample_freely
 from harness.models import Models
-from harness.round import SHARED, Bench, evaluate, play_round, practise
+from harness.round import evaluate, play_round, practise
 from harness.seeds import derive
 from harness.strategies import STRATEGIES
+from harness.workbench import SHARED, Workbench
 from results.drift import Text
 from results.records import RoundRecord
 from results.store import RunStore, hold, read_json, record_to_json, write_json
@@ -38,7 +39,7 @@ def run_job(root: Path, seed: int, arm: str, progress: Progress) -> None:
             play_arm(bench)
 
 
-def prepare(bench: Bench) -> None:
+def prepare(bench: Workbench) -> None:
     """Everything that the arms of a seed share: base checkpoint, reference, round 0."""
     reference = _reference(bench)
     marker = bench.shared / "round.json"
@@ -52,7 +53,7 @@ def prepare(bench: Bench) -> None:
         practise(bench, 0, bench.base)
 
 
-def play_arm(bench: Bench) -> None:
+def play_arm(bench: Workbench) -> None:
     """Round after round, from the first that is not finished."""
     reference = Reference.load(bench.shared.parent / "reference.json")
     checkpoint = previous = bench.base
@@ -75,7 +76,7 @@ def _bench(
     arm: str,
     progress: Progress,
     stack: ExitStack,
-) -> Bench:
+) -> Workbench:
     suite = load_suite(config.tasks.suite)
     base = base_checkpoint(config, suite, seed, store.seed(seed) / "base", progress)
     if config.model.path is None:
@@ -83,7 +84,7 @@ def _bench(
     models = Models(environment["device"], store.root)
     grader = Grader(open_backend(environment["sandbox"]), store.root / "verdicts.sqlite")
     stack.callback(grader.close)
-    return Bench(
+    return Workbench(
         config=config,
         store=store,
         seed=seed,
@@ -99,7 +100,7 @@ def _bench(
     )
 
 
-def _reference(bench: Bench) -> Reference:
+def _reference(bench: Workbench) -> Reference:
     path = bench.shared.parent / "reference.json"
     if not path.exists():
         settings, tokenizer = bench.config.evaluate, bench.models.tokenizer(bench.base)
@@ -108,8 +109,11 @@ def _reference(bench: Bench) -> Reference:
             prompt, completion = render(tokenizer, sample.instruction, sample.program)
             return Text(token_ids=(*prompt, *completion), start=len(prompt))
 
-        corpus = bench.suite.corpus(derive(bench.seed, "corpus"), 10 * settings.human_text)
-        human = bench.suite.held_out_text(derive(bench.seed, "held-out text"), settings.human_text)
+        corpus: Sequence[HumanSample] = ()
+        human: Sequence[HumanSample] = ()
+        if bench.suite.has_human_data:
+            corpus = bench.suite.corpus(derive(bench.seed, "corpus"), 10 * settings.human_text)
+            human = bench.suite.held_out_text(derive(bench.seed, "held-out text"), settings.human_text)
         free = bench.models.agent(bench.config.agent, bench.base, 1.0)
         bank = sample_freely(free, bench.held_out, settings.drift_samples, bench.seed, "bank")
         make_reference([text(s) for s in corpus], [text(s) for s in human], bank).save(path)

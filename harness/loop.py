@@ -18,7 +18,7 @@ from typing import Any
 from harness.config import RunConfig, parse_config
 from harness.environment import describe, pick_device
 from harness.progress import Display
-from harness.round import SHARED
+from harness.workbench import SHARED
 from results.report import write_report
 from results.store import RunStore, hold, read_json, write_json
 from sandbox import Backend, open_backend
@@ -68,11 +68,12 @@ def _run_jobs(config: RunConfig, store: RunStore, device: str, display: Display)
     """Prepare each seed, then its arms; raises the first job's error after stopping the others."""
     count = config.workers or (1 if device == "cuda" else os.cpu_count() or 1)
     count = min(count, len(config.seeds) * len(config.arms))
+    display.plan(config.seeds, SHARED, list(config.arms), config.rounds + 1)
     with _workers(count, config.threads, display) as pool:
         running: dict[Future[None], tuple[int, str]] = {}
 
         def submit(seed: int, arm: str) -> None:
-            display.add((seed, arm), config.rounds + 1)
+            display.begin((seed, arm))
             running[pool.submit(_work, store.root, seed, arm)] = (seed, arm)
 
         for seed in config.seeds:

@@ -1,8 +1,8 @@
-"""Progress of a run on the terminal: one bar per arm with phase, round and time left."""
+"""Progress of a run on the terminal: a bar per job with phase and round, one over all with time left."""
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,13 +12,27 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 Job = tuple[int, str]
 """(training seed, arm)."""
 
+_ROUND = {
+    "evaluate": (0.0, 0.45),
+    "measuring": (0.45, 0.1),
+    "practise": (0.55, 0.2),
+    "training": (0.75, 0.25),
+}
+_PREPARE = {
+    "human corpus": (0.0, 0.5),
+    "pretraining": (0.5, 6.5),
+    "evaluate": (7.0, 0.5),
+    "practise": (7.5, 0.5),
+}
+"""Phase -> (start, length) in units of one round; only used to place the bars."""
+PREPARE_UNITS = 8
+
 
 class Display:
     """Bars on a terminal; elsewhere (logs, CI) one line per finished round."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self._bars: dict[Job, TaskID] = {}
         self._progress = Progress(
             TextColumn("{task.description:<24}"),
             BarColumn(bar_width=24),
@@ -28,21 +42,44 @@ class Display:
             TimeRemainingColumn(elapsed_when_finished=False),
             console=self.console,
             disable=not self.console.is_terminal,
+            speed_estimate_period=600,
         )
-        self._rounds: dict[Job, int] = {}
+        self._bars: dict[Job, TaskID] = {}
+        self._all = self._progress.add_task("whole run", total=None, phase="")
+        self._units: dict[Job, float] = {}
+        self._done: dict[Job, float] = {}
         self._phases: dict[Job, str] = {}
+        self._over: set[Job] = set()
         self._started = time.monotonic()
+
+    @property
+    def total(self) -> float:
+        """Units of the whole run; a round of one arm is one unit."""
+        return sum(self._units.values())
+
+    @property
+    def done(self) -> float:
+        return sum(self._done.values())
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False)
 
-    def add(self, job: Job, rounds: int) -> None:
-        seed, arm = job
-        self._bars[job] = self._progress.add_task(f"seed {seed} {arm}", total=rounds, phase="waiting")
+    def plan(self, seeds: Sequence[int], preparation: str, arms: Sequence[str], rounds: int) -> None:
+        """What there is to do: for each seed its preparation, then every arm for `rounds` rounds."""
+        for seed in seeds:
+            self._units[seed, preparation] = PREPARE_UNITS
+            self._units |= {(seed, arm): rounds for arm in arms}
+        self._preparation = preparation
+        self._progress.update(self._all, total=self.total)
+
+    def begin(self, job: Job) -> None:
+        self._bars[job] = self._progress.add_task(
+            f"seed {job[0]} {job[1]}", total=self._units[job], phase="waiting for a free worker"
+        )
 
     def finished(self, job: Job) -> None:
-        bar = self._progress.tasks[self._progress.task_ids.index(self._bars[job])]
-        self._progress.update(self._bars[job], completed=bar.total or 0, phase="done")
+        self._over.add(job)
+        self._move(job, self._units[job], "done")
         self._plain(job, "done")
 
     @contextmanager
@@ -62,44 +99,29 @@ class Display:
             self._show(*event)
 
     def _show(self, job: Job, phase: str, done: int, total: int) -> None:
-        """Bars count rounds; within a round, phases move the bar by the share that they usually take."""
+        if job in self._over:  # an event that was still under way when the job ended
+            return
+        preparing = job[1] == self._preparation
         if phase == "round":
             if done:
                 self._plain(job, f"round {done}/{total} finished")
-            self._rounds[job] = done
-            self._progress.update(self._bars[job], completed=done, total=total)
+            self._move(job, done, f"round {done}")
             return
-        if job[1] == "shared" and self._phases.get(job) != phase:
+        if preparing and self._phases.get(job) != phase:
             self._plain(job, phase)
         self._phases[job] = phase
-        index = self._rounds.get(job, 0)
-        where = f"round {index}: " if job[1] != "shared" else ""
-        self._progress.update(
-            self._bars[job],
-            completed=index + _share(phase, done / max(total, 1), job[1] == "shared"),
-            phase=f"{where}{phase} {done}/{total}" if total > 1 else f"{where}{phase}",
-        )
+        start, length = (_PREPARE if preparing else _ROUND).get(phase, (0.0, 0.0))
+        # Whole rounds come as 'round' events; a phase moves the bar within the current one.
+        index = 0 if preparing else int(self._done.get(job, 0))
+        where = "" if preparing else f"round {index}: "
+        count = f" {done}/{total}" if total > 1 else ""
+        self._move(job, index + start + length * done / max(total, 1), f"{where}{phase}{count}")
+
+    def _move(self, job: Job, units: float, text: str) -> None:
+        self._done[job] = units
+        self._progress.update(self._bars[job], completed=units, phase=text)
+        self._progress.update(self._all, completed=self.done)
 
     def _plain(self, job: Job, text: str) -> None:
         if not self.console.is_terminal:
             self.say(f"[{time.monotonic() - self._started:6.0f} s] seed {job[0]} {job[1]}: {text}")
-
-
-_ROUND = {
-    "evaluate": (0.0, 0.45),
-    "measuring": (0.45, 0.1),
-    "practise": (0.55, 0.2),
-    "training": (0.75, 0.25),
-}
-_PREPARE = {
-    "human corpus": (0.0, 0.5),
-    "pretraining": (0.5, 8.5),
-    "evaluate": (9.0, 1.0),
-    "practise": (10.0, 1.0),
-}
-"""Phase -> (start, length), in rounds; only used to place the bar."""
-
-
-def _share(phase: str, part: float, preparing: bool) -> float:
-    start, length = (_PREPARE if preparing else _ROUND).get(phase, (0.0, 0.0))
-    return start + length * part

@@ -3,92 +3,23 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.config import ArmConfig, RunConfig
 from harness.dataset import Example, TrainingSet, from_attempt, from_human
-from harness.grading import Grader
-from harness.improve import Improver
 from harness.measure import Reference, measure, sample_freely
-from harness.models import Models
-from harness.rollout import Plan, roll_out
 from harness.seeds import derive
 from harness.strategies import STRATEGIES, Material
+from harness.workbench import Workbench
 from results.records import Attempt, RoundMetrics, RoundRecord
-from results.store import RunStore, read_json, record_from_json, record_to_json, write_json
-from tasks.base import Outcome, Task
-from tasks.suite import Suite
+from results.store import read_json, record_from_json, record_to_json, write_json
+from tasks.base import Outcome
 
 T = TypeVar("T")
 
-SHARED = "shared"
-"""Round 0 acts with the base model in every arm, so it is played once per training seed."""
 
-Progress = Callable[[str, int, int], None]
-"""(phase, done, total)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bench:
-    """What stays the same over all rounds of one arm of one training seed."""
-
-    config: RunConfig
-    store: RunStore
-    seed: int
-    arm_name: str
-    suite: Suite
-    train_tasks: tuple[Task, ...]
-    held_out: tuple[Task, ...]
-    base: str
-    models: Models
-    grader: Grader
-    improver: Improver
-    progress: Progress = field(default=lambda phase, done, total: None)
-
-    @property
-    def arm(self) -> ArmConfig:
-        return self.config.arms[self.arm_name]
-
-    @property
-    def shared(self) -> Path:
-        return self.store.round(self.seed, SHARED, 0)
-
-    def owner(self, index: int) -> str:
-        """Whose random numbers and attempts a round uses."""
-        return SHARED if index == 0 else self.arm_name
-
-    def folder(self, index: int) -> Path:
-        return self.store.round(self.seed, self.arm_name, index)
-
-    def attempts_path(self, index: int, purpose: str) -> Path:
-        name = {"evaluate": "held_out.jsonl", "practise": "train.jsonl"}[purpose]
-        return self.store.round(self.seed, self.owner(index), index) / name
-
-    def roll_out(self, index: int, checkpoint: str, purpose: str) -> list[Attempt]:
-        """The attempts of this round on the held-out or the train tasks."""
-        settings = self.config.evaluate if purpose == "evaluate" else self.config.practice
-        plan = Plan(
-            arm=self.owner(index),
-            seed=self.seed,
-            round=index,
-            purpose=purpose,
-            tasks=self.held_out if purpose == "evaluate" else self.train_tasks,
-            samples=settings.samples,
-            temperature=settings.temperature,
-        )
-        agent = self.models.agent(self.config.agent, checkpoint, settings.temperature)
-        return roll_out(
-            plan,
-            agent,
-            self.grader,
-            self.attempts_path(index, purpose),
-            lambda done, total: self.progress(purpose, done, total),
-        )
-
-
-def play_round(bench: Bench, reference: Reference, index: int, checkpoint: str, previous: str) -> RoundRecord:
+def play_round(
+    bench: Workbench, reference: Reference, index: int, checkpoint: str, previous: str
+) -> RoundRecord:
     """Play round `index` with `checkpoint`; what finished before a crash is not repeated."""
     strategy, clock = STRATEGIES[bench.arm.strategy], Stopwatch()
     metrics = clock("evaluate", lambda: evaluate(bench, reference, index, checkpoint, previous))
@@ -114,7 +45,9 @@ def play_round(bench: Bench, reference: Reference, index: int, checkpoint: str, 
     return record
 
 
-def evaluate(bench: Bench, reference: Reference, index: int, checkpoint: str, previous: str) -> RoundMetrics:
+def evaluate(
+    bench: Workbench, reference: Reference, index: int, checkpoint: str, previous: str
+) -> RoundMetrics:
     """Held-out attempts at the agent's temperature, and free samples at temperature 1."""
     if index == 0 and (marker := bench.shared / "round.json").exists():
         return record_from_json(read_json(marker)).metrics
@@ -134,12 +67,12 @@ def evaluate(bench: Bench, reference: Reference, index: int, checkpoint: str, pr
     return measure(index, attempts, base_attempts, samples, models, reference, bench.seed)
 
 
-def practise(bench: Bench, index: int, checkpoint: str) -> list[Attempt]:
+def practise(bench: Workbench, index: int, checkpoint: str) -> list[Attempt]:
     """Attempts on the train tasks, verified by their visible tests."""
     return bench.roll_out(index, checkpoint, "practise")
 
 
-def material(bench: Bench, index: int, practised: list[Attempt]) -> Material:
+def material(bench: Workbench, index: int, practised: list[Attempt]) -> Material:
     """What the strategy may draw on."""
     tokenizer = bench.models.tokenizer(bench.base)
 
@@ -168,7 +101,7 @@ def material(bench: Bench, index: int, practised: list[Attempt]) -> Material:
     )
 
 
-def learn(bench: Bench, index: int, start: str, training_set: TrainingSet) -> str:
+def learn(bench: Workbench, index: int, start: str, training_set: TrainingSet) -> str:
     """Make the next checkpoint, unless it is already there whole; returns its name."""
     folder = bench.folder(index) / "checkpoint"
     if not folder.exists():

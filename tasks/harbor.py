@@ -258,6 +258,8 @@ def split_of(cluster: str) -> Split:
 class FolderSuite:
     """A `tasks.suite.Suite` of the task folders in a folder (or of one task folder); no human data."""
 
+    has_human_data = False
+
     def __init__(self, path: Path) -> None:
         self.name = path.resolve().name
         self._path = path

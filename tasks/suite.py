@@ -25,6 +25,8 @@ class Suite(Protocol):
     """A source of tasks, and of human data where there is any. The same arguments give the same bytes."""
 
     name: str
+    has_human_data: bool
+    """Whether `corpus`, `fresh_human` and `held_out_text` give anything."""
 
     def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
         """Tasks to practise on. Raises ValueError if the suite holds fewer."""

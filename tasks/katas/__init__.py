@@ -19,6 +19,7 @@ from tasks.katas.render import instruction, render_any
 from tasks.suite import HumanSample
 
 name = "katas"
+has_human_data = True
 """This module is itself a `tasks.suite.Suite`."""
 
 SLIP_SHARE = 0.25
