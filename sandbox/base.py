@@ -48,6 +48,8 @@ class SandboxSpec:
     """Size of the workspace and of /tmp, MiB each."""
     output_kb: int = 256
     """stdout and stderr are each cut to their last `output_kb` KiB."""
+    mounts: tuple[str, ...] = ()
+    """More empty, writable folders outside the workspace (absolute paths), of `disk_mb` each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

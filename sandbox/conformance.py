@@ -160,7 +160,7 @@ def unprivileged(backend: Backend) -> None:
 
 
 def read_only_elsewhere(backend: Backend) -> None:
-    """Only the workspace and /tmp can be written, and only to their size."""
+    """Only the workspace, /tmp and what was asked for can be written, and only to their size."""
     with closing(backend.open(SandboxSpec(disk_mb=16))) as box:
         must(box.run("touch /usr/x /etc/x /x /dev/x /bin/x").exit_code != 0, "the system is read-only", "no")
         done = box.run(
@@ -172,6 +172,10 @@ def read_only_elsewhere(backend: Backend) -> None:
                 f"head -c 40000000 /dev/zero > {folder}/big; stat -c %s {folder}/big; rm {folder}/big"
             )
             must(int(done.stdout or 0) <= 17 << 20, f"{folder} has a size limit", done)
+    with closing(backend.open(SandboxSpec(mounts=("/logs", "/tests")))) as box:
+        box.write("/tests/a/t", b"t")
+        done = box.run("echo l > /logs/l; cat /logs/l /tests/a/t")
+        must(done.stdout == "l\nt", "more writable folders where they are asked for", done)
 
 
 def no_network(backend: Backend) -> None:

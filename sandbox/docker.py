@@ -66,6 +66,7 @@ class DockerBackend:
         home = f"mode=0755,uid={_UID},gid={_UID}"  # the mode alone gets lost on a working_dir
         tmpfs = {"/tmp": _tmpfs(spec.disk_mb, "mode=1777")}
         tmpfs |= {spec.workdir: _tmpfs(spec.disk_mb, home)} if own else {}
+        tmpfs |= {path: _tmpfs(spec.disk_mb, home) for path in spec.mounts}
         host = self._api.create_host_config(
             **self._hardening(spec.memory_mb, spec.pids, own),
             cap_add=caps,
