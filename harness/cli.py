@@ -77,6 +77,38 @@ def strategies() -> None:
         typer.echo(f"{name:14} {summary}\n{'':14} [{source}]")
 
 
+@app.command()
+def bench(
+    checkpoint: Annotated[
+        str, typer.Argument(help="Checkpoint folder or hub id, such as runs/katas/seed-1/base.")
+    ],
+    prompts: int = 200,
+    samples: int = 8,
+    max_tokens: int = 80,
+    examples: int = 2000,
+    batch_tokens: int = 1024,
+) -> None:
+    """Sampling and training speed of a checkpoint here, next to plain generate and the machine's ceiling."""
+    from harness.bench import bench as measure
+
+    speeds = measure(
+        checkpoint,
+        prompts=prompts,
+        samples=samples,
+        max_tokens=max_tokens,
+        examples=examples,
+        batch_tokens=batch_tokens,
+    )
+    ratio = speeds.sample_tokens_s / speeds.generate_tokens_s
+    typer.echo(f"device        {speeds.device}, {speeds.parameters:,} parameters")
+    typer.echo(f"sampling      {speeds.sample_tokens_s:,.0f} tokens/s, {ratio:.1f} x plain generate")
+    typer.echo(f"generate      {speeds.generate_tokens_s:,.0f} tokens/s")
+    typer.echo(
+        f"training      {speeds.train_tokens_s:,.0f} tokens/s, {speeds.utilisation:.1%} of the ceiling"
+    )
+    typer.echo(f"ceiling       {speeds.ceiling_flops / 1e12:,.3f} Tflop/s")
+
+
 @sandbox_app.command("build")
 def sandbox_build() -> None:
     """Build the base image for Docker boxes, if it is not there yet."""
