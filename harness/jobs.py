@@ -31,7 +31,8 @@ def run_job(root: Path, seed: int, arm: str, progress: Progress) -> None:
     manifest = read_json(store.manifest)
     config = parse_config(manifest["config"], str(store.manifest))
     with ExitStack() as stack:
-        stack.enter_context(hold(store.arm(seed, arm) / "lock", f"{store.arm(seed, arm)}"))
+        folder = store.arm(seed, arm)  # a killed run's worker may need a moment to die
+        stack.enter_context(hold(folder / "lock", str(folder), wait_s=10))
         bench = _bench(store, config, manifest["environment"], seed, arm, progress, stack)
         if arm == SHARED:
             prepare(bench)

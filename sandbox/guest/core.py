@@ -73,7 +73,8 @@ def wipe(view: memoryview) -> None:
 
 # --- system calls no box needs -------------------------------------------------------------------------
 
-_EPERM, _ENOSYS = 1, 38
+_EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
+ALLOW = (0x06, 0, 0, 0x7FFF0000)
 
 
 def load(offset: int) -> tuple[int, int, int, int]:
@@ -94,14 +95,18 @@ _ARCH: dict[str, dict] = {
         "clone": 56,
         "clone3": 435,
         "prlimit64": 302,
+        "socket": 41,
+        "ioctl": 16,
+        "sched": (142, 144, 203, 314),  # sched_setparam, _setscheduler, _setaffinity, _setattr
+        "setpriority": 141,
+        "ioprio_set": 251,
         # unshare setns mount umount2 pivot_root swapon swapoff reboot kexec_load kexec_file_load
         # init_module finit_module delete_module bpf perf_event_open userfaultfd keyctl add_key request_key
         # io_uring_* open_by_handle_at name_to_handle_at quotactl acct settimeofday clock_settime
         # lookup_dcookie syslog modify_ldt iopl ioperm, the new mount API, mount_setattr
         "box": (272, 308, 165, 166, 155, 167, 168, 169, 246, 320, 175, 313, 176, 321, 298, 323, 250, 248, 249)
         + (425, 426, 427, 304, 303, 179, 163, 164, 227, 212, 103, 154, 172, 173, *range(428, 434), 442),
-        # fork vfork execve execveat shmget semget msgget mq_open setpriority ioprio_set
-        # sched_setparam sched_setscheduler sched_setaffinity sched_setattr
+        # fork vfork execve execveat shmget semget msgget mq_open setpriority ioprio_set, and all of "sched"
         "program": (57, 58, 59, 322, 29, 64, 68, 240, 141, 251, 142, 144, 203, 314),
     },
     "aarch64": {
@@ -109,6 +114,11 @@ _ARCH: dict[str, dict] = {
         "clone": 220,
         "clone3": 435,
         "prlimit64": 261,
+        "socket": 198,
+        "ioctl": 29,
+        "sched": (118, 119, 122, 274),
+        "setpriority": 140,
+        "ioprio_set": 30,
         "box": (97, 268, 40, 39, 41, 224, 225, 142, 104, 294, 105, 273, 106, 280, 241, 282, 219, 217, 218)
         + (425, 426, 427, 265, 264, 60, 89, 170, 112, 18, 116, *range(428, 434), 442),
         "program": (221, 281, 194, 190, 186, 180, 140, 30, 118, 119, 122, 274),
@@ -116,6 +126,20 @@ _ARCH: dict[str, dict] = {
 }
 _NEW_NAMESPACES = 0x7E020080
 _CLONE_THREAD = 0x10000
+_FAMILIES = (1, 2, 10, 16)
+"""Sockets a box may have: unix, IPv4, IPv6, netlink. Others (vsock!) ignore the network namespace or are
+only attack surface."""
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_PRIO_USER, _IOPRIO_WHO_USER = 2, 3
+
+
+def when(number: int, tests: list[tuple[int, int]], yes: tuple, no: tuple | None = None) -> list[tuple]:
+    """For system call `number`: `yes` if any (argument index, value) holds, else `no` (None: read on)."""
+    body: list[tuple] = []
+    for argument, value in tests:
+        body += [load(16 + 8 * argument), jeq(value, 0, 1), yes]
+    body.append(no or load(0))
+    return [jeq(number, 0, len(body)), *body]
 
 
 def seccomp_filter(machine: str, program: bool) -> bytes | None:
@@ -138,8 +162,15 @@ def seccomp_filter(machine: str, program: bool) -> bytes | None:
     if program:
         code += [jeq(arch["clone"], 0, 4), load(16), (0x45, 1, 0, _CLONE_THREAD), refuse(_EPERM), load(0)]
         code += [jeq(arch["prlimit64"], 0, 4), load(16), jeq(0, 1, 0), refuse(_EPERM), load(0)]
+    else:  # an equal user may change the guest's limits and priority, unless it is refused here
+        for number in (arch["prlimit64"], *arch["sched"]):
+            code += when(number, [(0, 1)], refuse(_EPERM))
+        code += when(arch["setpriority"], [(0, _PRIO_USER), (1, 1)], refuse(_EPERM))
+        code += when(arch["ioprio_set"], [(0, _IOPRIO_WHO_USER), (1, 1)], refuse(_EPERM))
+    code += when(arch["socket"], [(0, family) for family in _FAMILIES], ALLOW, refuse(_EAFNOSUPPORT))
+    code += when(arch["ioctl"], [(1, _TIOCSTI), (1, _TIOCLINUX)], refuse(_EPERM))
     code += [jeq(arch["clone"], 0, 3), load(16), (0x45, 0, 1, _NEW_NAMESPACES), refuse(_EPERM)]
-    code += [(0x06, 0, 0, 0x7FFF0000)]
+    code += [ALLOW]
     return b"".join(struct.pack("=HBBI", *line) for line in code)
 
 
