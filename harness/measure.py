@@ -143,29 +143,26 @@ def drift_metrics(
 ) -> dict[str, Estimate | None]:
     """Entropy (nats/token), KL (nats/token), cross-entropy (bits/token) and perplexities."""
     now, base, previous = models["now"], models["base"], models["previous"]
-    own = score(now, samples.texts, others=(base, previous))
-    bank_now = score(now, reference.bank)
-    bank_base = score(base, reference.bank, others=(now,))
-    human_now = score(now, reference.human, rare=reference.rare)
-    human_base = score(base, reference.human, rare=reference.rare)
+    own = score((now, base, previous), samples.texts)
+    bank = score((base, now), reference.bank)
+    human = score((now, base), reference.human, rare=reference.rare)
     human_clusters = [str(i) for i in range(len(reference.human))]
 
     def per_token(total: np.ndarray, scores: Scores, clusters: Sequence[str]) -> Estimate | None:
         return ratio_interval(total, scores.tokens, clusters, seed=seed)
 
-    nll = per_token(human_now.nll, human_now, human_clusters)
-    rare = ratio_interval(human_now.rare_nll, human_now.rare_tokens, human_clusters, seed=seed)
-    bits = (human_now.nll - human_base.nll) / np.log(2)
+    bits = (human.nll[0] - human.nll[1]) / np.log(2)
+    rare = ratio_interval(human.rare_nll[0], human.rare_tokens, human_clusters, seed=seed)
     return {
-        "token_entropy": per_token(bank_now.entropy, bank_now, reference.bank_clusters),
-        "token_entropy_onpolicy": per_token(own.entropy, own, samples.clusters),
-        "kl_base": per_token(bank_base.kl[0], bank_base, reference.bank_clusters),
-        "kl_from_base": per_token(own.kl[0], own, samples.clusters),
-        "kl_prev": per_token(own.kl[1], own, samples.clusters),
-        "self_ppl": _exp(per_token(own.nll, own, samples.clusters)),
-        "human_ppl": _exp(nll),
+        "token_entropy": per_token(bank.entropy[1], bank, reference.bank_clusters),
+        "token_entropy_onpolicy": per_token(own.entropy[0], own, samples.clusters),
+        "kl_base": per_token(bank.kl[1], bank, reference.bank_clusters),
+        "kl_from_base": per_token(own.kl[1], own, samples.clusters),
+        "kl_prev": per_token(own.kl[2], own, samples.clusters),
+        "self_ppl": _exp(per_token(own.nll[0], own, samples.clusters)),
+        "human_ppl": _exp(per_token(human.nll[0], human, human_clusters)),
         "rare_ppl": _exp(rare),
-        "excess_ce": per_token(bits, human_now, human_clusters),
+        "excess_ce": per_token(bits, human, human_clusters),
     }
 
 

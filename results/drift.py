@@ -33,49 +33,57 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """Sums over the scored tokens of each text; arrays of shape (texts,)."""
+    """Sums over the scored tokens of each text, for several models on the same tokens."""
 
     tokens: np.ndarray
-    nll: np.ndarray
-    """Negative log-likelihood under the model, nats."""
-    entropy: np.ndarray
+    """(texts,): how many tokens were scored."""
     rare_tokens: np.ndarray
+    """(texts,): how many of them are of a type in `rare`."""
+    nll: np.ndarray
+    """(models, texts): negative log-likelihood, nats."""
     rare_nll: np.ndarray
-    """The same, over tokens whose type is in `rare`."""
-    kl: tuple[np.ndarray, ...]
-    """KL(model || other) for each of `others`."""
+    """(models, texts): the same over rare tokens."""
+    entropy: np.ndarray
+    """(models, texts): entropy of the next-token distribution, nats."""
+    kl: np.ndarray
+    """(models, texts): KL(first model || this model); 0 for the first."""
 
 
 @torch.inference_mode()
 def score(
-    model: "PreTrainedModel",
-    texts: Sequence[Text],
-    *,
-    others: Sequence["PreTrainedModel"] = (),
-    rare: frozenset[int] = frozenset(),
+    models: Sequence["PreTrainedModel"], texts: Sequence[Text], *, rare: frozenset[int] = frozenset()
 ) -> Scores:
-    """Teacher-forced scores of `texts` under `model`, and its KL to `others` on the same tokens."""
+    """Teacher-forced scores of `texts` under each model. The same object given twice is run once."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i].token_ids))
-    rare_ids = torch.tensor(sorted(rare), dtype=torch.long, device=model.device)
-    sums = np.zeros((5 + len(others), len(texts)))
+    device = models[0].device
+    rare_ids = torch.tensor(sorted(rare), dtype=torch.long, device=device)
+    counts = np.zeros((2, len(texts)))
+    sums = np.zeros((4, len(models), len(texts)))
     for rows in _batches(order, texts):
-        ids, mask, scored = _pad([texts[i] for i in rows], model.device)
-        log_p = _log_probs(model, ids, mask)
-        p = log_p.exp()
-        target = ids[:, 1:]
-        nll = -log_p.gather(-1, target.unsqueeze(-1)).squeeze(-1)
-        is_rare = scored & torch.isin(target, rare_ids)
-        columns = [scored, nll * scored, -(p * log_p).sum(-1) * scored, is_rare, nll * is_rare]
-        columns += [(p * (log_p - _log_probs(q, ids, mask))).sum(-1) * scored for q in others]
-        sums[:, rows] = torch.stack([column.double().sum(-1) for column in columns]).cpu().numpy()
-    return Scores(
-        tokens=sums[0],
-        nll=sums[1],
-        entropy=sums[2],
-        rare_tokens=sums[3],
-        rare_nll=sums[4],
-        kl=tuple(sums[5:]),
-    )
+        ids, mask, scored = _pad([texts[i] for i in rows], device)
+        is_rare = scored & torch.isin(ids[:, 1:], rare_ids)
+        counts[:, rows] = torch.stack([scored.sum(-1), is_rare.sum(-1)]).cpu().numpy()
+        first = _log_probs(models[0], ids, mask)
+        done: dict[int, np.ndarray] = {}
+        for m, model in enumerate(models):
+            if id(model) not in done:
+                log_q = first if m == 0 else _log_probs(model, ids, mask)
+                done[id(model)] = _sums(log_q, first, ids[:, 1:], scored, is_rare)
+            sums[:, m, rows] = done[id(model)]
+    nll, rare_nll, entropy, kl = sums
+    return Scores(tokens=counts[0], rare_tokens=counts[1], nll=nll, rare_nll=rare_nll, entropy=entropy, kl=kl)
+
+
+def _sums(
+    log_q: torch.Tensor, log_p: torch.Tensor, target: torch.Tensor, scored: torch.Tensor, rare: torch.Tensor
+) -> np.ndarray:
+    """(4, batch): sums of nll, rare nll, entropy of q and KL(p||q) over the scored positions."""
+    nll = -log_q.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    entropy = -(log_q.exp() * log_q).sum(-1)
+    kl = torch.zeros_like(nll) if log_q is log_p else (log_p.exp() * (log_p - log_q)).sum(-1)
+    columns = [nll * scored, nll * rare, entropy * scored, kl * scored]
+    sums: np.ndarray = torch.stack([column.double().sum(-1) for column in columns]).cpu().numpy()
+    return sums
 
 
 def rare_types(texts: Sequence[Text], *, tail: float = 0.1) -> frozenset[int]:
