@@ -164,8 +164,9 @@ def test_a_second_process_in_the_same_folder_is_refused(
     assert "already holds a run" in err
 
 
-def test_another_architecture_runs_unchanged(cache: Path, tmp_path: Path) -> None:
-    """model.path may be any causal LM with a chat template: here a tiny Qwen2 made on the spot."""
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another architecture: a tiny Qwen2, untrained, as an ordinary checkpoint folder."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     from agents.checkpoint import make_tokenizer, save
@@ -173,7 +174,7 @@ def test_another_architecture_runs_unchanged(cache: Path, tmp_path: Path) -> Non
 
     texts = [text for s in katas.corpus(1, 500) for text in (s.instruction, s.program)]
     tokenizer = make_tokenizer(texts, 512)
-    qwen = Qwen2ForCausalLM(
+    model = Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=len(tokenizer),
             hidden_size=32,
@@ -188,22 +189,53 @@ def test_another_architecture_runs_unchanged(cache: Path, tmp_path: Path) -> Non
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    save(qwen, tokenizer, tmp_path / "qwen")
-    changed = config(
-        tmp_path, model={"path": str(tmp_path / "qwen")}, rounds=1, tasks={"train": 10, "held_out": 12},
-        arms={"fresh_human": {"strategy": "fresh_human"}, "no_train": {"strategy": "no_train"}},
-    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("checkpoint") / "qwen"
+    save(model, tokenizer, folder)
+    return folder
+
+
+SMALL: dict[str, Any] = {"rounds": 1, "tasks": {"train": 10, "held_out": 12}}
+
+
+def test_another_architecture_runs_unchanged(cache: Path, qwen: Path, tmp_path: Path) -> None:
+    arms = {"fresh_human": {"strategy": "fresh_human"}, "no_train": {"strategy": "no_train"}}
+    changed = config(tmp_path, **SMALL, model={"path": str(qwen)}, arms=arms)
     code, _, err = finish(plateau(cache, "run", changed, "--out", tmp_path / "run"))
     assert code == 0, err
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["sandbox"] == "bubblewrap"
     assert [len(arm["rounds"]) for arm in report["arms"].values()] == [2, 2]
 
-    (tmp_path / "qwen" / "chat_template.jinja").unlink()
-    code, _, err = finish(plateau(cache, "run", changed, "--out", tmp_path / "without"))
+
+def test_a_checkpoint_without_chat_template_is_refused(cache: Path, qwen: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(qwen, bare)
+    (bare / "chat_template.jinja").unlink()
+    changed = config(tmp_path, **SMALL, model={"path": str(bare)})
+    code, _, err = finish(plateau(cache, "run", changed, "--out", tmp_path / "run"))
     assert code == 1
     assert "no chat template" in err
     assert "Traceback" not in err
+
+
+def test_a_folder_of_harbor_tasks_runs_like_the_katas(cache: Path, qwen: Path, tmp_path: Path) -> None:
+    """The native format end to end; such a suite has no human data, so those measures are absent."""
+    from tasks import katas
+    from tasks.harbor import write_folder
+
+    for task in (*katas.train_tasks(1, 3), *katas.held_out_tasks(1, 3)):
+        write_folder(task, tmp_path / "suite" / task.id.replace("/", "-"))
+    suite = {"suite": str(tmp_path / "suite"), "train": 3, "held_out": 3}
+    arms = {"replace": {"strategy": "replace"}}
+    changed = config(tmp_path, rounds=1, tasks=suite, model={"path": str(qwen)}, arms=arms)
+    code, _, err = finish(plateau(cache, "run", changed, "--out", tmp_path / "run"))
+    assert code == 0, err
+    metrics = json.loads((tmp_path / "run" / "report.json").read_text())["arms"]["replace"]["rounds"][1][
+        "metrics"
+    ]
+    assert metrics["pass@1"]["value"] == 0
+    assert metrics["infra"]["value"] == 0
+    assert metrics["rare_ppl"] is None
 
 
 def test_a_full_disk_is_one_clear_line_and_the_run_can_go_on(cache: Path, tmp_path: Path) -> None:
