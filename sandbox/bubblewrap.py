@@ -119,8 +119,8 @@ def _arguments(spec: SandboxSpec | None) -> list[str]:
     env = dict(_ENV)
     if spec:
         args += [*_tmpfs("/dev/shm", min(64, spec.memory_mb)), *_tmpfs(spec.workdir, spec.disk_mb)]
-        for path in spec.mounts:
-            args += _tmpfs(path, spec.disk_mb)
+        for folder in spec.mounts:
+            args += _tmpfs(folder, spec.disk_mb)
         env |= spec.env
         if spec.network:
             args += ["--share-net"]
