@@ -8,12 +8,14 @@ A program box's guest is root inside with SETUID, SETGID and KILL only; every pr
 
 Does not protect: the kernel is shared. An image other than the project's own keeps its writable layer, so
 `disk_mb` bounds only /tmp there; it must contain `python3`; its working folder is given to the user that
-commands run as. `network=True` is the engine's bridge, without an allow-list.
+commands run as. `network=True` is the engine's bridge, without an allow-list. An image without a usable
+`python3` gets a slower box with weaker walls: see `plain`.
 """
 
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +27,9 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from sandbox.base import BASE_IMAGE, ProgramBox, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
 from sandbox.box import GuestSandbox
 from sandbox.channel import Channel, guest_command
-from sandbox.image import ensure_base_image
+from sandbox.images import Images
+from sandbox.owner import alive, owner
+from sandbox.plain import HOLD, PlainSandbox, frames
 from sandbox.programs import LIMITS, MEMORY_MB, PIDS, GuestProgramBox
 
 LABEL = "plateau.owner"
@@ -36,50 +40,72 @@ _PROGRAM_UIDS = (100_000, 160_000)
 _ENV = {"HOME": "/tmp", "LANG": "C.UTF-8", "USER": "agent"}
 
 
+class NoGuest(SandboxError):
+    """The image has no Python that the guest could run on."""
+
+
 class DockerBackend:
-    """Implements `sandbox.base.Backend`. Raises SandboxUnavailable when no engine answers."""
+    """Implements `sandbox.base.Backend`. Raises SandboxUnavailable when no engine answers.
+
+    `base_url`: an engine other than `DOCKER_HOST`'s. `min_free_gb`: what must be free on the engine's disk.
+    `patience_s`: how long opening a box waits for an engine that went away, a restart for instance.
+    """
 
     name = "docker"
 
-    def __init__(self, *, workers: int | None = None, say: Callable[[str], None] = lambda _: None) -> None:
-        host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        base_url: str | None = None,
+        min_free_gb: float = 2.0,
+        patience_s: float = 30.0,
+    ) -> None:
+        host = base_url or os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
         if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
             raise SandboxUnavailable(f"no Docker engine at {host}; {START}")
         try:
-            self._api = docker.from_env(timeout=2).api
+            environment = {**os.environ, "DOCKER_HOST": host}
+            self._api = docker.from_env(timeout=2, max_pool_size=64, environment=environment).api
             self._api.ping()
         except (DockerException, OSError) as e:
             raise SandboxUnavailable(f"no Docker engine answers ({e}); {START}") from e
         self._api.timeout = 120
         self._workers = workers or os.cpu_count() or 1
-        self._say = say
+        self._say, self._patience_s = say, patience_s
+        self._plain: set[str] = set()
+        self.images = Images(self._api, say, min_free_gb=min_free_gb)
 
     def probe(self) -> None:
         """Have the base image, building it the first time. Raises SandboxError."""
-        ensure_base_image(self._api, self._say)
+        self.images.resolve(BASE_IMAGE)
 
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         spec = spec or SandboxSpec()
         own = spec.image == BASE_IMAGE
+        if spec.image in self._plain:
+            return self._open_plain(spec)
         # A foreign image's working folder has content of root's; the guest hands it over, then drops.
         uid, caps = (_UID, []) if own else (0, ["CHOWN", "SETUID", "SETGID"])
         home = f"mode=0755,uid={_UID},gid={_UID}"  # the mode alone gets lost on a working_dir
         tmpfs = {"/tmp": _tmpfs(spec.disk_mb, "mode=1777")}
         tmpfs |= {spec.workdir: _tmpfs(spec.disk_mb, home)} if own else {}
         tmpfs |= {path: _tmpfs(spec.disk_mb, home) for path in spec.mounts}
-        host = self._api.create_host_config(
-            **self._hardening(spec.memory_mb, spec.pids, own),
-            cap_add=caps,
-            network_mode="bridge" if spec.network else "none",
-            nano_cpus=int(spec.cpus * 1e9),
-            shm_size=f"{min(64, spec.memory_mb)}m",
-            tmpfs=tmpfs,
-        )
+        host = self._api.create_host_config(**self._walls(spec, own), cap_add=caps, tmpfs=tmpfs)
         limits = {"RLIMIT_NOFILE": 4096, "RLIMIT_CORE": 0}
         config = {"workdir": spec.workdir, "limits": limits, "output": spec.output_kb << 10, "uid": _UID}
         config |= {"memory": 0}  # the cgroup sees to it
-        channel = self._start("commands", config, spec.image, host, uid, {**_ENV, **spec.env}, spec.workdir)
-        return GuestSandbox(spec, channel)
+        env = {**_ENV, **spec.env}
+        try:
+            return GuestSandbox(
+                spec, self._start("commands", config, spec.image, host, uid, env, spec.workdir)
+            )
+        except NoGuest:
+            self._say(f"{spec.image} has no python3 that the guest can use, so its boxes are slower")
+            box = self._open_plain(spec)
+            self._plain.add(spec.image)
+            return box
 
     def open_program_box(self) -> ProgramBox:
         return GuestProgramBox(self._open_lane, self._workers)
@@ -106,6 +132,21 @@ class DockerBackend:
             "programs", {"limits": LIMITS, "uids": _PROGRAM_UIDS}, BASE_IMAGE, host, 0, env, "/"
         )
 
+    def _open_plain(self, spec: SandboxSpec) -> Sandbox:
+        host = self._api.create_host_config(**self._walls(spec, False), cap_add=["CHOWN"])
+        env = {**_ENV, **spec.env}
+        box, stream = self._launch(HOLD, spec.image, host, 0, env, spec.workdir)
+        sandbox = PlainSandbox(self._api, spec, box, env, stream.close, lambda: self._remove(box))
+        sandbox.hand_over()
+        return sandbox
+
+    def _walls(self, spec: SandboxSpec, read_only: bool) -> dict[str, Any]:
+        return self._hardening(spec.memory_mb, spec.pids, read_only) | {
+            "network_mode": "bridge" if spec.network else "none",
+            "nano_cpus": int(spec.cpus * 1e9),
+            "shm_size": f"{min(64, spec.memory_mb)}m",
+        }
+
     def _hardening(self, memory_mb: int, pids: int, read_only: bool) -> dict[str, Any]:
         return {
             "auto_remove": True,
@@ -122,51 +163,67 @@ class DockerBackend:
         self, mode: str, config: dict, image: str, host: dict, uid: int, env: dict[str, str], workdir: str
     ) -> Channel:
         """Create, attach, start, greet. Raises SandboxError; nothing is left behind on failure."""
-        self._have(image)
-        box = ""
+        box, stream = self._launch(guest_command(mode, config), image, host, uid, env, workdir)
+        channel = Channel(stream, lambda: self._remove(box), lambda: stream.stderr)
         try:
-            box = self._api.create_container(
-                image,
-                guest_command(mode, config),
-                entrypoint=[],
-                hostname="box",
-                user=f"{uid}:{uid}",
-                environment=env,
-                working_dir=workdir,
-                stdin_open=True,
-                detach=False,  # with stdin_open: stdin closes when the harness goes away, whatever the reason
-                labels={LABEL: json.dumps(owner())},
-                host_config=host,
-            )["Id"]
-            stream = Attached(
-                self._api.attach_socket(box, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-            )
-            channel = Channel(stream, lambda: self._remove(box), lambda: stream.stderr)
-            self._api.start(box)
-        except (DockerException, OSError) as e:
-            self._remove(box)
-            raise SandboxError(f"the engine could not start a box: {e}") from e
-        hello = channel.greet(mode)
+            hello = channel.greet(mode)
+        except SandboxError as e:
+            if stream.stderr and image != BASE_IMAGE:  # Python's own complaint
+                raise NoGuest(str(e)) from e
+            raise
         if not hello.get("ready"):
             channel.close()
             raise SandboxError(f"the guest did not start: {hello}")
         return channel
 
-    def _have(self, image: str) -> None:
-        """Make sure the image is there: build the project's own, pull any other."""
-        if image == BASE_IMAGE:
-            ensure_base_image(self._api, self._say)
-            return
-        try:
-            self._api.inspect_image(image)
-        except ImageNotFound:
-            self._say(f"pulling {image}")
+    def _launch(
+        self, command: list[str], image: str, host: dict, uid: int, env: dict[str, str], workdir: str
+    ) -> tuple[str, "Attached"]:
+        """A started container and the stream attached to its process 1."""
+        options: dict[str, Any] = {
+            "entrypoint": [],
+            "hostname": "box",
+            "user": f"{uid}:{uid}",
+            "environment": env,
+            "working_dir": workdir,
+            "stdin_open": True,
+            "detach": False,  # with stdin_open: stdin closes when the harness goes away, whatever the reason
+            "stop_signal": "SIGKILL",  # an engine that shuts down need not wait for process 1 to listen
+            "labels": {LABEL: json.dumps(owner())},
+            "host_config": host,
+        }
+        box, stream = "", None
+        deadline = time.monotonic() + self._patience_s
+        while True:
             try:
-                self._api.pull(image)
-            except DockerException as e:
-                raise SandboxError(f"image {image!r} is not here and cannot be pulled: {e}") from e
-        except DockerException as e:
-            raise SandboxError(f"image {image!r}: {e}") from e
+                try:
+                    box = self._api.create_container(self.images.resolve(image), command, **options)["Id"]
+                except ImageNotFound:
+                    again = self.images.resolve(image, gone=True)
+                    box = self._api.create_container(again, command, **options)["Id"]
+                ends = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+                stream = Attached(self._api.attach_socket(box, ends))
+                self._api.start(box)
+                return box, stream
+            except (DockerException, OSError, SandboxError) as e:
+                if stream:
+                    stream.close()
+                self._remove(box)
+                box, stream = "", None
+                if not self._answers():  # away, perhaps restarting: wait, but never for long
+                    if time.monotonic() < deadline:
+                        time.sleep(0.5)
+                        continue
+                    raise SandboxError(f"the engine went away: {e}") from e
+                if isinstance(e, SandboxError):
+                    raise
+                kind = NoGuest if "python3" in str(e) and command[0] == "python3" else SandboxError
+                raise kind(f"the engine could not start a box: {e}") from e
+
+    def _answers(self) -> bool:
+        with suppress(DockerException, OSError):
+            return bool(self._api.ping())
+        return False
 
     def _remove(self, box: str) -> None:
         with suppress(NotFound, APIError, OSError):  # gone, or on its way out: auto_remove was faster
@@ -179,10 +236,7 @@ def _tmpfs(size_mb: int, more: str) -> str:
 
 
 class Attached:
-    """A container's attached stream as a plain byte stream: undoes the engine's framing of stdout and stderr.
-
-    frame:  one byte 1 (stdout) or 2 (stderr), three zero bytes, >I length, payload
-    """
+    """A container's attached stream as a plain byte stream; stderr is kept for an error's text."""
 
     def __init__(self, attached: Any) -> None:
         self._attached = attached  # closing or losing this object closes the connection
@@ -196,13 +250,11 @@ class Attached:
             if not part:
                 return b""
             self._raw += part
-            while len(self._raw) >= 8 and len(self._raw) >= 8 + (length := int.from_bytes(self._raw[4:8])):
-                payload = self._raw[8 : 8 + length]
-                if self._raw[0] == 1:
+            for kind, payload in frames(self._raw):
+                if kind == 1:
                     self._data += payload
                 else:
                     self.stderr = (self.stderr + payload.decode(errors="replace"))[-2000:]
-                del self._raw[: 8 + length]
         data = bytes(self._data[:size])
         del self._data[:size]
         return data
@@ -219,46 +271,3 @@ class Attached:
         for part in (getattr(self._attached, "_response", None), self._attached, self._socket):
             with suppress(OSError, AttributeError):
                 part.close()  # type: ignore[union-attr]
-
-
-def owner() -> dict[str, str]:
-    """This process, named so that no other process, restart or machine can be mistaken for it."""
-    return {
-        "host": socket.gethostname(),
-        "boot": _text("/proc/sys/kernel/random/boot_id"),
-        "pids": _link("/proc/self/ns/pid"),
-        "pid": str(os.getpid()),
-        "start": _start_time(os.getpid()),
-    }
-
-
-def alive(label: str) -> bool:
-    """False only if the harness process that made the box certainly is gone."""
-    try:
-        its = json.loads(label)
-        pid, start, boot, pids = int(its["pid"]), its["start"], its["boot"], its["pids"]
-    except (ValueError, KeyError, TypeError):
-        return False
-    mine = owner()
-    if its.get("host") != mine["host"] or (boot == mine["boot"] and pids != mine["pids"]):
-        return True  # another machine's or another container's harness: not ours to judge
-    return bool(boot == mine["boot"] and _start_time(pid) == start)
-
-
-def _start_time(pid: int) -> str:
-    """Clock ticks after boot at which a process started; "" if there is no such process."""
-    return (_text(f"/proc/{pid}/stat").rpartition(")")[2].split() + [""] * 20)[19]
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
-
-
-def _link(path: str) -> str:
-    try:
-        return str(Path(path).readlink())
-    except OSError:
-        return ""

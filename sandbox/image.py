@@ -27,7 +27,6 @@ mkdir /work
 rm -rf /var/cache/apt/* /var/lib/apt/lists/* /var/log/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/*
 """
 _building = threading.Lock()
-_checked: set[str] = set()
 
 
 def recipe() -> str:
@@ -42,16 +41,14 @@ def ensure_base_image(api: Any, say: Callable[[str], None] = lambda _: None) -> 
     Raises SandboxUnavailable when it can neither be built from a registry nor with debootstrap.
     """
     with _building:
-        if api.base_url in _checked:
+        if _up_to_date(api):
             return
-        if not _up_to_date(api):
-            say(f"building the base image {BASE_IMAGE} (once, a minute or two)")
-            problem = _build(api)
-            if problem:
-                say(f"no registry ({problem}); assembling it from Debian packages instead")
-                _assemble(api)
-            say(f"base image {BASE_IMAGE} is ready")
-        _checked.add(api.base_url)
+        say(f"building the base image {BASE_IMAGE} (once, a minute or two)")
+        problem = _build(api)
+        if problem:
+            say(f"no registry ({problem}); assembling it from Debian packages instead")
+            _assemble(api)
+        say(f"base image {BASE_IMAGE} is ready")
 
 
 def _up_to_date(api: Any) -> bool:
@@ -59,7 +56,7 @@ def _up_to_date(api: Any) -> bool:
         labels = api.inspect_image(BASE_IMAGE)["Config"]["Labels"] or {}
     except ImageNotFound:
         return False
-    except DockerException as e:
+    except (DockerException, OSError) as e:
         raise SandboxError(f"the engine does not answer: {e}") from e
     return bool(labels.get(LABEL) == recipe())
 

@@ -1,13 +1,18 @@
-"""The reaper of the docker backend."""
+"""The docker backend alone: flags, images, boxes without Python, and the reaper."""
 
 import io
 import json
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
-from sandbox import BASE_IMAGE, SandboxSpec, SandboxUnavailable
-from sandbox.docker import LABEL, DockerBackend, alive, owner
+from sandbox import BASE_IMAGE, SandboxError, SandboxSpec, SandboxUnavailable
+from sandbox.docker import LABEL, DockerBackend
+from sandbox.images import Images
+from sandbox.owner import alive, owner
+from sandbox.plain import PlainSandbox
 
 from .conftest import available
 
@@ -78,3 +83,162 @@ def test_foreign_image_keeps_its_files(docker_backend: DockerBackend) -> None:
 def test_missing_image_is_named(docker_backend: DockerBackend) -> None:
     with pytest.raises(Exception, match="registry.invalid/none"):
         docker_backend.open(SandboxSpec(image="registry.invalid/none:1"))
+
+
+@pytest.mark.docker
+def test_every_wall_is_in_the_engine_s_own_words(docker_backend: DockerBackend) -> None:
+    """What `docker inspect` says of a live box, flag by flag."""
+    api = docker_backend._api
+    before = {box["Id"] for box in api.containers()}
+    spec = SandboxSpec(memory_mb=256, pids=50, cpus=0.5, disk_mb=32)
+    with closing(docker_backend.open(spec)), closing(docker_backend.open_program_box()):
+        found = [api.inspect_container(b["Id"]) for b in api.containers() if b["Id"] not in before]
+    mine = json.dumps(owner())
+    boxes = [box for box in found if box["Config"]["Labels"].get(LABEL) == mine]
+    commands = next(box for box in boxes if box["Config"]["User"] == "1000:1000")
+    programs = next(box for box in boxes if box["Config"]["User"] == "0:0")
+    for box in (commands, programs):
+        host = box["HostConfig"]
+        assert host["NetworkMode"] == "none"
+        assert host["CapDrop"] == ["ALL"]
+        assert host["SecurityOpt"] == ["no-new-privileges"]  # and no seccomp=..., so the engine's own profile
+        assert host["ReadonlyRootfs"] is True
+        assert host["Privileged"] is False
+        assert host["AutoRemove"] is True
+        assert host["LogConfig"]["Type"] == "none"
+        assert host["MemorySwap"] == host["Memory"]
+        assert not host["Binds"]
+        assert not host["Devices"]
+        assert host["PidMode"] in ("", "private")
+        assert host["IpcMode"] in ("private", "none")
+        assert host["UsernsMode"] == ""
+        assert {kind for mount in box["Mounts"] for kind in [mount["Type"]]} <= {"tmpfs"}
+        assert all(
+            "nosuid" in flags and "size=" in flags or "ro" in flags for flags in host["Tmpfs"].values()
+        )
+        assert box["Config"]["StdinOnce"] is True
+        assert box["Image"] == docker_backend.images.ids[BASE_IMAGE]
+    host = commands["HostConfig"]
+    assert (host["Memory"], host["PidsLimit"], host["NanoCpus"]) == (256 << 20, 50, 500_000_000)
+    assert host["CapAdd"] is None or host["CapAdd"] == []
+    assert set(host["Tmpfs"]) == {"/tmp", "/work"}
+    assert "size=32m" in host["Tmpfs"]["/work"]
+    host = programs["HostConfig"]
+    assert sorted(c.removeprefix("CAP_") for c in host["CapAdd"]) == ["KILL", "SETGID", "SETUID"]
+    assert host["IpcMode"] == "none"
+    assert set(host["Tmpfs"]) == {"/tmp", "/dev/mqueue"}
+
+
+@contextmanager
+def image_of(backend: DockerBackend, name: str, recipe: str) -> Iterator[str]:
+    """An image built from a Dockerfile that downloads nothing; yields its id."""
+    file = io.BytesIO(recipe.encode())
+    for line in backend._api.build(fileobj=file, tag=name, rm=True, network_mode="none", decode=True):
+        assert "error" not in line, line
+    try:
+        yield backend._api.inspect_image(name)["Id"]
+    finally:
+        backend._api.remove_image(name, force=True)
+
+
+@pytest.mark.docker
+def test_a_tag_that_moves_changes_nothing(docker_backend: DockerBackend) -> None:
+    name, recipe = "plateau-test-moving", f"FROM {BASE_IMAGE}\nUSER root\nRUN echo {{}} > /version\n"
+    spec = SandboxSpec(image=name, workdir="/app")
+    with image_of(docker_backend, name, recipe.format(1)) as first:
+        with closing(docker_backend.open(spec)) as box:
+            assert box.run("cat /version").stdout == "1\n"
+        docker_backend._api.tag(first, "plateau-test-kept")
+        with image_of(docker_backend, name, recipe.format(2)) as second:
+            with closing(docker_backend.open(spec)) as box:
+                assert box.run("cat /version").stdout == "1\n"
+            assert docker_backend.images.ids[name] == first != second
+            docker_backend._api.remove_image("plateau-test-kept", force=True)
+            with pytest.raises(SandboxError, match="start a new run"):
+                docker_backend.open(spec)
+        docker_backend._api.tag(BASE_IMAGE, name)  # for image_of to remove
+
+
+@pytest.mark.docker
+def test_an_image_without_python_has_boxes_too(docker_backend: DockerBackend) -> None:
+    name = "plateau-test-no-python"
+    recipe = f"FROM {BASE_IMAGE}\nUSER root\nRUN rm -f /usr/bin/python3* /usr/local/bin/python3*\n"
+    recipe += "RUN mkdir /app && echo content > /app/file\n"
+    spec = SandboxSpec(image=name, workdir="/app", memory_mb=128, pids=40)
+    with image_of(docker_backend, name, recipe), closing(docker_backend.open(spec)) as box:
+        assert isinstance(box, PlainSandbox)
+        before = box.snapshot()
+        assert set(before) == {"file"}
+        done = box.run("cat; id -u; grep CapEff /proc/self/status; echo err >&2; exit 3", stdin=b"in\n")
+        assert (done.exit_code, done.stderr) == (3, "err\n")
+        assert done.stdout.split() == ["in", "1000", "CapEff:", "0" * 16]
+        done = box.run("trap '' TERM; setsid sleep 1000 & echo begun; sleep 1000", timeout_s=1)
+        assert (done.timed_out, done.exit_code, done.stdout) == (True, None, "begun\n")
+        assert "sleep 100" not in box.run("cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
+        box.write("d/e/new", bytes(range(256)), mode=0o755)
+        assert box.read("/app/d/e/new") == bytes(range(256))
+        box.run("rm file; ln -s /etc/passwd link; mkfifo pipe; kill -9 -1")
+        diff = box.diff(before)
+        assert dict(diff.written) == {"d/e/new": bytes(range(256))}
+        assert (diff.deleted, set(diff.refused)) == (("file",), {"link", "pipe"})
+        for path, error in (("none", FileNotFoundError), ("d", IsADirectoryError), ("link", OSError)):
+            with pytest.raises(error):
+                box.read(path)
+        with pytest.raises(ValueError, match="at most 10 bytes"):
+            box.read("d/e/new", max_bytes=10)
+        assert box.run("head -c 3000000 /dev/zero; echo end").truncated
+        assert box.run(["no-such-command"]).exit_code == 127
+        assert box.run("echo alive").stdout == "alive\n"
+    with pytest.raises(SandboxError):
+        box.run("true")
+
+
+@pytest.mark.docker
+def test_a_full_disk_is_one_line(docker_backend: DockerBackend) -> None:
+    full = DockerBackend(min_free_gb=1e6)
+    if full.images.free_gb() is None:
+        pytest.skip("the engine's disk is another machine's")
+    with pytest.raises(SandboxUnavailable, match="GB free") as error:
+        full.open()
+    assert "\n" not in str(error.value)
+
+
+class Engine:
+    """The few calls that `Images` makes, over a disk that holds three images."""
+
+    def __init__(self) -> None:
+        self.images, self.busy = {"old": "i1", "busy": "i2", "new": "i3"}, {"i2"}
+
+    def info(self) -> dict[str, str]:
+        return {"ID": "engine"}
+
+    def remove_image(self, image: str) -> None:
+        if image in self.busy:
+            raise OSError("in use")
+        self.images = {name: i for name, i in self.images.items() if i != image}
+
+    def inspect_image(self, name: str) -> dict[str, str]:
+        return {"Id": self.images[name]}
+
+
+def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
+    """Only what we pulled, never what is in use, and no more than needed."""
+    ledger = tmp_path / "images.json"
+    entries = {i: {"name": name, "used": used} for i, name, used in (("i3", "new", 3), ("i1", "old", 1))}
+    entries |= {"i2": {"name": "busy", "used": 0}, "i4": {"name": "gone by hand", "used": 2}}
+    ledger.write_text(json.dumps({"engine": entries, "another": {"i9": {"name": "theirs", "used": 0}}}))
+    engine = Engine()
+
+    class Disk(Images):
+        def free_gb(self) -> float:
+            self._engine = "engine"
+            return 10.0 - 3 * len(engine.images)
+
+    images = Disk(engine, lambda _: None, ledger=ledger)
+    images.ids["new"] = "i3"  # this run's own
+    assert images.evict(4.0) == ["old"]
+    assert engine.images == {"busy": "i2", "new": "i3"}
+    assert images.evict(9.0) == ["gone by hand"]
+    left = json.loads(ledger.read_text())
+    assert set(left["engine"]) == {"i2", "i3"}
+    assert left["another"] == {"i9": {"name": "theirs", "used": 0}}
