@@ -69,6 +69,19 @@ def report(folder: RunFolder) -> None:
 
 
 @app.command()
+def regrade(folder: RunFolder) -> None:
+    """Grade every answer of a run again, without running agents; exits with 1 if a verdict changes."""
+    from harness.regrade import regrade as regrade_run
+
+    found = regrade_run(folder, lambda done: typer.echo(f"{done} attempts graded", err=True))
+    typer.echo(f"{found.attempts} attempts graded again, {len(found.changed)} verdicts changed")
+    for row in found.changed[:20]:
+        where = f"seed {row['seed']} {row['arm']} round {row['round']} {row['task']}#{row['sample']}"
+        typer.echo(f"  {where}: {row['was']} -> {row['is']} {row['reason']}")
+    raise typer.Exit(1 if found.changed else 0)
+
+
+@app.command()
 def strategies() -> None:
     """List the strategies that an arm can use."""
     from harness.strategies import explain

@@ -29,6 +29,8 @@ class ArmConfig:
     """fresh_human: share of each round's examples that are fresh human programs, 0 to 1."""
     verified: bool = True
     """fresh_human: only human programs that pass their tests."""
+    tampered: bool = False
+    """Ablation: also learn from attempts in which tampering with the grading was found."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,8 @@ from tasks.grade import FunctionGrader, Memo
 class Grader:
     """Grades what agents left behind. Close it to destroy its box."""
 
-    def __init__(self, backend: Backend, memo_path: Path) -> None:
+    def __init__(self, backend: Backend, memo_path: Path | None) -> None:
+        """`memo_path` is where function-level verdicts are remembered; None remembers none."""
         self._backend = backend
         self._functions = FunctionGrader(backend, Memo(memo_path))
 

@@ -14,7 +14,7 @@ from harness.models import Models
 from harness.round import evaluate, play_round, practise
 from harness.seeds import derive
 from harness.strategies import STRATEGIES
-from harness.workbench import SHARED, Workbench
+from harness.workbench import SHARED, Workbench, task_sets
 from results.drift import Text
 from results.records import RoundRecord
 from results.store import RunStore, hold, read_json, record_to_json, write_json
@@ -85,14 +85,15 @@ def _bench(
     models = Models(environment["device"], store.root)
     grader = Grader(open_backend(environment["sandbox"]), store.root / "verdicts.sqlite")
     stack.callback(grader.close)
+    train_tasks, held_out = task_sets(config, suite, seed)
     return Workbench(
         config=config,
         store=store,
         seed=seed,
         arm_name=arm,
         suite=suite,
-        train_tasks=suite.train_tasks(derive(seed, "train tasks"), config.tasks.train),
-        held_out=suite.held_out_tasks(derive(seed, "held-out tasks"), config.tasks.held_out),
+        train_tasks=train_tasks,
+        held_out=held_out,
         base=base,
         models=models,
         grader=grader,

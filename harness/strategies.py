@@ -19,6 +19,7 @@ from typing import Literal
 from harness.config import ArmConfig
 from harness.dataset import Example
 from results.records import Attempt
+from tasks.base import Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +38,7 @@ class Material:
 
 
 Pool = Callable[[Material], list[Attempt]]
-Keep = Callable[[Attempt], bool]
+Keep = Callable[[Attempt, ArmConfig], bool]
 Mix = Callable[[Material, list[Attempt], ArmConfig], list[Example]]
 
 
@@ -49,9 +50,13 @@ def all_rounds(material: Material) -> list[Attempt]:
     return [*material.earlier(), *material.current]
 
 
-def verified(attempt: Attempt) -> bool:
-    """Passed the visible tests: the signal a user has. The hidden tests never select."""
-    return attempt.verdict.verified
+def verified(attempt: Attempt, arm: ArmConfig) -> bool:
+    """Passed the visible tests: the signal a user has. The hidden tests never select.
+
+    An attempt that tampered with its grading is never learnt from, unless the arm asks for it.
+    """
+    honest = attempt.verdict.outcome is not Outcome.INVALID
+    return attempt.verdict.verified and honest or arm.tampered and not honest
 
 
 def own_only(material: Material, kept: list[Attempt], arm: ArmConfig) -> list[Example]:
@@ -87,7 +92,7 @@ class Strategy:
 
     def choose(self, material: Material, arm: ArmConfig) -> list[Example]:
         """The training examples of this round, shuffled."""
-        kept = [attempt for attempt in self.pool(material) if self.keep(attempt)]
+        kept = [attempt for attempt in self.pool(material) if self.keep(attempt, arm)]
         examples = self.mix(material, kept, arm)
         material.rng.shuffle(examples)
         return examples

@@ -9,6 +9,7 @@ from harness.grading import Grader
 from harness.improve import Improver
 from harness.models import Models
 from harness.rollout import Plan, roll_out
+from harness.seeds import derive
 from results.records import Attempt
 from results.store import RunStore
 from tasks.base import Task
@@ -77,3 +78,11 @@ class Workbench:
             self.attempts_path(index, purpose),
             lambda done, total: self.progress(purpose, done, total),
         )
+
+
+def task_sets(config: RunConfig, suite: Suite, seed: int) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
+    """(train tasks, held-out tasks) of a training seed. Raises ValueError if the suite holds too few."""
+    return (
+        suite.train_tasks(derive(seed, "train tasks"), config.tasks.train),
+        suite.held_out_tasks(derive(seed, "held-out tasks"), config.tasks.held_out),
+    )

@@ -267,6 +267,22 @@ def test_attempts_and_metrics_load_as_frames_in_one_call(uninterrupted: Path) ->
     assert float(shown.iloc[0]) == pytest.approx((rows.outcome == "passed").mean())
 
 
+def test_grading_again_finds_the_same_and_finds_a_forged_record(
+    cache: Path, uninterrupted: Path, tmp_path: Path
+) -> None:
+    forged = tmp_path / "forged"
+    shutil.copytree(uninterrupted, forged)
+    log = forged / "seed-3/shared/round-00/held_out.jsonl"
+    rows = read_lines(log)
+    victim = next(row for row in rows if row["verdict"]["outcome"] == "failed")
+    victim["verdict"]["outcome"] = "passed"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, err = finish(plateau(cache, "regrade", forged))
+    assert code == 1, err
+    assert "1 verdicts changed" in out
+    assert f"{victim['task_id']}#{victim['sample']}: passed -> failed" in out
+
+
 def test_a_run_can_be_moved_and_reported_again(cache: Path, uninterrupted: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(uninterrupted, moved)

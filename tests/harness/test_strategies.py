@@ -1,5 +1,6 @@
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -7,6 +8,7 @@ from harness.config import ArmConfig
 from harness.dataset import Example, Origin, from_attempt
 from harness.strategies import STRATEGIES, Material, explain
 from results.records import Attempt
+from tasks.base import Outcome, Verdict
 from tests.harness.material import attempt, human
 
 
@@ -54,6 +56,16 @@ def test_the_hidden_tests_never_choose() -> None:
     lucky = [attempt(f"t{i}", verified=True, passed=False) for i in range(5)]
     assert len(choose("replace", lucky)) == 5
     assert not any(example.correct for example in choose("replace", lucky))
+
+
+@pytest.mark.parametrize("name", [name for name, s in STRATEGIES.items() if s.trains])
+def test_tampering_is_never_learnt_from_unless_an_ablation_asks(name: str) -> None:
+    honest = [attempt(f"t{i}") for i in range(4)]
+    cheat = replace(
+        attempt("cheat"), verdict=Verdict(outcome=Outcome.INVALID, verified=True, reason="reward pre-seeded")
+    )
+    assert all("cheat" not in e.source for e in choose(name, [*honest, cheat]))
+    assert any("cheat" in e.source for e in choose(name, [*honest, cheat], tampered=True, fraction=0))
 
 
 def test_the_choice_depends_on_the_seed_alone() -> None:

@@ -1,0 +1,92 @@
+"""`plateau regrade RUN`: grade what agents answered again, without running agents or trusting old verdicts.
+
+Records stay as they are; what differs is written to `regrade.json` beside them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config import parse_config
+from harness.grading import Grader
+from harness.workbench import task_sets
+from results.records import Attempt
+from results.store import RunStore, read_json, write_json
+from sandbox import open_backend
+from tasks import load_suite
+from tasks.base import Outcome, Task
+
+BATCH = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Regrade:
+    """What grading a run again found."""
+
+    attempts: int
+    changed: tuple[dict[str, Any], ...]
+    """One row per attempt whose outcome or visible result differs from the record."""
+
+
+def regrade(root: Path, progress: Callable[[int], None] = lambda done: None) -> Regrade:
+    """Grade every attempt of a run again, with an empty memo. Raises ValueError if there is no run.
+
+    INFRA in this pass is always listed: it says nothing about the attempt, so nothing was confirmed.
+    """
+    store = RunStore(root)
+    if not store.manifest.exists():
+        raise ValueError(f"{root}: no run here (run.json is missing)")
+    manifest = read_json(store.manifest)
+    config = parse_config(manifest["config"], str(store.manifest))
+    suite = load_suite(config.tasks.suite)
+    tasks: dict[int, dict[str, Task]] = {
+        seed: {task.id: task for tasks in task_sets(config, suite, seed) for task in tasks}
+        for seed in config.seeds
+    }
+    grader = Grader(open_backend(manifest["environment"]["sandbox"]), None)
+    changed: list[dict[str, Any]] = []
+    batch: list[Attempt] = []
+    done = 0
+    try:
+        for attempt in store.attempts():
+            batch.append(attempt)
+            if len(batch) == BATCH:
+                changed += _differences(batch, tasks, grader)
+                done += len(batch)
+                progress(done)
+                batch = []
+        changed += _differences(batch, tasks, grader)
+        done += len(batch)
+    finally:
+        grader.close()
+    found = Regrade(attempts=done, changed=tuple(changed))
+    write_json(root / "regrade.json", {"attempts": done, "changed": changed})
+    return found
+
+
+def _differences(
+    batch: list[Attempt], tasks: dict[int, dict[str, Task]], grader: Grader
+) -> list[dict[str, Any]]:
+    for attempt in batch:
+        task = tasks[attempt.seed].get(attempt.task_id)
+        if task is None or task.digest != attempt.task_digest:
+            raise ValueError(
+                f"{attempt.task_id}: the suite has changed since this run, so its tests are gone"
+            )
+    verdicts = grader([(tasks[a.seed][a.task_id], a.trajectory) for a in batch])
+    return [
+        {
+            "seed": a.seed,
+            "arm": a.arm,
+            "round": a.round,
+            "task": a.task_id,
+            "sample": a.sample,
+            "was": a.verdict.outcome,
+            "is": now.outcome,
+            "reason": now.reason,
+        }
+        for a, now in zip(batch, verdicts, strict=True)
+        if (a.verdict.outcome, a.verdict.verified) != (now.outcome, now.verified)
+        or now.outcome is Outcome.INFRA
+    ]
