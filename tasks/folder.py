@@ -1,26 +1,40 @@
 """Grading of folder tasks: what may leave an agent's box, and the tests in a fresh one.
 
-Only a filtered diff reaches the grading box, so nothing that an agent started, seeded or linked is there.
-Not closed here: code under test shares a user with `tests/test.sh` and could forge the reward while the
-tests run.
+Only a filtered diff reaches the grading box, which is new and offline, so nothing that an agent started,
+seeded or linked is there. Three kinds of tests, from the strongest: `tests/cases.json` with
+`grading = "values"` (answers compared here), `tests/expected.json` (named tests, see `expected`), and
+`tests/test.sh`, which writes a reward that code running beside it can forge. More: docs/grading.md.
 """
 
 import configparser
 import json
 import math
+import sys
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxUnavailable
 from tasks.base import FolderTests, Outcome, Task, Verdict
+from tasks.expected import grade_expected, read_expected
 from tasks.harbor import tests_of, tree_digest
+from tasks.values import grade_values, read_cases
 
 _TRIES = 3
 _LOGS = "/logs/verifier"
 _STARTUP = ("sitecustomize.py", "usercustomize.py")
 """Run by every Python that starts, also the one that runs the tests; no honest solution needs them."""
 _TEST_CONFIG = ("conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml")
+_CACHES = ("__pycache__", ".git", ".pytest_cache")
+_TEST_MODULES = {"pytest", "_pytest", "pluggy", "py", "iniconfig", "nose", "tests", "conftest"}
+_ENVIRONMENT = {
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONPYCACHEPREFIX": "/nonexistent",
+    "PYTHONNOUSERSITE": "1",
+    "PYTEST_ADDOPTS": "-p no:cacheprovider",
+}
+"""Of `tests/test.sh`, unless the task sets them itself."""
 _TEST_SECTIONS = {"tox.ini": ("pytest",), "setup.cfg": ("tool:pytest",), "pyproject.toml": ("pytest",)}
 
 
@@ -36,7 +50,23 @@ def steers_tests(path: str, content: bytes = b"") -> bool:
     parts = PurePosixPath(path).parts
     if "tests" in parts[:-1] or path == "tests" or parts[-1] in _TEST_CONFIG:
         return True
+    if path.endswith((".pyc", ".pyo")) or any(part in _CACHES or _installed(part) for part in parts):
+        return True
     return parts[-1] in _TEST_SECTIONS and _has_section(parts[-1], content)
+
+
+def _installed(part: str) -> bool:
+    """True for package metadata, by which an installed package announces its plugins."""
+    return part.endswith((".egg-info", ".dist-info")) or part == "entry_points.txt"
+
+
+def shadows(path: str) -> bool:
+    """True for a module at the top of the workspace that takes the name of one that tests rely on."""
+    parts = PurePosixPath(path).parts
+    parts = parts[1:] if parts[:1] == ("src",) and len(parts) > 1 else parts
+    name, _, suffix = parts[0].partition(".") if parts else ("", "", "")
+    code = len(parts) > 1 or suffix in ("py", "so") or suffix.endswith(".so")
+    return code and name in sys.stdlib_module_names | _TEST_MODULES
 
 
 def _has_section(name: str, content: bytes) -> bool:
@@ -52,27 +82,23 @@ def _has_section(name: str, content: bytes) -> bool:
 
 
 def grade_folder(task: Task, diff: Diff, backend: Backend) -> Verdict:
-    """Run `tests/test.sh` on the task's start files plus `diff`, in a fresh box.
+    """Run the task's tests on its start files plus `diff`, in a fresh box.
 
-    Passed means a reward of at least 1. Test files, test configuration and links in the diff are left
-    behind; start-up hooks and paths outside the workspace make it INVALID. A box that breaks three times
-    gives INFRA. Raises SandboxUnavailable if this machine cannot make the task's box, ValueError for a
-    task that is not a folder.
+    Test files, test configuration, shadows of the standard library and links in the diff are left behind;
+    start-up hooks and paths outside the workspace make it INVALID, as does evidence that the tests were
+    tampered with. A box that breaks three times gives INFRA. Raises SandboxUnavailable if this machine
+    cannot make the task's box, ValueError for a task that is not a folder.
     """
     if not isinstance(task.tests, FolderTests):
         raise ValueError(f"task {task.id} is function-level; only folder tasks can be graded here")
     hooks = [path for path in (*diff.written, *diff.deleted) if tampering(path)]
     if hooks:
-        return Verdict(outcome=Outcome.INVALID, verified=False, reason=f"tampering: {hooks[0]!r}"[:200])
+        return _verdict(Outcome.INVALID, f"tampering: {hooks[0]!r}")
     tests = tests_of(task.tests)
     if task.tags.get("tests_sha256", "") not in ("", tree_digest(tests)):
-        return _infra(f"{task.tests.tests_dir} changed after the task was read")
-    left = [path for path, data in diff.written.items() if steers_tests(path, data)]
-    kept = Diff(
-        written={path: data for path, data in diff.written.items() if path not in left},
-        deleted=tuple(path for path in diff.deleted if not steers_tests(path)),
-    )
-    verdict = _infra("")
+        return _verdict(Outcome.INFRA, f"{task.tests.tests_dir} changed after the task was read")
+    kept, left = _sift(task, task.tests, diff)
+    verdict = _verdict(Outcome.INFRA, "")
     for _ in range(_TRIES):
         try:
             verdict = _grade_once(task, kept, tests, backend)
@@ -80,39 +106,89 @@ def grade_folder(task: Task, diff: Diff, backend: Backend) -> Verdict:
         except SandboxUnavailable:
             raise
         except SandboxError as error:
-            verdict = _infra(f"the grading box broke: {error}")
-    left += diff.refused
+            verdict = _verdict(Outcome.INFRA, f"the grading box broke: {error}")
     if left and verdict.outcome is Outcome.FAILED:
-        note = f"{verdict.reason}; left behind: {', '.join(map(repr, left))}"
-        return Verdict(outcome=verdict.outcome, verified=verdict.verified, reason=note[:200])
+        return _verdict(verdict.outcome, f"{verdict.reason}; left behind: {', '.join(map(repr, left))}")
     return verdict
 
 
-def _infra(reason: str) -> Verdict:
-    return Verdict(outcome=Outcome.INFRA, verified=False, reason=reason[:200])
+def _sift(task: Task, tests: FolderTests, diff: Diff) -> tuple[Diff, list[str]]:
+    """(what of the diff reaches the grading box, the paths that do not)."""
+    own = {*tests.files, task.tags.get("answer_file", "")}
+
+    def stays(path: str, data: bytes = b"") -> bool:
+        return steers_tests(path, data) or (shadows(path) and path not in own)
+
+    left = [path for path, data in diff.written.items() if stays(path, data)]
+    written = {path: data for path, data in diff.written.items() if path not in left}
+    deleted = tuple(path for path in diff.deleted if not steers_tests(path))
+    return Diff(written=written, deleted=deleted), [*left, *diff.refused]
+
+
+def _verdict(outcome: Outcome, reason: str = "") -> Verdict:
+    """A verdict whose reason is one line for people: a model may have written what is in it."""
+    line = "".join(char if char.isprintable() else " " for char in reason)[:300].strip()
+    return Verdict(outcome=outcome, verified=outcome is Outcome.PASSED, reason=line)
 
 
 def _grade_once(task: Task, diff: Diff, tests: Mapping[str, bytes], backend: Backend) -> Verdict:
     assert isinstance(task.tests, FolderTests)
-    box = backend.open(task.box)
+    if task.tags.get("grading") == "values":
+        cases, cpu_s = read_cases(tests, task.tests.tests_dir)
+        name = task.tags.get("answer_file", "")
+        source = diff.written.get(name, task.tests.files.get(name, b"")).decode(errors="replace")
+        found = grade_values(source, cases, cpu_s, backend)
+        return _verdict(found.outcome, found.reason)
+    expected = read_expected(tests, task.tests.tests_dir)
+    mounts = () if expected else ("/tests", "/logs")
+    box = backend.open(replace(task.box, network=False, mounts=mounts))
     try:
         try:
             _write(box, task.tests.files)
-            restored = _restore(box, diff)
-            _write(box, {f"/tests/{path}": data for path, data in tests.items()})
-            made = box.run(["mkdir", "-p", _LOGS])
         except OSError as error:
-            return _infra(f"the box did not take the task's files: {error}")
-        if made.exit_code != 0:
-            return _infra(f"no {_LOGS} in the box: {made.stderr.strip()}")
-        if restored:
-            return _failed(restored)
-        execution = box.run(["bash", "/tests/test.sh"], timeout_s=task.tests.timeout_s)
-        if execution.timed_out:
-            return _failed(f"tests/test.sh took longer than {task.tests.timeout_s:g} s")
-        return _reward(box)
+            return _verdict(Outcome.INFRA, f"the box did not take the task's files: {error}")
+        if problem := _restore(box, diff):
+            return _verdict(Outcome.FAILED, problem)
+        if expected is None:
+            return _grade_reward(box, task, tests)
+        found = grade_expected(box, expected, tests, task.tests.timeout_s)
+        return _verdict(found.outcome, found.reason)
     finally:
         box.close()
+
+
+def _grade_reward(box: Sandbox, task: Task, tests: Mapping[str, bytes]) -> Verdict:
+    """Run `tests/test.sh`, make sure that nothing outlived it, and read its reward."""
+    assert isinstance(task.tests, FolderTests)
+    try:
+        _write(box, {f"/tests/{path}": data for path, data in tests.items()})
+        made = box.run(["mkdir", "-p", _LOGS])
+    except OSError as error:
+        return _verdict(Outcome.INFRA, f"the box did not take the task's tests: {error}")
+    if made.exit_code != 0:
+        return _verdict(Outcome.INFRA, f"no {_LOGS} in the box: {made.stderr.strip()}")
+    settings = [f"{key}={value}" for key, value in _ENVIRONMENT.items() if key not in task.box.env]
+    done = box.run(["env", *settings, "bash", "/tests/test.sh"], timeout_s=task.tests.timeout_s)
+    if done.timed_out:
+        return _verdict(Outcome.FAILED, f"tests/test.sh took longer than {task.tests.timeout_s:g} s")
+    survivors = box.run(["python3", "-I", "-S", "-c", _SURVIVORS], timeout_s=30)
+    if survivors.exit_code != 0 or survivors.stdout.strip():
+        names = survivors.stdout.strip() or "they could not be listed"
+        return _verdict(Outcome.INVALID, f"processes outlived tests/test.sh: {names}")
+    return _reward(box)
+
+
+_SURVIVORS = """import os
+for name in filter(str.isdigit, os.listdir("/proc") if os.getppid() == 1 else []):
+    try:
+        text = open(f"/proc/{name}/stat", "rb").read().decode(errors="replace")
+    except OSError:
+        continue
+    state = text.rpartition(")")[2].split()[0]
+    if int(name) not in (1, os.getpid()) and state not in "ZX":
+        print(text.partition(" ")[2].rpartition(")")[0][1:], end=" ")
+"""
+"""Lists the processes of a box but its guest and itself. Who rewrites a reward has to run after the tests."""
 
 
 def _write(box: Sandbox, files: Mapping[str, bytes]) -> None:
@@ -127,12 +203,8 @@ def _restore(box: Sandbox, diff: Diff) -> str:
             box.run(["rm", "-f", "--", *diff.deleted])
         _write(box, diff.written)
     except (OSError, ValueError) as error:
-        return f"the diff does not apply: {error}"[:200]
+        return f"the diff does not apply: {error}"
     return ""
-
-
-def _failed(reason: str) -> Verdict:
-    return Verdict(outcome=Outcome.FAILED, verified=False, reason=reason)
 
 
 def _reward(box: Sandbox) -> Verdict:
@@ -144,19 +216,21 @@ def _reward(box: Sandbox) -> Verdict:
         except FileNotFoundError:
             continue
         except (OSError, ValueError):
-            return Verdict(outcome=Outcome.INVALID, verified=False, reason=f"{name} is not a plain file")
+            return _verdict(Outcome.INVALID, f"{name} is not a plain file")
     if len(found) != 1:
-        return _failed("tests/test.sh wrote no reward file" if not found else "two reward files")
+        return _verdict(
+            Outcome.FAILED, "tests/test.sh wrote no reward file" if not found else "two reward files"
+        )
     name, data = next(iter(found.items()))
     try:
         value = _lowest(json.loads(data)) if name == "reward.json" else float(data.decode().strip())
     except (ValueError, OverflowError, RecursionError):
         value = math.nan
     if not math.isfinite(value):
-        return _failed(f"{name} does not hold a number")
+        return _verdict(Outcome.FAILED, f"{name} does not hold a number")
     if value < 1:
-        return _failed(f"reward {value:g}")
-    return Verdict(outcome=Outcome.PASSED, verified=True)
+        return _verdict(Outcome.FAILED, f"reward {value:g}")
+    return _verdict(Outcome.PASSED)
 
 
 def _lowest(rewards: object) -> float:

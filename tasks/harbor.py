@@ -6,8 +6,8 @@ Format: harborframework.com, `task.toml` schema up to 1.4, old spellings (`versi
 included. One difference on purpose: network access is off unless the file asks for it.
 
 Free keys under `[metadata]` that mean something here: `split` ("train" or "held_out"), `stratum`,
-`cluster` (or `repo`), `image`, `workdir`, and `answer_file`, which names the file that the answer of a
-one-shot agent becomes.
+`cluster` (or `repo`), `image`, `workdir`, `answer_file`, which names the file that the answer of a one-shot
+agent becomes, and `grading = "values"`, which says that `tests/cases.json` is all there is to check.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sandbox.base import BASE_IMAGE, SandboxSpec
+from tasks import expected, values
 from tasks.base import FolderTests, FunctionTests, Split, Task
 from tasks.suite import HumanSample
 
@@ -127,11 +128,17 @@ def read_folder(folder: Path, *, name: str = "") -> Task:
     instruction = _text(folder / "instruction.md").strip()
     if not instruction:
         raise ValueError(f"{folder / 'instruction.md'}: is empty")
-    if not (folder / "tests" / "test.sh").is_file():
+    if not any((folder / "tests" / name).is_file() for name in ("test.sh", expected.NAME)):
         raise ValueError(f"{folder / 'tests' / 'test.sh'}: is missing")
     environment = _files(folder / "environment")
     tests = _files(folder / "tests")
+    expected.read_expected(tests, folder / "tests")
     metadata = root.table("metadata")
+    grading = metadata.text("grading")
+    if grading not in ("", "values"):
+        raise metadata.wrong("grading", "'values', with the calls in tests/cases.json")
+    if grading:
+        values.read_cases(tests, folder / "tests")
     spec, built = _box(root, metadata, environment)
     timeout_s = root.table("verifier").number("timeout_sec", 600.0)
     split = metadata.text("split")
@@ -143,6 +150,7 @@ def read_folder(folder: Path, *, name: str = "") -> Task:
     tags = {
         "suite": "harbor",
         "answer_file": metadata.text("answer_file") or "solution.py",
+        "grading": grading,
         "tests_sha256": tree_digest(tests),
         "unknown_keys": ", ".join(root.unread()),
         "dockerfile": str(folder / "environment") if built else "",
@@ -355,7 +363,8 @@ def write_folder(task: Task, folder: Path) -> None:
     settings = (
         f'schema_version = "1.1"\n\n[task]\nname = {quoted["name"]}\n\n[metadata]\n'
         + "".join(f"{key} = {quoted[key]}\n" for key in ("split", "stratum", "cluster", "image"))
-        + 'workdir = "/work"\nanswer_file = "solution.py"\n\n[verifier]\ntimeout_sec = 60.0\n\n'
+        + 'workdir = "/work"\nanswer_file = "solution.py"\ngrading = "values"\n\n'
+        + "[verifier]\ntimeout_sec = 60.0\n\n"
         + "[environment]\ncpus = 1\nmemory_mb = 512\nstorage_mb = 256\nallow_internet = false\n"
     )
     cases = [[list(case.args), case.expected] for case in task.tests.hidden]

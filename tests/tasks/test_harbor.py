@@ -1,6 +1,7 @@
 """The Harbor task folder: what is read, what is refused and how, and katas written as folders."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -253,9 +254,14 @@ def test_a_kata_survives_the_trip_through_a_folder(tmp_path: Path) -> None:
     assert "unknown_keys" not in task.tags
     good = grade_folder(task, Diff(written={"solution.py": kata.solution.encode()}), LocalBackend())
     assert good.outcome is Outcome.PASSED, good
+    as_others_do = replace(task, tags={})  # other tools run tests/test.sh, which has to say the same
+    good = grade_folder(as_others_do, Diff(written={"solution.py": kata.solution.encode()}), LocalBackend())
+    assert good.outcome is Outcome.PASSED, good
     for program in (b"", b"def f(a):\n return 1\n", b"def f(a) return"):
         bad = grade_folder(task, Diff(written={"solution.py": program}), LocalBackend())
-        assert (bad.outcome, bad.reason) == (Outcome.FAILED, "reward 0")
+        assert bad.outcome is Outcome.FAILED
+        scripted = grade_folder(as_others_do, Diff(written={"solution.py": program}), LocalBackend())
+        assert (scripted.outcome, scripted.reason) == (Outcome.FAILED, "reward 0")
     with pytest.raises(ValueError, match="is a folder task already"):
         write_folder(task, tmp_path / "again")
 

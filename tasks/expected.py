@@ -1,0 +1,304 @@
+"""Grading by exact test ids: the harness's half of `runner_guest`.
+
+`tests/expected.json` names the tests that must pass:
+
+    {"tests": ["test_stack.py::test_push", "test_stack.py::TestPop::test_empty"], "together": false}
+
+The tests are plain functions and `unittest` classes. A pass is: every id reported passed, once, by the
+process that holds the box's answer channel; every canary failed; nothing reported that was not asked for.
+
+`"together": true` is for tests that need the code under test in their own process (they patch it, inspect
+it, or capture what it prints). There a forged result cannot be ruled out, only made to show: each test is
+also run as a *twin*, with other expected values in it, in an order that only the harness knows. A twin
+that passes beside its test proves that the comparison means nothing.
+"""
+
+import ast
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sandbox.base import Execution, Sandbox, SandboxError
+from tasks.base import Outcome, Verdict
+from tasks.runner_guest import CHILD
+
+NAME = "expected.json"
+_MODULES = ("product", "remote", "runner")
+_CONTROL = "control_of_the_grader.py"
+_CANARIES = (
+    ("def {name}():\n    assert {a} == {b}\n", False),
+    ("def {name}():\n    value = [{a}]\n    assert value == [{b}], value\n", False),
+    ("import unittest\nclass {group}(unittest.TestCase):\n    def {name}(self):\n"
+     "        self.assertEqual({a}, {b})\n", True),
+    ("import unittest\nclass {group}(unittest.TestCase):\n    def {name}(self):\n"
+     "        self.assertIn({a}, [{b}])\n", True),
+    ("import unittest\nclass {group}(unittest.TestCase):\n    def {name}(self):\n"
+     "        with self.assertRaises(ValueError):\n            int('{a}')\n", True),
+)  # fmt: skip
+_WORDS = (
+    "add", "edge", "empty", "insert", "items", "keeps", "large", "limit", "merge", "order", "pop", "round",
+    "sorts", "split", "state", "table",
+)  # fmt: skip
+_random = secrets.SystemRandom()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expected:
+    """What `expected.json` asks for."""
+
+    tests: tuple[str, ...]
+    together: bool = False
+
+
+def read_expected(files: Mapping[str, bytes], place: Path) -> Expected | None:
+    """The content of `expected.json` among a task's tests; None if there is none. Raises ValueError."""
+    if NAME not in files:
+        return None
+    file = place / NAME
+    try:
+        data = json.loads(files[NAME])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: is not JSON ({error})") from error
+    if not isinstance(data, dict) or set(data) - {"tests", "together"}:
+        raise ValueError(f"{file}: must be an object with 'tests' and, if needed, 'together'")
+    tests, together = data.get("tests"), data.get("together", False)
+    if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
+        raise ValueError(f"{file}: tests must be a list of ids such as 'test_a.py::test_b'")
+    if type(together) is not bool:
+        raise ValueError(f"{file}: together must be true or false")
+    names = tuple(test.removeprefix("tests/") for test in tests)
+    for name in names:
+        path, _, inner = name.partition("::")
+        if path not in files or not path.endswith(".py") or not 1 <= inner.count("::") + bool(inner) <= 2:
+            raise ValueError(f"{file}: {name!r} does not name a test in a file that is there")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{file}: names a test twice")
+    return Expected(tests=names, together=together)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """One run of one test: the test itself, its twin, or the grader's own control."""
+
+    key: str
+    kind: str
+    test: str
+    replace: Mapping[str, str]
+    canaries: tuple[Mapping[str, Any], ...]
+
+    def plan(self) -> dict[str, Any]:
+        """What the box is told: no word of which kind it is."""
+        shown = [{key: canary[key] for key in ("key", "names", "source")} for canary in self.canaries]
+        early = _random.randrange(len(shown) + 1)
+        return {
+            "key": self.key,
+            "id": self.test,
+            "replace": dict(self.replace),
+            "canaries": shown,
+            "early": early,
+        }
+
+
+def grade_expected(box: Sandbox, expected: Expected, files: Mapping[str, bytes], timeout_s: float) -> Verdict:
+    """Run the expected tests on what is in the box's workspace.
+
+    Raises SandboxError if the box cannot even run a test that needs nothing of the workspace.
+    """
+    texts = {path: data.decode("utf-8", "surrogateescape") for path, data in files.items() if path != NAME}
+    jobs = _jobs(expected, texts)
+    nonce = secrets.token_hex(16)
+    folder = Path(__file__).parent
+    payload = {
+        "nonce": nonce,
+        "modules": [(f"tasks.{n}_guest", (folder / f"{n}_guest.py").read_text()) for n in _MODULES],
+        "workdir": box.spec.workdir,
+        "files": texts,
+        "together": expected.together,
+        "seconds": timeout_s,
+        "jobs": [job.plan() for job in jobs],
+    }
+    command = ["python3", "-I", "-B", "-c", CHILD % "main"]
+    done = box.run(command, timeout_s=timeout_s + 30, stdin=json.dumps(payload).encode())
+    results = _results(done, nonce)
+    if results is None:
+        ended = "took too long" if done.timed_out else f"exit code {done.exit_code}"
+        return _verdict(Outcome.FAILED, f"the tests gave no report ({ended})")
+    return _judge(jobs, results)
+
+
+def _results(done: Execution, nonce: str) -> dict[str, Any] | None:
+    try:
+        report = json.loads(done.stdout)
+        genuine = not done.timed_out and secrets.compare_digest(str(report["nonce"]), nonce)
+        return dict(report["results"]) if genuine else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _judge(jobs: Sequence[_Job], results: Mapping[str, Any]) -> Verdict:
+    if set(results) != {job.key for job in jobs}:
+        return _verdict(Outcome.INVALID, "tampering: the report is not about the tests that were asked for")
+    outcomes: dict[tuple[str, str], tuple[str, str]] = {}
+    evidence = ""
+    for job in jobs:
+        outcome, detail, traces = _read(results[job.key], job)
+        outcomes[job.kind, job.test] = (outcome, detail)
+        if job.kind == "control" and outcome != "passed":
+            raise SandboxError(f"the box cannot run a test: {outcome} {detail}"[:200])
+        evidence = evidence or (f"{job.test}: {traces}" if traces else "")
+    for (kind, test), (outcome, _) in outcomes.items():
+        if kind == "twin" and outcome == "passed" and outcomes["test", test][0] == "passed":
+            evidence = evidence or f"{test}: passes with other expected values, too"
+    if evidence:
+        return _verdict(Outcome.INVALID, f"tampering: {evidence}")
+    for (kind, test), (outcome, detail) in outcomes.items():
+        if kind == "test" and outcome != "passed":
+            return _verdict(Outcome.FAILED, f"{test}: {outcome}: {detail}")
+    return _verdict(Outcome.PASSED, "")
+
+
+def _read(report: Any, job: _Job) -> tuple[str, str, str]:
+    """(outcome, detail, traces of tampering) of one job's report."""
+    if not isinstance(report, dict):
+        return "missing", "no report", ""
+    if "test" not in report:
+        return "ended", str(report.get("ended")), ""
+    try:
+        outcome, detail = map(str, report["test"])
+        canaries, changed = dict(report["canaries"]), list(report["changed"])
+    except (ValueError, TypeError, KeyError):
+        return "missing", "no report", "a malformed report"
+    wanted = {canary["key"]: "failed" for canary in job.canaries}
+    if canaries != wanted:
+        return outcome, detail, f"a canary that must fail did not ({_first_wrong(canaries, wanted)})"
+    return outcome, detail, f"changed: {', '.join(map(str, changed))}" if changed else ""
+
+
+def _first_wrong(found: Mapping[Any, Any], wanted: Mapping[str, str]) -> str:
+    key = next((key for key in wanted if found.get(key) != wanted[key]), "")
+    return f"{found.get(key, 'not reported')}" if key else "one that nobody planted"
+
+
+def _verdict(outcome: Outcome, reason: str) -> Verdict:
+    return Verdict(outcome=outcome, verified=outcome is Outcome.PASSED, reason=reason)
+
+
+# --- the plan ------------------------------------------------------------------------------------------
+
+
+def _jobs(expected: Expected, texts: Mapping[str, str]) -> list[_Job]:
+    """The control, then tests and twins in an order that nothing in the box can tell."""
+    jobs = []
+    for test in expected.tests:
+        path = test.partition("::")[0]
+        # both from the same unparser, so that layout does not give the twin away
+        original, changed = (_variant(texts[path], test, twin=twin) for twin in (False, True))
+        jobs.append(_job("test", test, {path: original} if expected.together and original else {}))
+        if expected.together and changed and changed != original:
+            jobs.append(_job("twin", test, {path: changed}))
+    _random.shuffle(jobs)
+    works = {_CONTROL: "def test_control():\n    assert [1] == [1]\n"}
+    return [_job("control", f"{_CONTROL}::test_control", works), *jobs]
+
+
+def _job(kind: str, test: str, replace: Mapping[str, str]) -> _Job:
+    canaries = tuple(_canary() for _ in range(_random.randint(2, 4)))
+    return _Job(key=secrets.token_hex(8), kind=kind, test=test, replace=replace, canaries=canaries)
+
+
+def _canary() -> dict[str, Any]:
+    """A test that fails, and looks like any other."""
+    text, grouped = _random.choice(_CANARIES)
+    a, b = _random.sample(range(-99, 1000), 2)
+    name = "test_" + "_".join(_random.sample(_WORDS, 2)) + _random.choice(["", "_2", f"_{abs(a)}"])
+    group = "Test" + "".join(word.title() for word in _random.sample(_WORDS, 2))
+    source = text.format(name=name, group=group, a=a, b=b)
+    return {"key": secrets.token_hex(8), "names": [group, name] if grouped else [name], "source": source}
+
+
+def _variant(text: str, test: str, *, twin: bool) -> str:
+    """The file with one test's expected values exchanged (`twin`), or as it is; "" if it cannot be parsed."""
+    path, _, inner = test.partition("::")
+    assert PurePosixPath(path).suffix == ".py"
+    try:
+        tree = ast.parse(text)
+        found = _find(tree, inner.split("::"))
+        if twin and found is not None:
+            _Twin().visit(found)
+        return ast.unparse(tree)
+    except (ValueError, SyntaxError, RecursionError):
+        return ""
+
+
+def _find(tree: ast.Module, names: list[str]) -> ast.AST | None:
+    node: ast.AST | None = tree
+    for name in names:
+        inside = node.body if isinstance(node, ast.Module | ast.ClassDef) else []
+        node = next((child for child in inside if getattr(child, "name", None) == name), None)
+    return node
+
+
+_EQUALITIES = (
+    "assertEqual", "assertAlmostEqual", "assertListEqual", "assertDictEqual", "assertTupleEqual",
+    "assertSetEqual", "assertSequenceEqual", "assertMultiLineEqual",
+)  # fmt: skip
+
+
+class _Twin(ast.NodeTransformer):
+    """Exchanges literals that `==` or `assertEqual` compare with, each for another of its type."""
+
+    def visit_Assert(self, node: ast.Assert) -> ast.Assert:
+        if isinstance(node.test, ast.Compare) and [type(op) for op in node.test.ops] == [ast.Eq]:
+            node.test.left, node.test.comparators[0] = _exchange(node.test.left, node.test.comparators[0])
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        equal = isinstance(node.func, ast.Attribute) and node.func.attr in _EQUALITIES
+        equal = equal and all(keyword.arg == "msg" for keyword in node.keywords)
+        if equal and len(node.args) >= 2:
+            node.args[0], node.args[1] = _exchange(node.args[0], node.args[1])
+        return self.generic_visit(node)
+
+
+def _exchange(one: ast.expr, other: ast.expr) -> tuple[ast.expr, ast.expr]:
+    """The pair with the literal one of them replaced; unchanged if none is."""
+    changed = _other_literal(other)
+    if changed is not None:
+        return one, changed
+    return _other_literal(one) or one, other
+
+
+def _other_literal(node: ast.expr) -> ast.expr | None:
+    try:
+        value = ast.literal_eval(node)
+        return ast.parse(repr(_other(value)), mode="eval").body
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _other(value: Any) -> Any:
+    """A value of the same type that is not equal, nor almost."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + _random.choice([-3, -2, -1, 1, 2, 3])
+    if isinstance(value, str):
+        return value + _random.choice("aeinst") if value == value[::-1] else value[::-1]
+    if isinstance(value, list | tuple) and value:
+        i = _random.randrange(len(value))
+        return type(value)([*value[:i], _other(value[i]), *value[i + 1 :]])
+    if isinstance(value, dict) and value:
+        key = _random.choice(list(value))
+        return {**value, key: _other(value[key])}
+    if isinstance(value, set):
+        return value ^ {1}
+    if isinstance(value, bytes):
+        return value + b"a"
+    if value is None:
+        return 0
+    if value in ([], (), {}):
+        return [0] if value == [] else (0,) if value == () else {0: 0}
+    raise ValueError(f"no other value for a {type(value).__name__}")
