@@ -4,9 +4,9 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -38,16 +38,13 @@ def run(
 
     settings = load_config(config)
     root = out or Path("runs") / settings.name
-    display = Display()
+    plain = to_plain(settings)
     if or_resume and (root / "run.json").exists():
-        same = json.loads((root / "run.json").read_text())["config"] == json.loads(
-            json.dumps(to_plain(settings))
-        )
-        if not same:
+        if json.loads((root / "run.json").read_text())["config"] != json.loads(json.dumps(plain)):
             raise ValueError(f"{root} holds a run of another config; choose another folder with --out")
-        _tell(resume_run(root, display))
+        _carry_through(root, lambda: resume_run(root, Display()))
     else:
-        _tell(start(settings, root, display, plain=to_plain(settings)))
+        _carry_through(root, lambda: start(settings, root, Display(), plain=plain))
 
 
 @app.command()
@@ -56,7 +53,7 @@ def resume(folder: RunFolder) -> None:
     from harness.loop import resume as resume_run
     from harness.progress import Display
 
-    _tell(resume_run(folder, Display()))
+    _carry_through(folder, lambda: resume_run(folder, Display()))
 
 
 @app.command()
@@ -152,6 +149,15 @@ def sandbox_clean() -> None:
     typer.echo(f"{backend.name}: {backend.clean()} boxes removed")
 
 
+def _carry_through(root: Path, work: Callable[[], Path]) -> None:
+    """Run to the end and tell the result; Ctrl-C says how to go on."""
+    try:
+        page = work()
+    except KeyboardInterrupt:
+        _fail(f"stopped; everything finished is kept, continue with 'plateau resume {root}'", 130)
+    _tell(page)
+
+
 def _tell(page: Path) -> None:
     """The end of a run: a short table, the claims, and where to look."""
     from rich.console import Console
@@ -175,8 +181,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         app(arguments)
-    except KeyboardInterrupt:
-        _fail("stopped; everything finished is kept, continue with 'plateau resume <run folder>'", 130)
     except (ValueError, SandboxError, RuntimeError) as error:
         _fail(" ".join(str(error).split()), 1)
     except OSError as error:
@@ -187,6 +191,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(f"{error.strerror or error}: {error.filename or ''}{hint}".replace(":  ", ""), 1)
 
 
-def _fail(line: str, code: int) -> None:
+def _fail(line: str, code: int) -> NoReturn:
     sys.stderr.write(f"plateau: {line}\n")
     raise SystemExit(code)
