@@ -10,14 +10,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from sandbox.cli import app as sandbox_app
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Does agent self-improvement rise, plateau, or collapse? Measure it.",
-)
-sandbox_app = typer.Typer(
-    no_args_is_help=True, help="Boxes: build the base image, clean up, check this machine."
 )
 app.add_typer(sandbox_app, name="sandbox")
 
@@ -117,36 +116,6 @@ def bench(
         f"training      {speeds.train_tokens_s:,.0f} tokens/s, {speeds.utilisation:.1%} of the ceiling"
     )
     typer.echo(f"ceiling       {speeds.ceiling_flops / 1e12:,.3f} Tflop/s")
-
-
-@sandbox_app.command("build")
-def sandbox_build() -> None:
-    """Build the base image for Docker boxes, if it is not there yet."""
-    from sandbox import open_backend
-
-    open_backend("docker", say=typer.echo).open().close()
-    typer.echo("the base image is ready")
-
-
-@sandbox_app.command("check")
-def sandbox_check(name: Annotated[str, typer.Argument(help="docker, bubblewrap or auto")] = "auto") -> None:
-    """Run the conformance list against a backend of this machine."""
-    from sandbox import open_backend
-    from sandbox.conformance_programs import CHECKS
-
-    backend = open_backend(name)
-    for check in CHECKS:
-        check(backend)
-        typer.echo(f"{backend.name}: {check.__name__}: ok")
-
-
-@sandbox_app.command("clean")
-def sandbox_clean() -> None:
-    """Remove boxes that dead runs left behind."""
-    from sandbox import open_backend
-
-    backend = open_backend("auto")
-    typer.echo(f"{backend.name}: {backend.clean()} boxes removed")
 
 
 def _carry_through(root: Path, work: Callable[[], Path]) -> None:
