@@ -67,15 +67,15 @@ class DockerBackend:
             raise SandboxUnavailable(f"no Docker engine at {host}; {START}")
         try:
             environment = {**os.environ, "DOCKER_HOST": host}
-            self._api = docker.from_env(timeout=2, max_pool_size=64, environment=environment).api
-            self._api.ping()
+            self.api = docker.from_env(timeout=2, max_pool_size=64, environment=environment).api
+            self.api.ping()
         except (DockerException, OSError) as e:
             raise SandboxUnavailable(f"no Docker engine answers ({e}); {START}") from e
-        self._api.timeout = 120
+        self.api.timeout = 120
         self._workers = workers or os.cpu_count() or 1
         self._say, self._patience_s = say, patience_s
         self._plain: set[str] = set()
-        self.images = Images(self._api, say, min_free_gb=min_free_gb)
+        self.images = Images(self.api, say, min_free_gb=min_free_gb)
 
     def probe(self) -> None:
         """Have the base image, building it the first time. Raises SandboxError."""
@@ -92,7 +92,7 @@ class DockerBackend:
         tmpfs = {"/tmp": _tmpfs(spec.disk_mb, "mode=1777")}
         tmpfs |= {spec.workdir: _tmpfs(spec.disk_mb, home)} if own else {}
         tmpfs |= {path: _tmpfs(spec.disk_mb, home) for path in spec.mounts}
-        host = self._api.create_host_config(**self._walls(spec, own), cap_add=caps, tmpfs=tmpfs)
+        host = self.api.create_host_config(**self._walls(spec, own), cap_add=caps, tmpfs=tmpfs)
         limits = {"RLIMIT_NOFILE": 4096, "RLIMIT_CORE": 0}
         config = {"workdir": spec.workdir, "limits": limits, "output": spec.output_kb << 10, "uid": _UID}
         config |= {"memory": 0}  # the cgroup sees to it
@@ -112,15 +112,15 @@ class DockerBackend:
 
     def clean(self) -> int:
         removed = 0
-        for box in self._api.containers(all=True, filters={"label": LABEL}):
+        for box in self.api.containers(all=True, filters={"label": LABEL}):
             if not alive(box["Labels"].get(LABEL, "")):
                 with suppress(DockerException):
-                    self._api.remove_container(box["Id"], v=True, force=True)
+                    self.api.remove_container(box["Id"], v=True, force=True)
                     removed += 1
         return removed
 
     def _open_lane(self) -> Channel:
-        host = self._api.create_host_config(
+        host = self.api.create_host_config(
             **self._hardening(2 * MEMORY_MB, PIDS + 16, True),
             cap_add=["SETUID", "SETGID", "KILL"],
             network_mode="none",
@@ -133,10 +133,10 @@ class DockerBackend:
         )
 
     def _open_plain(self, spec: SandboxSpec) -> Sandbox:
-        host = self._api.create_host_config(**self._walls(spec, False), cap_add=["CHOWN"])
+        host = self.api.create_host_config(**self._walls(spec, False), cap_add=["CHOWN"])
         env = {**_ENV, **spec.env}
         box, stream = self._launch(HOLD, spec.image, host, 0, env, spec.workdir)
-        sandbox = PlainSandbox(self._api, spec, box, env, stream.close, lambda: self._remove(box))
+        sandbox = PlainSandbox(self.api, spec, box, env, stream.close, lambda: self._remove(box))
         sandbox.hand_over()
         return sandbox
 
@@ -197,13 +197,13 @@ class DockerBackend:
         while True:
             try:
                 try:
-                    box = self._api.create_container(self.images.resolve(image), command, **options)["Id"]
+                    box = self.api.create_container(self.images.resolve(image), command, **options)["Id"]
                 except ImageNotFound:
                     again = self.images.resolve(image, gone=True)
-                    box = self._api.create_container(again, command, **options)["Id"]
+                    box = self.api.create_container(again, command, **options)["Id"]
                 ends = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-                stream = Attached(self._api.attach_socket(box, ends))
-                self._api.start(box)
+                stream = Attached(self.api.attach_socket(box, ends))
+                self.api.start(box)
                 return box, stream
             except (DockerException, OSError, SandboxError) as e:
                 if stream:
@@ -222,13 +222,13 @@ class DockerBackend:
 
     def _answers(self) -> bool:
         with suppress(DockerException, OSError):
-            return bool(self._api.ping())
+            return bool(self.api.ping())
         return False
 
     def _remove(self, box: str) -> None:
         with suppress(NotFound, APIError, OSError):  # gone, or on its way out: auto_remove was faster
             if box:
-                self._api.remove_container(box, v=True, force=True)
+                self.api.remove_container(box, v=True, force=True)
 
 
 def _tmpfs(size_mb: int, more: str) -> str:

@@ -35,7 +35,8 @@ class Images:
     def __init__(
         self, api: Any, say: Callable[[str], None], *, min_free_gb: float = 2.0, ledger: Path | None = None
     ) -> None:
-        self._api, self._say, self._min_free_gb = api, say, min_free_gb
+        self._api, self._say = api, say
+        self.min_free_gb = min_free_gb
         self._ledger = ledger or default_ledger()
         self._lock = threading.RLock()
         self._touched: dict[str, float] = {}
@@ -93,14 +94,14 @@ class Images:
 
     def _check_disk(self, name: str) -> None:
         free = self.free_gb()
-        if free is None or free >= self._min_free_gb:
+        if free is None or free >= self.min_free_gb:
             return
-        for gone in self.evict(self._min_free_gb, keep=name):
+        for gone in self.evict(self.min_free_gb, keep=name):
             self._say(f"the engine's disk is nearly full: removed image {gone}")
         free = self.free_gb() or 0.0
-        if free < self._min_free_gb:
+        if free < self.min_free_gb:
             raise SandboxUnavailable(
-                f"the engine's disk ({self._root}) has {free:.1f} GB free, boxes need {self._min_free_gb:g}; "
+                f"the engine's disk ({self._root}) has {free:.1f} GB free, boxes need {self.min_free_gb:g}; "
                 "free some: docker system prune"
             )
 
