@@ -10,7 +10,20 @@ from sandbox.channel import Channel
 
 _GRACE_S = 30.0
 """How much longer than a command's own limit the guest may take to answer before the box counts as dead."""
+SHM_MB = 64
+"""Size of /dev/shm."""
+INODES_PER_MB = 256
+"""Files that a tmpfs may have, where the backend can say so: one for every page."""
 _ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, OSError, ValueError)
+
+
+def room_mb(spec: SandboxSpec, *, workspace: bool = True) -> int:
+    """What a box's memory cgroup grants on top of `memory_mb`, MiB: all its tmpfs, full, and their inodes.
+
+    With less, a command could fill the disks until the kernel ends the guest, since nothing else is left.
+    The guest itself keeps what processes hold below `memory_mb`.
+    """
+    return 5 * (spec.disk_mb * (1 + workspace + len(spec.mounts)) + SHM_MB) // 4 + 32
 
 
 class GuestSandbox:

@@ -15,9 +15,11 @@ Does not protect, compared with `docker`:
 """
 
 import itertools
+import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -28,8 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.base import BASE_IMAGE, ProgramBox, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
-from sandbox.box import GuestSandbox
+from sandbox.box import SHM_MB, GuestSandbox
 from sandbox.channel import Channel, guest_command
+from sandbox.owner import alive, owner
 from sandbox.programs import LIMITS, GuestProgramBox
 
 INSTALL = "install bubblewrap: sudo apt-get install -y bubblewrap python3 (or dnf, pacman, apk)"
@@ -38,6 +41,8 @@ NAMESPACES = (
     "kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=10000"
 )
 _ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "USER": "agent"}
+_OWNER = "PLATEAU_OWNER"
+"""Whose box it is, in the environment of bwrap itself; nothing of it is seen inside."""
 _UID = 1000
 """The user as seen inside; outside, root's boxes get one of 50,000 otherwise unused ids each."""
 _host_ids = itertools.count(random.randrange(50_000))
@@ -88,8 +93,16 @@ class BubblewrapBackend:
         return GuestProgramBox(lambda: _start("programs", config, None), self._workers)
 
     def clean(self) -> int:
-        """Nothing to do: the kernel ends a box with the thread and the channel that made it."""
-        return 0
+        """End what a dead run left. The kernel ends a box with its harness, so there hardly is anything."""
+        removed = 0
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (process / "comm").read_text() == "bwrap\n":
+                    _, mark, rest = (process / "environ").read_bytes().partition(_OWNER.encode() + b"=")
+                    if mark and not alive(rest.partition(b"\0")[0].decode()):
+                        os.kill(int(process.name), signal.SIGKILL)
+                        removed += 1
+        return removed
 
 
 @cache
@@ -118,7 +131,7 @@ def _arguments(spec: SandboxSpec | None) -> list[str]:
     args += ["--proc", "/proc", "--dev", "/dev", *_tmpfs("/tmp", spec.disk_mb if spec else 16)]
     env = dict(_ENV)
     if spec:
-        args += [*_tmpfs("/dev/shm", min(64, spec.memory_mb)), *_tmpfs(spec.workdir, spec.disk_mb)]
+        args += [*_tmpfs("/dev/shm", SHM_MB), *_tmpfs(spec.workdir, spec.disk_mb)]
         for folder in spec.mounts:
             args += _tmpfs(folder, spec.disk_mb)
         env |= spec.env
@@ -163,6 +176,7 @@ def _start(mode: str, config: dict[str, Any], spec: SandboxSpec | None) -> Chann
             stderr=log,
             pass_fds=fds,
             cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath), _OWNER: json.dumps(owner())},
             user=uid,
             group=uid,
             extra_groups=[] if root else None,

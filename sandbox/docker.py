@@ -25,7 +25,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from sandbox.base import BASE_IMAGE, ProgramBox, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
-from sandbox.box import GuestSandbox
+from sandbox.box import INODES_PER_MB, SHM_MB, GuestSandbox, room_mb
 from sandbox.channel import Channel, guest_command
 from sandbox.images import Images
 from sandbox.owner import alive, owner
@@ -92,10 +92,11 @@ class DockerBackend:
         tmpfs = {"/tmp": _tmpfs(spec.disk_mb, "mode=1777")}
         tmpfs |= {spec.workdir: _tmpfs(spec.disk_mb, home)} if own else {}
         tmpfs |= {path: _tmpfs(spec.disk_mb, home) for path in spec.mounts}
-        host = self.api.create_host_config(**self._walls(spec, own), cap_add=caps, tmpfs=tmpfs)
+        walls = self._walls(spec, own, room_mb(spec, workspace=own))
+        host = self.api.create_host_config(**walls, cap_add=caps, tmpfs=tmpfs)
         limits = {"RLIMIT_NOFILE": 4096, "RLIMIT_CORE": 0}
         config = {"workdir": spec.workdir, "limits": limits, "output": spec.output_kb << 10, "uid": _UID}
-        config |= {"memory": 0}  # the cgroup sees to it
+        config |= {"memory": spec.memory_mb << 20}
         env = {**_ENV, **spec.env}
         try:
             return GuestSandbox(
@@ -140,11 +141,11 @@ class DockerBackend:
         sandbox.hand_over()
         return sandbox
 
-    def _walls(self, spec: SandboxSpec, read_only: bool) -> dict[str, Any]:
-        return self._hardening(spec.memory_mb, spec.pids, read_only) | {
+    def _walls(self, spec: SandboxSpec, read_only: bool, room_mb: int = 0) -> dict[str, Any]:
+        return self._hardening(spec.memory_mb + room_mb, spec.pids, read_only) | {
             "network_mode": "bridge" if spec.network else "none",
             "nano_cpus": int(spec.cpus * 1e9),
-            "shm_size": f"{min(64, spec.memory_mb)}m",
+            "shm_size": f"{SHM_MB}m",
         }
 
     def _hardening(self, memory_mb: int, pids: int, read_only: bool) -> dict[str, Any]:
@@ -232,7 +233,8 @@ class DockerBackend:
 
 
 def _tmpfs(size_mb: int, more: str) -> str:
-    return f"rw,exec,nosuid,nodev,size={size_mb}m,{more}"
+    inodes = size_mb * INODES_PER_MB  # a file without content takes memory, too
+    return f"rw,exec,nosuid,nodev,size={size_mb}m,nr_inodes={inodes},{more}"
 
 
 class Attached:

@@ -1,11 +1,12 @@
 """Guest of a `Sandbox`: runs commands, moves files, says what changed."""
 
-# ruff: noqa: PTH103, PTH104, PTH108, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH101, PTH103, PTH104, PTH108, PTH118, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import select
@@ -28,6 +29,10 @@ from sandbox.guest.core import (
 
 MAX_FILE, MAX_DIFF, MAX_FILES, MAX_DEPTH = 10_000_000, 48_000_000, 100_000, 64
 """Bytes of one file and of all files in a diff; entries and folder levels that are looked at."""
+MAX_NAMES, MAX_HASHED = 16_000_000, 1_000_000_000
+"""Characters of all paths and bytes of all content that are looked at (sparse files cost a box nothing)."""
+ALL = "./"
+"""Stands for the whole workspace among the refused paths."""
 WATCH_S = 0.1
 """How often the memory of a box without a cgroup is looked at."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -215,9 +220,10 @@ class Commands:
 
     def do_snapshot(self, _: dict, __: bytes) -> None:
         found: dict[str, str] = {}
+        identify = Identify()
         for path, fd in _files(self.config["workdir"]):
             if fd is not None:
-                found[path] = _sha256(fd)
+                found[path] = identify(fd)
         reply(self.wfd, {}, json.dumps(found).encode())
 
     def do_diff(self, _: dict, body: bytes) -> None:
@@ -226,11 +232,12 @@ class Commands:
         refused: list[str] = []
         seen: set[str] = set()
         content = bytearray()
+        identify = Identify()
         for path, fd in _files(self.config["workdir"]):
             seen.add(path)
             if fd is None:
                 refused.append(path)
-            elif _sha256(fd) != since.get(path):
+            elif identify(fd) != since.get(path):
                 size = os.fstat(fd).st_size
                 if size > MAX_FILE or len(content) + size > MAX_DIFF:
                     refused.append(path)
@@ -238,7 +245,8 @@ class Commands:
                 data = os.pread(fd, MAX_FILE, 0)
                 written.append((path, len(data)))
                 content += data
-        hidden = tuple(p for p in refused if p.endswith("/"))  # what lies below was not seen, so not deleted
+        # what lies below these was not seen, so it is not known to be deleted
+        hidden = tuple("" if p == ALL else p for p in refused if p.endswith("/"))
         deleted = [p for p in since if p not in seen and not p.startswith(hidden)]
         reply(self.wfd, {"written": written, "deleted": deleted, "refused": refused}, bytes(content))
 
@@ -270,16 +278,22 @@ def _files(top: str) -> Iterator[tuple[str, int | None]]:
 
     Never follows a symlink. What cannot be looked into comes as (path + "/", None).
     """
-    budget = [MAX_FILES]
+    files, names = [MAX_FILES], [MAX_NAMES]
 
     def walk(folder: int, prefix: str, depth: int) -> Iterator[tuple[str, int | None]]:
-        for name in sorted(os.listdir(folder)):
+        with os.scandir(folder) as entries:  # a folder of millions must not fill this guest's memory
+            some = sorted(entry.name for entry in itertools.islice(entries, max(files[0], 0) + 1))
+        for name in some:
             path = prefix + name
-            budget[0] -= 1
-            if budget[0] < 0 or not _is_text(path):
+            files[0] -= 1
+            names[0] -= len(path)
+            if files[0] < 0 or names[0] < 0:
+                yield prefix or ALL, None
+                return
+            if not _is_text(path):
                 yield path.encode(errors="backslashreplace").decode() + "/", None
                 continue
-            fd = None
+            fd, mode = None, 0
             try:
                 mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -298,6 +312,8 @@ def _files(top: str) -> Iterator[tuple[str, int | None]]:
                 if fd is not None:
                     os.close(fd)
 
+    if not os.access(top, os.R_OK | os.X_OK):
+        os.chmod(top, 0o755)  # the box's user is this guest's
     root = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield from walk(root, "", 0)
@@ -313,12 +329,27 @@ def _is_text(path: str) -> bool:
     return True
 
 
-def _sha256(fd: int) -> str:
-    digest, offset = hashlib.sha256(), 0
-    while part := os.pread(fd, 1 << 20, offset):
-        digest.update(part)
-        offset += len(part)
-    return digest.hexdigest()
+class Identify:
+    """What tells a file's content from another: its sha256, as long as not too much has been read.
+
+    A larger file goes by size and time of change, which nobody but the kernel can set. It would be too
+    large for a diff anyway.
+    """
+
+    def __init__(self) -> None:
+        self.left = MAX_HASHED
+
+    def __call__(self, fd: int) -> str:
+        found = os.fstat(fd)
+        self.left -= found.st_size
+        if found.st_size > MAX_HASHED // 10 or self.left < 0:
+            self.left += found.st_size
+            return f"{found.st_size} bytes, changed {found.st_ctime_ns}"
+        digest, offset = hashlib.sha256(), 0
+        while part := os.pread(fd, min(1 << 20, found.st_size - offset), offset):  # it may be growing
+            digest.update(part)
+            offset += len(part)
+        return digest.hexdigest()
 
 
 def main() -> None:
