@@ -67,7 +67,7 @@ class DockerBackend:
             raise SandboxUnavailable(f"no Docker engine at {host}; {START}")
         try:
             environment = {**os.environ, "DOCKER_HOST": host}
-            self.api = docker.from_env(timeout=2, max_pool_size=64, environment=environment).api
+            self.api = docker.from_env(timeout=10, max_pool_size=64, environment=environment).api
             self.api.ping()
         except (DockerException, OSError) as e:
             raise SandboxUnavailable(f"no Docker engine answers ({e}); {START}") from e
