@@ -4,9 +4,6 @@ The image carries a digest of its recipe as a label, so it is rebuilt exactly wh
 """
 
 import hashlib
-import os
-import shutil
-import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
@@ -16,22 +13,16 @@ from typing import Any
 from docker.errors import BuildError, DockerException, ImageNotFound
 
 from sandbox.base import BASE_IMAGE, SandboxError, SandboxUnavailable
+from sandbox.debian import FINISH, PACKAGES, RELEASE, bootstrap, run
 
 LABEL = "plateau.recipe"
-RELEASE, PACKAGES = "bookworm", "python3,git,patch,procps"
 _FOLDER = Path(__file__).parent / "image"
-_FINISH = """set -e
-groupadd --gid 1000 agent
-useradd --uid 1000 --gid 1000 --no-create-home --home-dir /tmp agent
-mkdir /work
-rm -rf /var/cache/apt/* /var/lib/apt/lists/* /var/log/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/*
-"""
 _building = threading.Lock()
 
 
 def recipe() -> str:
     """Digest of everything that decides what is in the image."""
-    parts = [(_FOLDER / "Dockerfile").read_text(), RELEASE, PACKAGES, _FINISH]
+    parts = [(_FOLDER / "Dockerfile").read_text(), RELEASE, PACKAGES, FINISH]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -75,30 +66,13 @@ def _build(api: Any) -> str:
 
 def _assemble(api: Any) -> None:
     """Make the image with debootstrap on this machine and hand it to the engine as one layer."""
-    if os.geteuid() != 0:
-        raise SandboxUnavailable(
-            f"no registry answers; as root: debootstrap can make {BASE_IMAGE} (plateau sandbox build)"
-        )
-    if not shutil.which("debootstrap"):
-        _run("apt-get", "install", "-y", "--no-install-recommends", "debootstrap")
     with tempfile.TemporaryDirectory(prefix="plateau-image-") as folder:
         root = Path(folder, "root")
-        _run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, str(root))
-        _run("chroot", str(root), "sh", "-c", _FINISH)
+        bootstrap(root)
         archive = Path(folder, "root.tar")
-        _run("tar", "-C", str(root), "--numeric-owner", "-cf", str(archive), ".")
+        run("tar", "-C", str(root), "--numeric-owner", "-cf", str(archive), ".")
         changes = [f"LABEL {LABEL}={recipe()}", "WORKDIR /work", "ENV PATH=/usr/local/bin:/usr/bin:/bin"]
         try:
             api.import_image_from_file(str(archive), repository=BASE_IMAGE, changes=changes)
         except (DockerException, OSError) as e:
             raise SandboxUnavailable(f"the engine refused the image {BASE_IMAGE}: {e}") from e
-
-
-def _run(*command: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    except OSError as e:
-        raise SandboxUnavailable(f"cannot make {BASE_IMAGE}: {e}") from e
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise SandboxUnavailable(f"cannot make {BASE_IMAGE}: {command[0]} failed: {' '.join(last)[:300]}")
