@@ -17,7 +17,7 @@ test: .venv/ready
 
 # The rest: boxes, engines and long tests. With CI=true a missing engine is a failure, else a visible skip.
 test-boxes: .venv/ready
-	$(BIN)/pytest -q -m "docker or bwrap or slow" --durations=10 -rs
+	$(BIN)/pytest -q -m "docker or slow or exploits or escapes" --durations=10 -rs
 
 check: .venv/ready
 	$(BIN)/ruff check .
