@@ -171,6 +171,8 @@ def _grade_reward(box: Sandbox, task: Task, tests: Mapping[str, bytes]) -> Verdi
     done = box.run(["env", *settings, "bash", "/tests/test.sh"], timeout_s=task.tests.timeout_s)
     if done.timed_out:
         return _verdict(Outcome.FAILED, f"tests/test.sh took longer than {task.tests.timeout_s:g} s")
+    if done.exit_code is None or done.exit_code > 128:
+        return _verdict(Outcome.FAILED, f"tests/test.sh was killed (exit code {done.exit_code})")
     survivors = box.run(["python3", "-I", "-S", "-c", _SURVIVORS], timeout_s=30)
     if survivors.exit_code != 0 or survivors.stdout.strip():
         names = survivors.stdout.strip() or "they could not be listed"
