@@ -1,15 +1,21 @@
 """Boxes made of kernel namespaces with bubblewrap: no daemon, no image, as root or as an ordinary user.
 
-Protects: other processes, files, network, environment, terminal, Docker socket and user namespaces are out of
-reach; the box sees `/usr` read-only, its own /proc and /dev, and tmpfs of limited size; no capability, a
-seccomp deny-list, one Linux user of its own per box when the harness is root.
+The system in a box is the host's `/usr`, or an image that `unpacked` has put on disk. Option `unpack_base`:
+the base image, too, is an unpacked one, as in docker.
+
+Protects: other processes, files, network, environment, terminal, Docker socket and user namespaces are out
+of reach; the box sees its system read-only, its own /proc and /dev, and tmpfs of limited size; no capability,
+a seccomp deny-list, one Linux user of its own per box when the harness is root. Where control groups may be
+made (see `cgroup`), memory, processes and CPU are limited for the box as a whole.
 
 Does not protect, compared with `docker`:
 * the kernel is shared and the seccomp filter is a deny-list, not Docker's allow-list;
-* there is no cgroup: memory is limited per process (RLIMIT_AS) and per box by the guest, which looks ten
+* without control groups memory is limited per process (RLIMIT_AS) and per box by the guest, which looks ten
   times a second; tmpfs count on top of it; processes are limited by RLIMIT_NPROC; `cpus` is not enforced;
+* the number of files on a tmpfs is not limited, only the memory they take, by the control group;
 * before Linux 5.14 an ordinary user's RLIMIT_NPROC counts that user's processes outside, too;
-* everything below the host's `/usr` can be read, and the Python in the box is the host's `/usr/bin/python3`;
+* without an image all below the host's `/usr` can be read, and Python is the host's `/usr/bin/python3`;
+* boxes of one system see the same files, so two that conspire can signal by file locks;
 * `network=True` is the host's own network: its loopback services and abstract sockets are in reach;
 * with bubblewrap older than 0.8 the tmpfs have no size limit and nested user namespaces stop at seccomp only.
 """
@@ -24,23 +30,32 @@ import socket
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sandbox import cgroup
 from sandbox.base import BASE_IMAGE, ProgramBox, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
-from sandbox.box import SHM_MB, GuestSandbox
+from sandbox.box import SHM_MB, GuestSandbox, room_mb
+from sandbox.cgroup import Cgroup
 from sandbox.channel import Channel, guest_command
 from sandbox.owner import alive, owner
-from sandbox.programs import LIMITS, GuestProgramBox
+from sandbox.programs import LIMITS, MEMORY_MB, PIDS, GuestProgramBox
+from sandbox.unpacked import Store, Unpacked, mount_point
+from sandbox.untar import split
 
 INSTALL = "install bubblewrap: sudo apt-get install -y bubblewrap python3 (or dnf, pacman, apk)"
 NAMESPACES = (
     "allow user namespaces: sudo sysctl -w kernel.unprivileged_userns_clone=1 "
     "kernel.apparmor_restrict_unprivileged_userns=0 user.max_user_namespaces=10000"
 )
-_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "USER": "agent"}
+_IDENTITY = {"HOME": "/tmp", "LANG": "C.UTF-8", "USER": "agent"}
+_ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", **_IDENTITY}
+_OWN = {"proc", "sys", "dev", "tmp"}
+"""Top-level folders that are never an image's own."""
+_SEED = "/.workdir"
+"""Where a box finds what its image has in the workspace's place."""
 _OWNER = "PLATEAU_OWNER"
 """Whose box it is, in the environment of bwrap itself; nothing of it is seen inside."""
 _UID = 1000
@@ -57,10 +72,18 @@ class BubblewrapBackend:
 
     name = "bubblewrap"
 
-    def __init__(self, *, workers: int | None = None, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        unpack_base: bool = False,
+    ) -> None:
         if not shutil.which("bwrap") or not Path("/usr/bin/python3").exists():
             raise SandboxUnavailable(INSTALL)
         self._workers = workers or os.cpu_count() or 1
+        self._unpack_base = unpack_base
+        self.images = Store(say=say)
 
     def probe(self) -> None:
         """Start a box, for the kernel may refuse namespaces. Raises SandboxUnavailable with what it said."""
@@ -69,28 +92,59 @@ class BubblewrapBackend:
         except SandboxError as e:
             raise SandboxUnavailable(f"bubblewrap cannot make a box here ({e}); {NAMESPACES}") from e
 
+    def facts(self) -> dict[str, str]:
+        """For people and for the record of a run: what holds the boxes here."""
+        version = subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=False).stdout
+        return {
+            "bubblewrap": version.split()[-1] if version else "?",
+            "control groups": cgroup.note(),
+            "base image": "unpacked" if self._unpack_base else "none: the host's /usr",
+            "images": str(self.images.folder),
+        }
+
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         spec = spec or SandboxSpec()
+        with ExitStack() as undo:
+            image = self._image(spec)
+            if image:
+                undo.callback(image.release)
+            group = cgroup.create(memory_mb=spec.memory_mb + room_mb(spec), pids=spec.pids, cpus=spec.cpus)
+            if group:
+                undo.callback(group.close)
+            limits = {
+                "RLIMIT_NPROC": spec.pids,
+                "RLIMIT_FSIZE": spec.disk_mb << 20,
+                "RLIMIT_NOFILE": 1024,
+                "RLIMIT_CORE": 0,
+            }
+            if not group:  # address space is a poor measure: some runtimes reserve far more than they use
+                limits["RLIMIT_AS"] = spec.memory_mb << 20
+            args, seed = _arguments(spec, image)
+            config = {
+                "workdir": spec.workdir,
+                "seed": seed,
+                "limits": limits,
+                "output": spec.output_kb << 10,
+                "memory": spec.memory_mb << 20,
+            }
+            channel = _start("commands", config, args, group, undo.pop_all(), "" if image else _python())
+            return GuestSandbox(spec, channel)
+
+    def _image(self, spec: SandboxSpec) -> Unpacked | None:
         if spec.image != BASE_IMAGE:
-            raise SandboxUnavailable(f"image {spec.image!r} needs a Docker engine; bubblewrap has no images")
-        limits = {
-            "RLIMIT_AS": spec.memory_mb << 20,
-            "RLIMIT_NPROC": spec.pids,
-            "RLIMIT_FSIZE": spec.disk_mb << 20,
-            "RLIMIT_NOFILE": 1024,
-            "RLIMIT_CORE": 0,
-        }
-        config = {
-            "workdir": spec.workdir,
-            "limits": limits,
-            "output": spec.output_kb << 10,
-            "memory": spec.memory_mb << 20,
-        }
-        return GuestSandbox(spec, _start("commands", config, spec))
+            return self.images.open(spec.image)
+        return self.images.base() if self._unpack_base else None
 
     def open_program_box(self) -> ProgramBox:
+        return GuestProgramBox(self._open_lane, self._workers)
+
+    def _open_lane(self) -> Channel:
         config = {"limits": LIMITS, "uids": None}
-        return GuestProgramBox(lambda: _start("programs", config, None), self._workers)
+        with ExitStack() as undo:
+            group = cgroup.create(memory_mb=2 * MEMORY_MB, pids=PIDS + 16, cpus=None)
+            if group:
+                undo.callback(group.close)
+            return _start("programs", config, _arguments(None, None)[0], group, undo.pop_all(), _python())
 
     def clean(self) -> int:
         """End what a dead run left. The kernel ends a box with its harness, so there hardly is anything."""
@@ -102,7 +156,14 @@ class BubblewrapBackend:
                     if mark and not alive(rest.partition(b"\0")[0].decode()):
                         os.kill(int(process.name), signal.SIGKILL)
                         removed += 1
-        return removed
+        self.images.clean()
+        return removed + cgroup.clean()
+
+
+@cache
+def _python() -> str:
+    """The interpreter that `python3` is in a box."""
+    return shutil.which("python3", path=_ENV["PATH"]) or ""
 
 
 @cache
@@ -114,12 +175,36 @@ def _tmpfs(path: str, size_mb: int) -> list[str]:
     return [*(["--size", str(size_mb << 20)] if "--size" in _features() else []), "--tmpfs", path]
 
 
-def _arguments(spec: SandboxSpec | None) -> list[str]:
-    """Everything bwrap is told, up to the command; no spec means a program box."""
+def _arguments(spec: SandboxSpec | None, image: Unpacked | None) -> tuple[list[str], str]:
+    """Everything bwrap is told, up to the command, and the folder that the workspace starts as a copy of.
+
+    No spec means a program box. Raises ValueError when the image's content does not fit the workspace.
+    """
     args = ["bwrap", "--unshare-all", "--unshare-user", "--uid", str(_UID), "--gid", str(_UID)]
     args += ["--disable-userns"] if "--disable-userns" in _features() else []
     args += ["--hostname", "box", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--as-pid-1"]
-    args += ["--clearenv", "--ro-bind", "/usr", "/usr"]
+    args += ["--clearenv", *(_image_system(image) if image else _host_system())]
+    args += ["--proc", "/proc", "--dev", "/dev", *_tmpfs("/tmp", spec.disk_mb if spec else 16)]
+    env, seed = dict(_ENV), ""
+    if spec:
+        if image:
+            seed = _prepare(image, spec)
+            args += ["--ro-bind", str(image.root / spec.workdir.lstrip("/")), _SEED] if seed else []
+        args += [*_tmpfs("/dev/shm", SHM_MB), *_tmpfs(spec.workdir, spec.disk_mb)]
+        for folder in spec.mounts:
+            args += _tmpfs(folder, spec.disk_mb)
+        env = {"PATH": _ENV["PATH"], **(image.env if image else {}), **_IDENTITY, **spec.env}
+        args += _network(image) if spec.network else []
+    else:
+        env = {"PATH": _ENV["PATH"], "LANG": _ENV["LANG"], "PYTHONHASHSEED": "0"}
+    for key, value in env.items():
+        args += ["--setenv", key, value]
+    return [*args, "--chdir", spec.workdir if spec else "/"], seed
+
+
+def _host_system() -> list[str]:
+    """The host's /usr, and the little of /etc that programs there need."""
+    args = ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib64", "lib32"):  # links into /usr, or folders on older systems
         path = Path("/", name)
         if path.is_symlink():
@@ -128,21 +213,51 @@ def _arguments(spec: SandboxSpec | None) -> list[str]:
             args += ["--ro-bind", f"/{name}", f"/{name}"]
     for path in map(Path, ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")):
         args += ["--ro-bind-try", str(path), str(path)]
-    args += ["--proc", "/proc", "--dev", "/dev", *_tmpfs("/tmp", spec.disk_mb if spec else 16)]
-    env = dict(_ENV)
-    if spec:
-        args += [*_tmpfs("/dev/shm", SHM_MB), *_tmpfs(spec.workdir, spec.disk_mb)]
-        for folder in spec.mounts:
-            args += _tmpfs(folder, spec.disk_mb)
-        env |= spec.env
-        if spec.network:
-            args += ["--share-net"]
-            for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs", "/etc/ca-certificates"):
-                args += ["--ro-bind-try", name, name]
+    return args
+
+
+def _image_system(image: Unpacked) -> list[str]:
+    """Every top-level entry of the image, read-only. Links are made anew, never resolved on the host."""
+    args = []
+    for entry in sorted(image.root.iterdir()):
+        if entry.name in _OWN:
+            continue
+        if entry.is_symlink():
+            args += ["--symlink", str(entry.readlink()), f"/{entry.name}"]
+        else:
+            args += ["--ro-bind", str(entry), f"/{entry.name}"]
+    return args
+
+
+def _prepare(image: Unpacked, spec: SandboxSpec) -> str:
+    """Have something to mount on in the image; returns where the box finds what the workspace starts as."""
+    seed = ""
+    for path in (spec.workdir, *spec.mounts):
+        top, *_ = [*split(path), ""]
+        if not top:
+            raise ValueError(f"{path!r} cannot be writable as a whole: name a folder below it")
+        if top in _OWN or not os.path.lexists(image.root / top):
+            continue  # bubblewrap makes it
+        size = mount_point(image.root, image.root.stat().st_ino, path)
+        if path == spec.workdir and size:
+            seed = _SEED
+            if size > spec.disk_mb << 20:
+                raise ValueError(
+                    f"image {spec.image!r} has {size >> 20} MiB in {path}, disk_mb is {spec.disk_mb}"
+                )
+    return seed
+
+
+def _network(image: Unpacked | None) -> list[str]:
+    args = ["--share-net"]
+    if image:
+        etc = image.root / "etc"
+        plain = not etc.is_symlink() and not (etc / "resolv.conf").is_symlink()
+        names = ["/etc/resolv.conf"] if plain and (etc / "resolv.conf").is_file() else []
     else:
-        env = {"PATH": _ENV["PATH"], "LANG": _ENV["LANG"], "PYTHONHASHSEED": "0"}
-    for key, value in env.items():
-        args += ["--setenv", key, value]
+        names = ["/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs", "/etc/ca-certificates"]
+    for name in names:
+        args += ["--ro-bind-try", name, name]
     return args
 
 
@@ -152,23 +267,31 @@ _FILES = {
 }
 
 
-def _start(mode: str, config: dict[str, Any], spec: SandboxSpec | None) -> Channel:
-    """Start a guest in a fresh box and wait until it answers. Raises SandboxError with what bwrap said."""
+def _start(
+    mode: str, config: dict[str, Any], args: list[str], group: Cgroup | None, after: ExitStack, python: str
+) -> Channel:
+    """Start a guest in a fresh box and wait until it answers. Raises SandboxError with what bwrap said.
+
+    `after` is closed with the box. `python`: the interpreter in the box, if it is one of this machine's.
+    """
     ours, theirs = socket.socketpair()
-    args, fds = _arguments(spec), []
-    for path, text in _FILES.items():
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    log = os.memfd_create("stderr")
+    after.callback(os.close, log)
+    fds = [tell]
+    args = [*args, "--info-fd", str(tell)]
+    for path, text in _FILES.items() if python else ():  # an image has its own
         fd = os.memfd_create(path)
         os.write(fd, text.encode())
         os.lseek(fd, 0, os.SEEK_SET)
         fds.append(fd)
         args += ["--ro-bind-data", str(fd), path]
-    args += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", spec.workdir if spec else "/", "--"]
+    args += ["--remount-ro", "/dev", "--remount-ro", "/", "--"]
     root = os.geteuid() == 0
     uid = 200_000 + next(_host_ids) % 50_000 if root else None
-    log = os.memfd_create("stderr")
 
     def spawn() -> subprocess.Popen:
-        command = [*args, *guest_command(mode, config)]
+        command = [*args, *guest_command(mode, config, python)]
         return subprocess.Popen(
             command,
             stdin=theirs.fileno(),
@@ -186,7 +309,8 @@ def _start(mode: str, config: dict[str, Any], spec: SandboxSpec | None) -> Chann
         process = _starter().submit(spawn).result()
     except OSError as e:
         ours.close()
-        os.close(log)
+        os.close(told)
+        after.close()
         raise SandboxError(f"bwrap does not start: {e}") from e
     finally:
         theirs.close()
@@ -196,14 +320,47 @@ def _start(mode: str, config: dict[str, Any], spec: SandboxSpec | None) -> Chann
     def destroy() -> None:  # the guest ends by itself with the channel; this makes sure and collects it
         process.kill()
         process.wait()
-        os.close(log)
+        after.close()
 
     channel = Channel(ours, destroy, lambda: _last_line(log))
-    hello = channel.greet(mode)
+    try:
+        guest = _guest_pid(told) if group else 0
+        if group and guest:  # alone in the box still, for it waits for its own text
+            group.enter(guest)
+    except OSError as e:
+        channel.close()
+        raise SandboxError(f"the box cannot be limited: {e}") from e
+    finally:
+        os.close(told)
+    try:
+        hello = channel.greet(mode, python)
+    except SandboxError as e:
+        raise _clearer(e) from e
     if not hello.get("ready"):
         channel.close()
         raise SandboxError(f"the guest did not start: {hello}")
     return channel
+
+
+def _guest_pid(told: int) -> int:
+    """The guest's number on this side, from what bwrap writes; 0 if it ended before."""
+    text = b""
+    while b"}" not in text and (part := os.read(told, 4096)):
+        text += part
+    with suppress(ValueError, KeyError):
+        return int(json.loads(text)["child-pid"])
+    return 0
+
+
+def _clearer(error: SandboxError) -> SandboxError:
+    """What bwrap says, in words to act on."""
+    if "execvp python3" in str(error):
+        return SandboxUnavailable(
+            "the image has no python3, which the guest in a box runs on; add it, or use the docker backend"
+        )
+    if "Can't find source path" in str(error):
+        return SandboxUnavailable(f"{error}; set PLATEAU_CACHE to a folder that every user may enter")
+    return error
 
 
 def _last_line(log: int) -> str:

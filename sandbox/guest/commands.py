@@ -1,6 +1,6 @@
 """Guest of a `Sandbox`: runs commands, moves files, says what changed."""
 
-# ruff: noqa: PTH101, PTH103, PTH104, PTH108, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH108, PTH115, PTH118, PTH120, PTH123, PTH208, PTH211
 
 from __future__ import annotations
 
@@ -74,6 +74,8 @@ class Commands:
         os.chdir(self.config["workdir"])
         if os.getuid() == 0:
             hand_over(self.config["workdir"], self.config["uid"])
+        if self.config.get("seed"):
+            copy_tree(self.config["seed"], self.config["workdir"])
         set_limits(self.config["limits"])  # inherited by every command; this guest stays far below them
         while True:
             watch = self.config["memory"] and self.reap()
@@ -249,6 +251,26 @@ class Commands:
         hidden = tuple("" if p == ALL else p for p in refused if p.endswith("/"))
         deleted = [p for p in since if p not in seen and not p.startswith(hidden)]
         reply(self.wfd, {"written": written, "deleted": deleted, "refused": refused}, bytes(content))
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copy what is below `source` into a folder: files, folders and links, with modes and times."""
+    for top, folders, names in os.walk(source):
+        here = target + top[len(source) :]
+        for name in (*folders, *names):
+            path, new = os.path.join(top, name), os.path.join(here, name)
+            found = os.lstat(path)
+            if stat.S_ISLNK(found.st_mode):
+                os.symlink(os.readlink(path), new)
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                os.mkdir(new, 0o700)
+            else:
+                with open(path, "rb") as old, open(new, "xb") as file:
+                    while part := old.read(1 << 20):
+                        file.write(part)
+            os.chmod(new, stat.S_IMODE(found.st_mode) | (0o700 if stat.S_ISDIR(found.st_mode) else 0o600))
+            os.utime(new, ns=(found.st_mtime_ns, found.st_mtime_ns))
 
 
 def resident() -> int:
