@@ -123,10 +123,16 @@ class Link(Wire):
         return error
 
 
+def _of_remote(error: BaseException, name: str) -> object:
+    if "_remote" not in error.__dict__:  # made here, not raised there
+        raise AttributeError(name)
+    return getattr(error.__dict__["_remote"], name)
+
+
 _STAND_IN = {
     "__module__": "product",
     "__str__": lambda self: self.__dict__.get("_text") or Exception.__str__(self),
-    "__getattr__": lambda self, name: getattr(self.__dict__["_remote"], name),
+    "__getattr__": _of_remote,
 }
 
 

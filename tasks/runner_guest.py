@@ -57,6 +57,7 @@ def main(payload: dict[str, Any]) -> None:
     out = os.dup(1)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
+    payload["workdir"] = os.getcwd()  # noqa: PTH109 - where the harness starts every command
     deadline = time.monotonic() + payload["seconds"]
     results = {job["key"]: run(job, payload, deadline) for job in payload["jobs"]}
     os.write(out, json.dumps({"nonce": payload["nonce"], "results": results}).encode())
@@ -222,13 +223,20 @@ def run_test(module: Any, names: list[str]) -> None:
             _prepare(stack, owner, "setUpClass", "tearDownClass")
             case = owner(names[-1]) if issubclass(owner, unittest.TestCase) else owner()
             if isinstance(case, unittest.TestCase):
-                stack.callback(owner.doClassCleanups)
-                stack.callback(case.doCleanups)
+                stack.callback(_clean_up, getattr(owner, "_class_cleanups", []))
+                stack.callback(_clean_up, getattr(case, "_cleanups", []))
             _prepare(stack, case, "setUp", "tearDown")
             _prepare(stack, case, "setup_method", "teardown_method")
             value = getattr(case, names[-1])()
     if value is not None:
         raise TypeError(f"the test returned a {type(value).__name__}; coroutines and generators are not run")
+
+
+def _clean_up(steps: list) -> None:
+    """Like `doCleanups`, but an error in one is an error of the test."""
+    with contextlib.ExitStack() as stack:
+        for function, args, named in steps:
+            stack.callback(function, *args, **named)
 
 
 def _prepare(stack: contextlib.ExitStack, owner: Any, before: str, after: str) -> None:
