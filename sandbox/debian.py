@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sandbox.base import BASE_IMAGE, SandboxUnavailable
 
-RELEASE, PACKAGES = "bookworm", "python3,git,patch,procps"
+RELEASE, PACKAGES = "bookworm", "python3,git,patch,procps,libnss-myhostname"
 FINISH = """set -e
 groupadd --gid 1000 agent
 useradd --uid 1000 --gid 1000 --no-create-home --home-dir /tmp agent

@@ -74,8 +74,9 @@ def measure(
     with ExitStack() as stack:
         systems = _systems(backends, peers, stack, say)
         for system in list(systems):
-            for workload in set(workloads) & set(system.workloads):
-                _try(system, systems, workload, 1, 0.0, say)  # warm: images, page cache, grading boxes
+            for workload in sorted(set(workloads) & set(system.workloads)):
+                if system in systems:
+                    _try(system, systems, workload, 1, 0.0, say)  # warm: images, page cache, grading boxes
         before = clock()
         time.sleep(3.0)
         idle = (clock() - before) / 3.0
@@ -84,7 +85,8 @@ def measure(
             for workload in workloads:
                 for level in concurrency:
                     for system in systems[turn % len(systems) :] + systems[: turn % len(systems)]:
-                        if workload not in system.workloads or (workload == "command" and level != 1):
+                        skip = workload == "command" and level != 1
+                        if skip or workload not in system.workloads or system not in systems:
                             continue
                         say(f"round {turn + 1}/{rounds}: {workload}, {system.name}, {level} at once")
                         started, used = time.monotonic(), clock()

@@ -38,7 +38,7 @@ from sandbox.bench.workloads import (
 
 IMAGE = "plateau-base"
 WALLS = ["--network", "none", "-m", "512m", "--pids-limit", "128", "--cap-drop", "ALL"]
-WALLS += ["--security-opt", "no-new-privileges", "-u", "1000:1000"]
+WALLS += ["--security-opt", "no-new-privileges", "-u", "1000:1000", "--tmpfs", "/work:exec,uid=1000,gid=1000"]
 
 
 def here(name: str, text: str) -> str:
@@ -125,6 +125,7 @@ COMPOSE = f"""services:
     security_opt: ["no-new-privileges:true"]
     user: "1000:1000"
     working_dir: /work
+    tmpfs: ["/work:exec,uid=1000,gid=1000"]
     stop_grace_period: 1s
 """
 
