@@ -6,7 +6,9 @@ import io
 import json
 import platform
 import tarfile
+import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,22 +18,28 @@ _MAX_DOCUMENT, _MAX_ENTRIES = 16 << 20, 100_000
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
+_DAMAGE = (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, KeyError, TypeError, IndexError)
+
+
 class Archive:
     """The one image in a tarball. Raises BadImage, and FileNotFoundError for the tarball itself."""
 
     def __init__(self, path: Path) -> None:
         self.size = 3 * path.stat().st_size  # layers are often compressed
-        try:
-            self._tar = tarfile.open(path, mode="r:*")  # noqa: SIM115 - closed by close()
-            self._members = {m.name.removeprefix("./"): m for m in self._limited()}
-            config, self._layers = self._manifest()
-            data = self._read(config)
+        with ExitStack() as undo:
+            file = undo.enter_context(path.open("rb"))
+            try:
+                self._tar = undo.enter_context(tarfile.open(fileobj=file, mode="r:*"))
+                self._members = {m.name.removeprefix("./"): m for m in self._limited()}
+                config, self._layers = self._manifest()
+                data = self._read(config)
+            except _DAMAGE as e:
+                raise BadImage(f"neither a docker save nor an OCI layout: {e}") from e
             self._config = _document(data)
             self.digest = hashlib.sha256(data).hexdigest()
             if config.startswith("blobs/sha256/") and config.rpartition("/")[2] != self.digest:
                 raise BadImage("its configuration does not have the digest it says")
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile, KeyError, TypeError, IndexError) as e:
-            raise BadImage(f"neither a docker save nor an OCI layout: {e}") from e
+            self.close = undo.pop_all().close
 
     def settings(self) -> dict[str, Any]:
         """Working folder and environment."""
@@ -44,9 +52,6 @@ class Archive:
             raise BadImage("it does not name a digest for each layer")
         for name, digest in zip(self._layers, expected, strict=True):
             yield self._open(name), str(digest).removeprefix("sha256:")
-
-    def close(self) -> None:
-        self._tar.close()
 
     def __enter__(self) -> "Archive":
         return self

@@ -326,7 +326,8 @@ def _start(
     try:
         guest = _guest_pid(told) if group else 0
         if group and guest:  # alone in the box still, for it waits for its own text
-            group.enter(guest)
+            with suppress(ProcessLookupError):  # it ended already; why, is said below
+                group.enter(guest)
     except OSError as e:
         channel.close()
         raise SandboxError(f"the box cannot be limited: {e}") from e
