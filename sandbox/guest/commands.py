@@ -286,8 +286,8 @@ def resident() -> int:
 
 def hand_over(top: str, uid: int) -> None:
     """Give a folder and all in it to the user that commands run as, and become that user for good."""
-    for folder, _, names in os.walk(top):
-        for path in (folder, *(os.path.join(folder, name) for name in names)):
+    for folder, _, names in os.walk(top, topdown=False):  # what is given away may no longer be entered
+        for path in (*(os.path.join(folder, name) for name in names), folder):
             os.chown(path, uid, uid, follow_symlinks=False)
     os.setgroups([])
     os.setresgid(uid, uid, uid)

@@ -155,6 +155,10 @@ os._exit(0)
     assert (done.exit_code, done.stdout) == (7, "real\n")
 
 
+def test_closed_streams_do_not_end_a_command(box: Sandbox) -> None:
+    assert box.run("exec <&- >&- 2>&-; sleep 0.3; exit 4").exit_code == 4
+
+
 def test_nobody_pretends_to_be_the_guest(box: Sandbox) -> None:
     """A second copy of the guest, or its text, finds nothing to answer to."""
     code = """

@@ -122,6 +122,7 @@ names = [b"new\nline", b"\xff\xfe", b"tab\t", b"\x1b[2J", b"...", b"-rf", b"a b"
 for name in [*names, "\u202egpj".encode()]:
     open(name, "wb").write(b"x")
 os.makedirs(b"\xff/below")
+os.mkdir("shut", 0)
 found = None
 """
     attempt(box, code)
@@ -136,7 +137,7 @@ found = None
         "\u202egpj",
         "x" * 255,
     }
-    assert len(found.refused) == 2  # what is not text, and the folder of that name
+    assert len(found.refused) == 3  # what is not text, the folder of that name, and one that is shut
     assert all(path.isascii() and path.endswith("/") for path in found.refused)
 
 

@@ -375,8 +375,8 @@ def test_a_task_image_in_both_backends(images: BubblewrapBackend) -> None:
         for backend in (docker_backend, bubblewrap):
             with closing(backend.open(spec)) as box:
                 assert set(box.snapshot()) == {"d/file"}, backend.name
-                done = box.run("id -u; cat l; echo more >> d/file; echo $FROM_IMAGE; stat -c %a d; pwd")
-                assert done.stdout == "1000\ncontent\nyes\n750\n/app\n", backend.name
+                done = box.run("id -u; cat l; echo more >> d/file; echo $FROM_IMAGE; pwd")
+                assert done.stdout == "1000\ncontent\nyes\n/app\n", backend.name
                 assert box.run("touch /etc/x /usr/x").exit_code != 0
                 assert box.run("python3 -c 'import ssl, sqlite3'; git --version").exit_code == 0
             with closing(backend.open(spec)) as box:
