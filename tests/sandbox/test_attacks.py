@@ -117,14 +117,14 @@ def f():
             seen.append(path)
         except OSError as e:
             seen.append(e.errno)
-    return seen, len(open("/proc/self/environ").read())
+    return seen, len(open("/proc/1/stat").read())
 """
 
 
 def test_proc_shows_nothing_of_the_guest(backend: Backend) -> None:
-    seen, own = value(grade(backend, program(PROC))[0])  # type: ignore[misc]
+    seen, open_to_all = value(grade(backend, program(PROC))[0])  # type: ignore[misc]
     assert set(seen) <= {1, 2, 13, 30, "/proc/sys/kernel/pid_max"}  # that one is the box's own namespace's
-    assert own >= 0
+    assert open_to_all > 0  # numbers are there for everybody
 
 
 SHARED = """
