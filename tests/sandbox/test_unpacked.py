@@ -382,4 +382,4 @@ def test_a_task_image_in_both_backends(images: BubblewrapBackend) -> None:
             with closing(backend.open(spec)) as box:
                 assert box.read("d/file") == b"content\n", "a box changes its own copy"
         with pytest.raises(ValueError, match="disk_mb"):
-            bubblewrap.open(SandboxSpec(image=name, workdir="/usr"))
+            bubblewrap.open(SandboxSpec(image=name, workdir="/usr", disk_mb=16))
