@@ -324,7 +324,7 @@ def _start(
 
     channel = Channel(ours, destroy, lambda: _last_line(log))
     try:
-        guest = _guest_pid(told) if group else 0
+        guest = _guest_pid(told)  # also without a group: bwrap dies of a pipe that nobody reads
         if group and guest:  # alone in the box still, for it waits for its own text
             with suppress(ProcessLookupError):  # it ended already; why, is said below
                 group.enter(guest)

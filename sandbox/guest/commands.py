@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -367,6 +366,8 @@ class Identify:
         if found.st_size > MAX_HASHED // 10 or self.left < 0:
             self.left += found.st_size
             return f"{found.st_size} bytes, changed {found.st_ctime_ns}"
+        import hashlib  # costs as much as a small command, and most boxes need it never
+
         digest, offset = hashlib.sha256(), 0
         while part := os.pread(fd, min(1 << 20, found.st_size - offset), offset):  # it may be growing
             digest.update(part)
