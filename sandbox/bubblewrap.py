@@ -12,7 +12,7 @@ Does not protect, compared with `docker`:
 * the kernel is shared and the seccomp filter is a deny-list, not Docker's allow-list;
 * without control groups memory is limited per process (RLIMIT_AS) and per box by the guest, which looks ten
   times a second; tmpfs count on top of it; processes are limited by RLIMIT_NPROC; `cpus` is not enforced;
-* the number of files on a tmpfs is not limited, only the memory they take, by the control group;
+* the number of files on a tmpfs is limited by the guest, which looks ten times a second;
 * before Linux 5.14 an ordinary user's RLIMIT_NPROC counts that user's processes outside, too;
 * without an image all below the host's `/usr` can be read, and Python is the host's `/usr/bin/python3`;
 * boxes of one system see the same files, so two that conspire can signal by file locks;
@@ -37,7 +37,7 @@ from typing import Any
 
 from sandbox import cgroup
 from sandbox.base import BASE_IMAGE, ProgramBox, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
-from sandbox.box import SHM_MB, GuestSandbox, room_mb
+from sandbox.box import INODES_PER_MB, SHM_MB, GuestSandbox, room_mb
 from sandbox.cgroup import Cgroup
 from sandbox.channel import Channel, guest_command
 from sandbox.owner import alive, owner
@@ -126,6 +126,8 @@ class BubblewrapBackend:
                 "limits": limits,
                 "output": spec.output_kb << 10,
                 "memory": spec.memory_mb << 20,
+                "inodes": dict.fromkeys(("/tmp", spec.workdir, *spec.mounts), spec.disk_mb * INODES_PER_MB)
+                | {"/dev/shm": SHM_MB * INODES_PER_MB},
             }
             channel = _start("commands", config, args, group, undo.pop_all(), "" if image else _python())
             return GuestSandbox(spec, channel)

@@ -68,6 +68,7 @@ class Commands:
     def __init__(self, rfd: int, wfd: int, wake: int, config: dict) -> None:
         self.rfd, self.wfd, self.wake, self.config = rfd, wfd, wake, config
         self.statuses: dict[int, int] = {}
+        self.inodes: dict[str, int] = {}
 
     def serve(self) -> None:
         os.chdir(self.config["workdir"])
@@ -79,7 +80,7 @@ class Commands:
         while True:
             watch = self.config["memory"] and self.reap()
             ready, _, _ = select.select([self.rfd, self.wake], [], [], WATCH_S if watch else None)
-            if watch and resident() > self.config["memory"]:
+            if watch and self.overfull():
                 kill_everything()
             self.reap()
             if self.rfd not in ready:
@@ -173,7 +174,7 @@ class Commands:
             if left <= 0:
                 return "time"
             if self.config["memory"]:
-                if now >= check and resident() > self.config["memory"]:
+                if now >= check and self.overfull():
                     return "memory"
                 check = max(check, now + WATCH_S) if now >= check else check
                 left = min(left, WATCH_S)
@@ -187,6 +188,16 @@ class Commands:
             self.reap(pid)
             if pid in self.statuses:
                 return ""
+
+    def overfull(self) -> bool:
+        """More memory held than there is, or more files made on a tmpfs than it should have."""
+        growing = False
+        for path, most in self.config.get("inodes", {}).items():
+            found = os.statvfs(path)
+            used = found.f_files - found.f_ffree
+            growing |= used > most and used > self.inodes.get(path, 0)  # to remove some must remain possible
+            self.inodes[path] = used
+        return growing or resident() > self.config["memory"]
 
     # files
 
