@@ -25,7 +25,7 @@ EXAMPLES = [
     Example(token_ids=(1, 7, 9, 11, 4), loss_spans=((2, 5),), origin=Origin.SELF, source=str(i), correct=True)
     for i in range(24)
 ]
-CONFIG = TrainConfig(epochs=4, learning_rate=1e-2, batch_tokens=40)
+CONFIG = TrainConfig(epochs=12, learning_rate=1e-2, batch_tokens=40)
 
 
 def fingerprint(trained: PreTrainedModel) -> str:

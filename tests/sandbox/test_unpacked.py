@@ -330,7 +330,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> BubblewrapBackend:
     assert isinstance(backend, BubblewrapBackend)
     folder = tmp_path_factory.mktemp("images")
     for path in (folder, *folder.parents):
-        if path.name.startswith(("pytest", "images")):  # boxes run as users that may not enter ours
+        if path.name.startswith(("pytest", "popen", "images")):  # boxes run as users that may not enter ours
             path.chmod(0o755)
     backend.images = Store(folder)
     return backend
