@@ -17,7 +17,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class DockerBackend:
         self.api.timeout = 120
         self._workers = workers or os.cpu_count() or 1
         self._say, self._patience_s = say, patience_s
-        self._plain: set[str] = set()
+        self._url, self._plain = host, set[str]()
         self.images = Images(self.api, say, min_free_gb=min_free_gb)
 
     def probe(self) -> None:
@@ -200,6 +200,8 @@ class DockerBackend:
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
+                if not self._listens():
+                    raise OSError("nobody is at its socket")
                 try:
                     box = self.api.create_container(self.images.resolve(image), command, **options)["Id"]
                 except ImageNotFound:
@@ -226,11 +228,22 @@ class DockerBackend:
 
     def _answers(self) -> bool:
         with suppress(DockerException, OSError):
-            return bool(self.api.ping())
+            return self._listens() and bool(self.api.ping())
+        return False
+
+    def _listens(self) -> bool:
+        """False if nobody is at the engine's socket; asked first, for the client leaks failed connections."""
+        if not self._url.startswith("unix://"):
+            return True
+        with closing(socket.socket(socket.AF_UNIX)) as probe, suppress(OSError):
+            probe.connect(self._url.removeprefix("unix://"))
+            return True
         return False
 
     def _see_off(self, box: str) -> None:
         """Wait until the engine has removed a box whose stream is closed; cheaper than to order it."""
+        if not self._listens():
+            return
         try:
             self.api.wait(box, timeout=5, condition="removed")
         except NotFound:
@@ -240,7 +253,7 @@ class DockerBackend:
 
     def _remove(self, box: str) -> None:
         with suppress(NotFound, APIError, OSError):  # gone, or on its way out: auto_remove was faster
-            if box:
+            if box and self._listens():
                 self.api.remove_container(box, v=True, force=True)
 
 

@@ -4,8 +4,10 @@ A program never sees the expected answers, and its answers are compared on exact
 that claims to equal everything equals nothing. Equal (task, program) pairs are graded once.
 """
 
+import errno
 import hashlib
 import math
+import os
 import sqlite3
 import threading
 import time
@@ -70,6 +72,7 @@ class Memo:
     def __init__(self, path: Path | None) -> None:
         self._front: dict[Key, Verdict] = {}
         self._lock = threading.Lock()
+        self._name = str(path or "verdicts in memory")
         try:
             self._file = sqlite3.connect(path or ":memory:", timeout=60, check_same_thread=False)
             self._file.execute("PRAGMA journal_mode=WAL")
@@ -99,13 +102,18 @@ class Memo:
             return {key: self._front[key] for key in keys if key in self._front}
 
     def put_many(self, verdicts: Mapping[Key, Verdict]) -> None:
-        """Keep verdicts, all or none of them."""
+        """Keep verdicts, all or none of them. Raises OSError (ENOSPC) when the disk is full."""
         settled = {key: v for key, v in verdicts.items() if v.outcome is not Outcome.INFRA}
-        with self._lock, self._file:
-            self._file.executemany(
-                f"INSERT OR IGNORE INTO {self.TABLE} VALUES (?, ?, ?, ?, ?)",
-                [(*key, v.outcome.value, int(v.verified), v.reason) for key, v in settled.items()],
-            )
+        rows = [(*key, v.outcome.value, int(v.verified), v.reason) for key, v in settled.items()]
+        insert = f"INSERT OR IGNORE INTO {self.TABLE} VALUES (?, ?, ?, ?, ?)"
+        with self._lock:
+            try:
+                with self._file:
+                    self._file.executemany(insert, rows)
+            except sqlite3.OperationalError as error:
+                if "full" not in str(error):
+                    raise
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._name) from None
             self._front |= settled
 
     def close(self) -> None:

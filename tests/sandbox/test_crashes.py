@@ -1,5 +1,6 @@
 """When the harness or the engine is killed: nothing is left behind, and no attempt is blamed for it."""
 
+import gc
 import os
 import shutil
 import signal
@@ -163,5 +164,6 @@ def test_an_engine_that_restarts_fails_no_attempt(engine: Engine) -> None:
         thread.join(120)
         with closing(backend.open()) as after:
             assert after.run("echo back").stdout == "back\n"
+    gc.collect()
     outcomes = [v.outcome for v in verdicts]
     assert outcomes == [Outcome.PASSED] * 600 + [Outcome.FAILED] * 20
