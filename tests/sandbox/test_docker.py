@@ -39,7 +39,8 @@ def test_clean_removes_only_what_dead_runs_left(docker_backend: DockerBackend) -
     api = docker_backend.api
     kept = docker_backend.open()
     labels = {LABEL: json.dumps(owner() | {"start": "1"})}
-    left = api.create_container(BASE_IMAGE, ["sleep", "1000"], labels=labels)["Id"]
+    host = api.create_host_config(network_mode="none")
+    left = api.create_container(BASE_IMAGE, ["sleep", "1000"], labels=labels, host_config=host)["Id"]
     api.start(left)
     assert docker_backend.clean() == 1
     assert docker_backend.clean() == 0
