@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from harness.reproduce.cli import reproduce
 from sandbox.cli import app as sandbox_app
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     help="Does agent self-improvement rise, plateau, or collapse? Measure it.",
 )
 app.add_typer(sandbox_app, name="sandbox")
+app.command()(reproduce)
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
 

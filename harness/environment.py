@@ -31,7 +31,7 @@ def describe(sandbox: str, device: str) -> dict[str, str]:
         "cpus": str(os.cpu_count()),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
-        "commit": _commit(),
+        "commit": commit(),
     }
     return facts | {name: _version(name) for name in PACKAGES}
 
@@ -43,7 +43,7 @@ def _version(package: str) -> str:
         return "absent"
 
 
-def _commit() -> str:
+def commit() -> str:
     """Commit of the code, '+dirty' if changed since; 'unknown' outside a checkout."""
     root = Path(__file__).parent.parent
     try:
