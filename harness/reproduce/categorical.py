@@ -195,6 +195,12 @@ def tail_table(request: Request) -> Outcome:
     rows: list[tuple[str, ...]] = [
         ("arm", "types left", "KL(truth||model)", "tail types alive", "head perplexity")
     ]
+    columns: tuple[Callable[[Tail], Floats], ...] = (
+        lambda t: t.support,
+        lambda t: t.kl,
+        lambda t: t.alive["tail"],
+        lambda t: t.head_ppl,
+    )
     for name in ARMS:
         of = [found[seed][name] for seed in SEEDS]
         ends = [[np.mean([get(tail)[place] for tail in of]) for place in (0, -1)] for get in columns]
