@@ -8,6 +8,7 @@ from agents.base import Agent
 AGENTS = {
     "oneshot": "agents.oneshot.OneShot",
     "scripted": "agents.scripted.ScriptedAgent",
+    "tool": "agents.tool.ToolAgent",
 }
 
 

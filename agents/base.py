@@ -4,10 +4,10 @@ An agent receives an instruction string and, if it needs one, an open box. It ne
 tests or its solution: this package does not import `tasks`, and the import graph is checked.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from sandbox.base import Sandbox
 
@@ -31,7 +31,40 @@ class Limits:
     completion_tokens: int = 64
     """Tokens the model may write in one call."""
     steps: int | None = None
+    """Calls of the model."""
+    tool_calls: int | None = None
+    tokens: int | None = None
+    """Tokens of the whole attempt, read and written, every call counted."""
+    cost_usd: float | None = None
+    """Needs a model whose price is known."""
     seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCall:
+    """`ToolCall(id="c1", name="bash", arguments={"command": "ls"})`."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One entry of a conversation, in the order in which the model saw it."""
+
+    role: str
+    """'system', 'user', 'assistant' or 'tool'."""
+    text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    malformed: tuple[str, ...] = ()
+    """Tool calls of the assistant that could not be read, as written."""
+    tool_call_id: str = ""
+    """Of a tool's message: which call it answers."""
+    prompt_tokens: int | None = None
+    """Of an assistant's message: tokens read for it, cached ones included; None where unknown."""
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +82,7 @@ class Trajectory:
     seed: int
     """Seed of this attempt's sampling; the same seed, model and prompt give the same tokens."""
     answer: str
-    """What is graded: the program text (oneshot) or empty (the box's diff is graded)."""
+    """What is graded: the program text or, of boxed agents, what they changed there (`sandbox.diffs`)."""
     ending: Ending
     token_ids: tuple[int, ...] = ()
     loss_spans: tuple[tuple[int, int], ...] = ()
@@ -60,6 +93,12 @@ class Trajectory:
     duration_s: float = 0.0
     error: str = ""
     """Exception type and message when `ending` is CRASHED."""
+    messages: tuple[Message, ...] = ()
+    """The conversation of an agent that takes several turns; empty for a single completion."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Schemas of the tools that the model was shown, in OpenAI's function format."""
+    cost_usd: float | None = None
+    """None where the price is unknown, never 0 for that."""
 
 
 OpenBox = Callable[[], Sandbox]

@@ -33,16 +33,45 @@ CHAT_TEMPLATE = (
 """<|user|>text<|end|><|assistant|>code<|end|>; the assistant's part, end token included, is marked."""
 
 
+TOOL, CALL, ARGUMENT = (f"<|{name}|>" for name in ("tool", "call", "arg"))
+TOOL_TEMPLATE = CHAT_TEMPLATE.replace(
+    "{{ message.content + '<|end|>' }}{% endgeneration %}",
+    "{{ message.content }}{% for call in message.tool_calls or [] %}{{ '<|call|>' + call.function.name }}"
+    "{% for key, value in call.function.arguments.items() %}{{ '<|arg|>' + key + '=' + value | string }}"
+    "{% endfor %}{% endfor %}{{ '<|end|>' }}{% endgeneration %}",
+)
+"""As CHAT_TEMPLATE, with an assistant's calls: <|call|>bash<|arg|>command=ls<|end|>; results are <|tool|>."""
+RESPONSE_TEMPLATE = {
+    "start_anchor": ASSISTANT,
+    "fields": {
+        "tool_calls": {
+            "open_pattern": r"<\|call\|>(?P<name>\w+)",
+            "close_pattern": r"(?=<\|call\|>)",
+            "repeats": True,
+            "content": "xml-inline",
+            "content_args": {
+                "tag_pattern": r"<\|arg\|>(?P<key>\w+)=(?P<value>.*?)(?=<\|arg\|>|\Z)",
+            },
+            "transform": {"type": "function", "function": {"name": "{name}", "arguments": "{content}"}},
+        },
+        "content": {"content": "text"},
+    },
+}
+"""How to read such calls back: transformers' response parsing."""
+
+
 def make_tokenizer(
-    texts: Iterable[str], vocab_size: int = 768, *, context: int = 512
+    texts: Iterable[str], vocab_size: int = 768, *, context: int = 512, tools: bool = False
 ) -> PreTrainedTokenizerFast:
     """Byte-pair encoding whose tokens may span words, split only before newlines and around digits.
 
     Whole idioms (" for x in a") become one token, which shortens samples of a narrow domain; digits stay
     single so that constants can be copied. Printable ASCII, tabs, newlines and every character of `texts`
     survive encode and decode unchanged; bytes never seen become <|unk|>. The same texts give the same file.
+    `tools` adds what tool calls need to the vocabulary and to the chat template.
     Raises ValueError if `vocab_size` has no room for the alphabet.
     """
+    special = [*SPECIAL, *([TOOL, CALL, ARGUMENT] if tools else [])]
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -55,11 +84,11 @@ def make_tokenizer(
     tokenizer.decoder = decoders.ByteLevel()
     printable = (chr(code) for code in (9, 10, *range(32, 127)))
     alphabet = sorted({to_bytes.pre_tokenize_str(char)[0][0] for char in printable})
-    least = len(alphabet) + len(SPECIAL)
+    least = len(alphabet) + len(special)
     if vocab_size < least:
         raise ValueError(f"vocab_size {vocab_size} is too small: the alphabet alone needs {least}")
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+        vocab_size=vocab_size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
     fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
@@ -67,12 +96,14 @@ def make_tokenizer(
         pad_token=PAD,
         eos_token=END,
         unk_token=UNKNOWN,
-        additional_special_tokens=[USER, ASSISTANT, SYSTEM],
+        additional_special_tokens=[one for one in special if one not in (PAD, END, UNKNOWN)],
         padding_side="left",
         model_max_length=context,
         clean_up_tokenization_spaces=False,
     )
-    fast.chat_template = CHAT_TEMPLATE
+    fast.chat_template = TOOL_TEMPLATE if tools else CHAT_TEMPLATE
+    if tools:
+        fast.response_template = RESPONSE_TEMPLATE
     return fast
 
 

@@ -6,6 +6,7 @@ The only module of this package that imports langchain at import time.
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from agents.cohort import Batcher
 from agents.sampler import Sample, sample
+from agents.toolcalls import Reply, read_reply
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +102,7 @@ class LocalChatModel(BaseChatModel):
     def bind_tools(
         self, tools: Sequence[dict | type | Callable | Any], **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Show the tools to the chat template. Calls in the model's text are not parsed yet."""
+        """Show the tools to the chat template; calls in the answers are read by `agents.toolcalls`."""
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     @property
@@ -118,18 +120,14 @@ class LocalChatModel(BaseChatModel):
         temperature: float | None = None,
         max_tokens: int | None = None,
         tools: list[Any] | None = None,
+        tool_choice: None = None,
         **kwargs: Any,
     ) -> ChatResult:
         seeds = tuple(range(n)) if seeds is None else tuple(seeds)
-        if stop or kwargs or len(seeds) != n:
+        if stop or kwargs or tool_choice or len(seeds) != n:
             unknown = [*kwargs, *["stop"] * bool(stop)]
             raise ValueError(f"{n} seeds needed, got {len(seeds)}; options not supported: {unknown}")
-        prompt_ids: Any = self._tokenizer.apply_chat_template(
-            [as_chat(message) for message in messages],
-            tools=tools,
-            add_generation_prompt=True,
-            return_dict=False,
-        )
+        prompt_ids = self._prompt(messages, tools)
         request = PromptRequest(
             prompt_ids=tuple(prompt_ids),
             seeds=seeds,
@@ -138,9 +136,37 @@ class LocalChatModel(BaseChatModel):
         )
         samples = self._batcher.ask(request)
         return ChatResult(
-            generations=[self._generation(request, *pair) for pair in zip(samples, seeds, strict=True)],
+            generations=[
+                self._generation(request, found, seed, tools)
+                for found, seed in zip(samples, seeds, strict=True)
+            ],
             llm_output={"model_name": self.name_or_path},
         )
+
+    def _prompt(self, messages: Sequence[BaseMessage], tools: list[Any] | None) -> list[int]:
+        """Token ids of a conversation. An answer of this model stays as it was sampled, token by token.
+
+        Only what came after the last such answer is rendered and tokenised anew. Raises ValueError if the
+        chat template rewrites earlier turns, because then the history would not be linear.
+        """
+        chat = [as_chat(message) for message in messages]
+        last = max((i for i, m in enumerate(messages) if m.response_metadata.get("token_ids")), default=None)
+        if last is None:
+            ids: Any = self._tokenizer.apply_chat_template(
+                chat, tools=tools, add_generation_prompt=True, return_dict=False
+            )
+            return list(ids)
+        render = partial(self._tokenizer.apply_chat_template, tools=tools, tokenize=False)
+        whole, before = str(render(chat, add_generation_prompt=True)), str(render(chat[: last + 1]))
+        end = str(self._tokenizer.eos_token)
+        before = before[: before.rfind(end) + len(end)]
+        if not whole.startswith(before):
+            raise ValueError(
+                f"{self.name_or_path}: the chat template rewrites earlier turns of a conversation"
+            )
+        facts = messages[last].response_metadata
+        added = self._tokenizer(whole[len(before) :], add_special_tokens=False)["input_ids"]
+        return [*facts["prompt_token_ids"], *facts["token_ids"], *added]
 
     def _room(self, prompt_tokens: int, wanted: int | None) -> int:
         """Tokens to write. A prompt that is too long is refused here, before it fails others of its batch."""
@@ -153,12 +179,19 @@ class LocalChatModel(BaseChatModel):
             )
         return new
 
-    def _generation(self, request: PromptRequest, found: Sample, seed: int) -> ChatGeneration:
+    def _generation(
+        self, request: PromptRequest, found: Sample, seed: int, tools: list[Any] | None
+    ) -> ChatGeneration:
         written = list(found.token_ids[:-1] if found.finish == "stop" else found.token_ids)
         # Special tokens stay visible: what is graded must be what was written.
         text = self._tokenizer.decode(written, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        reply = (
+            read_reply(self._tokenizer, request.prompt_ids, str(text), tools) if tools else Reply(str(text))
+        )
         message = AIMessage(
-            str(text),
+            reply.text,
+            tool_calls=reply.calls,
+            invalid_tool_calls=reply.malformed,
             usage_metadata={
                 "input_tokens": len(request.prompt_ids),
                 "output_tokens": len(found.token_ids),

@@ -23,6 +23,12 @@ def extract_code(text: str) -> str:
     return next((code for kind, code in blocks if kind.strip().lower() in _PYTHON), text)
 
 
+def model_name(model: "BaseChatModel") -> str:
+    """What a chat model calls its model, whichever of LangChain's spellings it uses."""
+    named = (getattr(model, field, None) for field in ("name_or_path", "model_name", "model"))
+    return next((name for name in named if isinstance(name, str)), type(model).__name__)
+
+
 class OneShot:
     """Asks the model once for all attempts at an instruction."""
 
@@ -54,10 +60,11 @@ class OneShot:
         except CancelledError:  # the run is being stopped: no fact about the model
             raise
         except Exception as error:
-            spent, what = time.perf_counter() - started, f"{type(error).__name__}: {error}"
+            spent, name = time.perf_counter() - started, model_name(self.model)
+            what = f"{type(error).__name__}: {error}"
             return [
                 Trajectory(
-                    agent=self.name, model=self._model_name(), seed=seed, answer="", ending=Ending.CRASHED,
+                    agent=self.name, model=name, seed=seed, answer="", ending=Ending.CRASHED,
                     duration_s=spent, error=what,
                 )
                 for seed in seeds
@@ -80,13 +87,9 @@ class OneShot:
         replies = [generation.message for generation in result.generations[0]]  # type: ignore[union-attr]
         if len(replies) != len(seeds):
             raise ValueError(
-                f"{self._model_name()} gave {len(replies)} completions where n={len(seeds)} was asked"
+                f"{model_name(self.model)} gave {len(replies)} completions where n={len(seeds)} was asked"
             )
         return replies  # type: ignore[return-value]
-
-    def _model_name(self) -> str:
-        named = (getattr(self.model, field, None) for field in ("name_or_path", "model_name", "model"))
-        return next((name for name in named if isinstance(name, str)), type(self.model).__name__)
 
     def _trajectory(self, reply: "AIMessage", seed: int, duration_s: float) -> Trajectory:
         facts = reply.response_metadata
@@ -99,7 +102,7 @@ class OneShot:
         usage = reply.usage_metadata
         return Trajectory(
             agent=self.name,
-            model=facts.get("model_name") or self._model_name(),
+            model=facts.get("model_name") or model_name(self.model),
             seed=seed,
             answer=answer,
             ending=ending,

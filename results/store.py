@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agents.base import Ending, Trajectory
+from agents.base import Ending, Message, ToolCall, Trajectory
 from results.records import Attempt, Estimate, RoundMetrics, RoundRecord, RunResults
 from tasks.base import Outcome, Split, Verdict
 
@@ -193,8 +193,12 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
-    """A flat dict with plain values; enums become their strings."""
-    return dataclasses.asdict(attempt)
+    """Plain values; enums become their strings. What a one-call agent has none of is left out."""
+    row = dataclasses.asdict(attempt)
+    for name in ("messages", "tools", "cost_usd"):
+        if row["trajectory"][name] in (None, ()):
+            del row["trajectory"][name]
+    return row
 
 
 def attempt_from_json(row: Mapping[str, Any]) -> Attempt:
@@ -211,10 +215,17 @@ def attempt_from_json(row: Mapping[str, Any]) -> Attempt:
                     "token_ids": tuple(trajectory["token_ids"]),
                     "loss_spans": tuple((start, end) for start, end in trajectory["loss_spans"]),
                     "logprobs": tuple(trajectory["logprobs"]),
+                    "messages": tuple(map(_message, trajectory.get("messages", ()))),
+                    "tools": tuple(trajectory.get("tools", ())),
                 }
             ),
         }
     )
+
+
+def _message(row: Mapping[str, Any]) -> Message:
+    calls = tuple(ToolCall(**call) for call in row["tool_calls"])
+    return Message(**{**row, "tool_calls": calls, "malformed": tuple(row["malformed"])})
 
 
 def record_to_json(record: RoundRecord) -> dict[str, Any]:

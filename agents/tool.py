@@ -1,0 +1,298 @@
+"""An agent that works in its box with tools: a shell, an editor, and a way to say that it is done.
+
+The loop is LangChain's `create_agent`; one middleware holds every limit and notes every call. History is
+linear and never summarised, so the trajectory is exactly what the model saw.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from typing import Any, cast
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse, ToolCallRequest
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.tools import StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from agents.base import Ending, Limits, Message, ToolCall, Trajectory
+from agents.oneshot import model_name
+from agents.prices import Price
+from sandbox.base import Sandbox, SandboxError
+
+OBSERVATION = 8000
+"""Characters of a command's output that the model gets to see: the first and the last half of it."""
+PATIENCE = 3
+"""Malformed answers in a row after which an attempt ends."""
+SYSTEM_PROMPT = (
+    "You work in the current folder. Solve the task with the tools, run the tests you find, and call submit "
+    "when you are done. There is no network."
+)
+
+
+class Stop(Exception):  # noqa: N818 (not an error: how an attempt ends)
+    """The attempt is over."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.value)
+        self.ending = ending
+
+
+class ToolAgent:
+    """Works in a box through tool calls until it submits or a limit ends it."""
+
+    name = "tool"
+    needs_box = True
+
+    def __init__(
+        self,
+        model: BaseChatModel,
+        *,
+        limits: Limits = Limits(steps=50),  # noqa: B008 (frozen)
+        temperature: float = 1.0,
+        system_prompt: str = SYSTEM_PROMPT,
+        command_s: float = 60.0,
+        price: Price | None = None,
+    ) -> None:
+        """`command_s` is the time limit of one command; `price` is needed for `limits.cost_usd`."""
+        if limits.cost_usd is not None and price is None:
+            raise ValueError("a cost limit needs the model's price; give one or drop limits.cost_usd")
+        self.model, self.limits, self.temperature = model, limits, temperature
+        self.system_prompt, self.command_s, self.price = system_prompt, command_s, price
+
+    def solve(
+        self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
+    ) -> list[Trajectory]:
+        """Raises SandboxError if a box dies: then nothing is known about the model."""
+        return [self._attempt(instruction, seed, box) for seed, box in zip(seeds, boxes, strict=True)]
+
+    def _attempt(self, instruction: str, seed: int, box: Sandbox) -> Trajectory:
+        tools = box_tools(box, self.command_s)
+        record = Record(self.limits, self.price, seed, self.temperature, self.model)
+        agent = create_agent(self.model, tools, system_prompt=self.system_prompt or None, middleware=[record])
+        started, ending, what = time.perf_counter(), Ending.SUBMITTED, ""
+        try:
+            agent.invoke(
+                {"messages": [HumanMessage(instruction)]}, {"recursion_limit": 1_000_000, "callbacks": []}
+            )
+        except Stop as stop:
+            ending = stop.ending
+        except (SandboxError, CancelledError):
+            raise
+        except Exception as error:
+            ending, what = Ending.CRASHED, f"{type(error).__name__}: {error}"
+        token_ids, spans, logprobs = linear_history(record.answers)
+        messages = [*record.seen, *record.pending]
+        return Trajectory(
+            agent=self.name,
+            model=record.model_name,
+            seed=seed,
+            answer="",
+            ending=ending,
+            token_ids=token_ids,
+            loss_spans=spans,
+            logprobs=logprobs,
+            prompt_tokens=record.prompt_tokens,
+            completion_tokens=record.completion_tokens,
+            duration_s=time.perf_counter() - started,
+            error=what[:500],
+            messages=tuple(to_message(message, self.price) for message in messages),
+            tools=tuple(convert_to_openai_tool(tool) for tool in tools),
+            cost_usd=record.cost,
+        )
+
+
+class Record(AgentMiddleware):
+    """Holds the limits of one attempt and keeps what the model saw and wrote."""
+
+    def __init__(
+        self, limits: Limits, price: Price | None, seed: int, temperature: float, model: BaseChatModel
+    ) -> None:
+        super().__init__()
+        self.limits, self.price, self.seed, self.temperature = limits, price, seed, temperature
+        self.takes_seeds = bool(getattr(model, "takes_seeds", False))
+        self.deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        self.answers: list[AIMessage] = []
+        self.seen: list[BaseMessage] = []
+        """The conversation as of the last answer, that answer included."""
+        self.pending: list[BaseMessage] = []
+        """Tool results since then."""
+        self.prompt_tokens = self.completion_tokens = self.tool_calls = self.malformed = 0
+        self.cost: float | None = None if price is None else 0.0
+        self.model_name = model_name(model)
+        self._turn = threading.Condition()
+
+    def wrap_model_call(
+        self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
+    ) -> ModelResponse:
+        self._check(len(self.answers) + 1)
+        settings: dict[str, Any] = {
+            "temperature": self.temperature,
+            "max_tokens": self.limits.completion_tokens,
+        }
+        # A fresh seed for every call: equal prompts in one attempt need not get equal answers.
+        seed = (self.seed + 0x9E3779B97F4A7C15 * len(self.answers)) % 2**63
+        settings |= {"seeds": [seed]} if self.takes_seeds else {"seed": seed % 2**31}
+        response = handler(request.override(model_settings=request.model_settings | settings))
+        answer = cast(AIMessage, response.result[0])
+        self._note(request, answer)
+        if answer.response_metadata.get("finish_reason") == "length":
+            raise Stop(Ending.TOKEN_LIMIT)
+        return response
+
+    def _check(self, steps: int) -> None:
+        """Raises Stop if another call would pass a limit."""
+        limits, spent = self.limits, self.prompt_tokens + self.completion_tokens
+        if limits.steps is not None and steps > limits.steps:
+            raise Stop(Ending.STEP_LIMIT)
+        if limits.tokens is not None and spent >= limits.tokens:
+            raise Stop(Ending.TOKEN_LIMIT)
+        if limits.cost_usd is not None and self.cost is not None and self.cost >= limits.cost_usd:
+            raise Stop(Ending.COST_LIMIT)
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise Stop(Ending.TIME_LIMIT)
+
+    def _note(self, request: ModelRequest, answer: AIMessage) -> None:
+        system = [request.system_message] if request.system_message else []
+        self.seen, self.pending = [*system, *request.messages, answer], []
+        self.answers.append(answer)
+        self.model_name = answer.response_metadata.get("model_name") or self.model_name
+        usage = answer.usage_metadata
+        if usage:
+            self.prompt_tokens += usage["input_tokens"]
+            self.completion_tokens += usage["output_tokens"]
+            if self.price and self.cost is not None:
+                self.cost += self.price.of(usage)
+
+    def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
+        """A call that cannot be read is told to the model, a few times; it is data, not a crash."""
+        answer = state["messages"][-1]
+        if answer.tool_calls or not answer.invalid_tool_calls:
+            self.malformed = 0
+            return None
+        self.malformed += 1
+        if self.malformed >= PATIENCE:
+            raise Stop(Ending.MALFORMED)
+        note = HumanMessage(f"The tool call could not be read: {answer.invalid_tool_calls[0]['error']}")
+        self.pending.append(note)
+        return {"messages": [note], "jump_to": "model"}
+
+    after_model.__can_jump_to__ = ["model"]  # type: ignore[attr-defined]
+
+    def wrap_tool_call(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]
+    ) -> ToolMessage:
+        """One after another in the order in which the model wrote them, also if it wrote several at once."""
+        calls = [call["id"] for call in self.answers[-1].tool_calls]
+        position = calls.index(request.tool_call["id"])
+        with self._turn:
+            self._turn.wait_for(lambda: len(self.pending) >= position, timeout=3600)
+            self.tool_calls += 1
+            if self.limits.tool_calls is not None and self.tool_calls > self.limits.tool_calls:
+                raise Stop(Ending.STEP_LIMIT)
+            try:
+                result = cast(ToolMessage, handler(request))
+                self.pending.append(result)
+            except BaseException:
+                self.pending.append(ToolMessage("", tool_call_id=request.tool_call["id"]))
+                raise
+            finally:
+                self._turn.notify_all()
+            return result
+
+
+def box_tools(box: Sandbox, command_s: float) -> list[StructuredTool]:
+    """bash, edit and submit, bound to a box."""
+
+    def bash(command: str) -> str:
+        """Run a shell command in the current folder."""
+        done = box.run(command, timeout_s=command_s)
+        output = (done.stdout + done.stderr).rstrip("\n")
+        note = f"[killed after {command_s:g} s]" if done.timed_out else ""
+        if not note and done.exit_code:
+            note = f"[exit code {done.exit_code}]"
+        return "\n".join(filter(None, [clip(output), note])) or "[no output]"
+
+    def edit(path: str, start: int, end: int, text: str) -> str:
+        """Replace the lines from start to end (counted from 1) of a file; end = start - 1 only inserts."""
+        try:
+            lines = box.read(path).decode(errors="surrogateescape").splitlines(keepends=True)
+        except FileNotFoundError:
+            lines = []
+        except (OSError, ValueError) as error:
+            return f"[{path}: {error}]"
+        if not (1 <= start <= len(lines) + 1 and start - 1 <= end <= len(lines)):
+            return f"[{path} has {len(lines)} lines; lines {start} to {end} are not in it]"
+        new = text if not text or text.endswith("\n") else text + "\n"
+        if start > 1 and lines[: start - 1] and not lines[start - 2].endswith("\n"):
+            lines[start - 2] += "\n"
+        body = "".join([*lines[: start - 1], new, *lines[end:]])
+        try:
+            box.write(path, body.encode(errors="surrogateescape"))
+        except (OSError, ValueError) as error:
+            return f"[{path}: {error}]"
+        return "[ok]"
+
+    def submit() -> str:
+        """Say that the task is done."""
+        raise Stop(Ending.SUBMITTED)
+
+    return [StructuredTool.from_function(tool) for tool in (bash, edit, submit)]
+
+
+def clip(text: str, limit: int = OBSERVATION) -> str:
+    """The first and the last half of what is too long."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+
+
+def linear_history(
+    answers: Sequence[AIMessage],
+) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...], tuple[float, ...]]:
+    """(token ids, spans the model wrote, their log-probabilities); empty if some answer has no token ids.
+
+    Raises ValueError if an answer's prompt does not continue the one before: then the history was not
+    linear, and no single sequence is what the model saw.
+    """
+    ids: tuple[int, ...] = ()
+    spans: list[tuple[int, int]] = []
+    logprobs: list[float] = []
+    for answer in answers:
+        facts = answer.response_metadata
+        prompt, written = tuple(facts.get("prompt_token_ids", ())), tuple(facts.get("token_ids", ()))
+        if not written:
+            return (), (), ()
+        if prompt[: len(ids)] != ids:
+            raise ValueError("the prompt of a later call does not continue the earlier ones")
+        ids = prompt + written
+        spans.append((len(prompt), len(ids)))
+        logprobs.extend(facts.get("logprobs", ()))
+    return ids, tuple(spans), tuple(logprobs)
+
+
+def to_message(message: BaseMessage, price: Price | None = None) -> Message:
+    """A LangChain message as it is recorded."""
+    role = {"human": "user", "ai": "assistant"}.get(message.type, message.type)
+    if isinstance(message, AIMessage):
+        usage = message.usage_metadata
+        return Message(
+            role=role,
+            text=message.text,
+            tool_calls=tuple(
+                ToolCall(id=call["id"] or "", name=call["name"], arguments=call["args"])
+                for call in message.tool_calls
+            ),
+            malformed=tuple(str(call["args"]) for call in message.invalid_tool_calls),
+            prompt_tokens=usage["input_tokens"] if usage else None,
+            completion_tokens=usage["output_tokens"] if usage else None,
+            cost_usd=price.of(usage) if price and usage else None,
+        )
+    call = message.tool_call_id if isinstance(message, ToolMessage) else ""
+    assert isinstance(message, HumanMessage | SystemMessage | ToolMessage)
+    text = message.text if isinstance(message.content, str) else json.dumps(message.content)
+    return Message(role=role, text=text, tool_call_id=call)

@@ -1,0 +1,35 @@
+"""A diff as text, so that what an agent left behind can be stored, graded again and compared."""
+
+import base64
+import json
+
+from sandbox.base import Diff
+
+
+def diff_to_text(diff: Diff) -> str:
+    """Canonical JSON: equal diffs give equal text.
+
+    >>> diff_to_text(Diff(written={"a.py": b"x = 1"}))
+    '{"deleted":[],"refused":[],"written":{"a.py":"x = 1"}}'
+    """
+    written: dict[str, object] = {}
+    for path, data in sorted(diff.written.items()):
+        try:
+            written[path] = data.decode()
+        except UnicodeDecodeError:
+            written[path] = {"base64": base64.b64encode(data).decode()}
+    row = {"written": written, "deleted": sorted(diff.deleted), "refused": sorted(diff.refused)}
+    return json.dumps(row, sort_keys=True, separators=(",", ":"))
+
+
+def diff_from_text(text: str) -> Diff:
+    """What `diff_to_text` wrote. Raises ValueError for anything else."""
+    try:
+        row = json.loads(text)
+        written = {
+            path: data.encode() if isinstance(data, str) else base64.b64decode(data["base64"], validate=True)
+            for path, data in row["written"].items()
+        }
+        return Diff(written=written, deleted=tuple(row["deleted"]), refused=tuple(row["refused"]))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"not a stored diff ({type(error).__name__}: {error})") from None
