@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from harness.detector_cli import validate_detector
 from harness.reproduce.cli import reproduce
 from sandbox.cli import app as sandbox_app
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Does agent self-improvement rise, plateau, or collapse? Measure it.",
 )
 app.add_typer(sandbox_app, name="sandbox")
+app.command("validate-detector")(validate_detector)
 app.command()(reproduce)
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]

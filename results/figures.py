@@ -6,22 +6,24 @@ drawing serves a light and a dark background. Equal reports give equal bytes.
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from results.panels import Group, Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito's colours that keep 3:1 contrast (or nearly) on white and on near-black.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P")
 _DASHES: tuple[Any, ...] = ("solid", (0, (5, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))
 # Stand-ins that matplotlib accepts as colours; replaced by CSS afterwards.
-_TEXT, _GRID = "#010203", "#040506"
+TEXT, GRID = "#010203", "#040506"
 _LABEL_LENGTH = 18
 
 
@@ -33,25 +35,11 @@ def draw(report: Mapping[str, Any], group: Group, panel: Panel) -> str | None:
     curves = _curves(report, panel.metric)
     if not any(curves.values()):
         return None
-    import matplotlib
-    from matplotlib.figure import Figure
-
     shown = [p.metric for p in group.panels] if group.share_y else [panel.metric]
     last = max(report["arms"][arm]["rounds"][-1]["round"] for arm in curves)
     longest = max(len(_shorten(arm)) for arm in curves)
     size = 11.0 if group.in_threes else 9.5
-    settings: Any = {
-        "svg.hashsalt": panel.metric,
-        "svg.fonttype": "none",
-        "font.size": size,
-        "text.color": _TEXT,
-    }
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the report
-        matplotlib.rcParams.update(settings)
-        # The page's font draws the text; a glyph that matplotlib's own font lacks does not matter.
-        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
-        figure = Figure(figsize=(4.7, 2.85), facecolor="none")
+    with canvas(panel.metric, (4.7, 2.85), size) as figure:
         axes = figure.add_axes(
             (0.012 * size, 0.018 * size, 0.92 - size * (0.013 + 0.0018 * longest), 0.95 - 0.018 * size),
             facecolor="none",
@@ -59,9 +47,36 @@ def draw(report: Mapping[str, Any], group: Group, panel: Panel) -> str | None:
         _plot(axes, curves)
         _dress(axes, panel, _limits(report, shown, panel), last)
         _label_ends(axes, curves)
-        out = StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return _inline(out.getvalue(), panel, curves)
+        return to_svg(figure, panel.metric, _describe(panel, curves))
+
+
+@contextmanager
+def canvas(name: str, inches: tuple[float, float], font_size: float) -> "Iterator[Figure]":
+    """An empty figure in the report's style; turn it into markup with `to_svg` before leaving."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    settings: Any = {
+        "svg.hashsalt": name,
+        "svg.fonttype": "none",
+        "font.size": font_size,
+        "text.color": TEXT,
+    }
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()  # a user's matplotlibrc must not change the report
+        matplotlib.rcParams.update(settings)
+        # The page's font draws the text; a glyph that matplotlib's own font lacks does not matter.
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
+        yield Figure(figsize=inches, facecolor="none")
+
+
+def bare(axes: "Axes", grid: Literal["x", "y", "both"]) -> None:
+    """No frame and no ticks, only a grid, in the page's colours."""
+    axes.tick_params(color=GRID, labelcolor=TEXT, length=0)
+    axes.grid(axis=grid, color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
 
 
 def sparkline(values: Sequence[float | None], colour: str, limits: tuple[float, float]) -> str:
@@ -139,7 +154,7 @@ def _plot(axes: "Axes", curves: Mapping[str, _Curve]) -> None:
             color=colour,
             linewidth=1.8,
             linestyle=_DASHES[index // len(PALETTE) % len(_DASHES)],
-            marker=_MARKERS[index % len(_MARKERS)],
+            marker=MARKERS[index % len(MARKERS)],
             markersize=4.2,
         )
 
@@ -168,14 +183,10 @@ def _dress(axes: "Axes", panel: Panel, limits: tuple[float, float], last: int) -
     show = (lambda v, _: f"{100 * v:.3g}\u00a0%") if panel.percent else (lambda v, _: f"{round(v, 9):,g}")
     axes.yaxis.set_major_formatter(FuncFormatter(show))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}"))
-    axes.set_xlabel("round (0 = base model)", color=_TEXT)
-    axes.tick_params(color=_GRID, labelcolor=_TEXT, length=0)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.set_xlabel("round (0 = base model)", color=TEXT)
+    bare(axes, "y")
     if panel.reference is not None:
-        axes.axhline(panel.reference, color=_TEXT, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.55)
+        axes.axhline(panel.reference, color=TEXT, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.55)
 
 
 def _label_ends(axes: "Axes", curves: Mapping[str, _Curve]) -> None:
@@ -197,9 +208,9 @@ def _label_ends(axes: "Axes", curves: Mapping[str, _Curve]) -> None:
         colour = PALETTE[index % len(PALETTE)]
         kwargs: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
         axes.plot(
-            [1.03], [height], marker=_MARKERS[index % len(_MARKERS)], color=colour, markersize=4.2, **kwargs
+            [1.03], [height], marker=MARKERS[index % len(MARKERS)], color=colour, markersize=4.2, **kwargs
         )
-        axes.text(1.065, height, _shorten(arm), va="center", color=_TEXT, parse_math=False, **kwargs)
+        axes.text(1.065, height, _shorten(arm), va="center", color=TEXT, parse_math=False, **kwargs)
 
 
 def _shorten(arm: str) -> str:
@@ -207,8 +218,11 @@ def _shorten(arm: str) -> str:
     return printable if len(printable) <= _LABEL_LENGTH else printable[: _LABEL_LENGTH - 1] + "…"
 
 
-def _inline(svg: str, panel: Panel, curves: Mapping[str, _Curve]) -> str:
-    """Make a standalone SVG fit to sit in a page: no namespaces, own ids, the page's colours and font."""
+def to_svg(figure: "Figure", name: str, description: str) -> str:
+    """Inline `<svg>` that fits to sit in a page: no namespaces, own ids, the page's colours and font."""
+    out = StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None})
+    svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
@@ -216,13 +230,13 @@ def _inline(svg: str, panel: Panel, curves: Mapping[str, _Curve]) -> str:
     head, body = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None, "matplotlib writes a viewBox"
-    slug = re.sub(r"\W+", "-", panel.metric)
+    slug = re.sub(r"\W+", "-", name)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{slug}-\1"', body)
     body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{slug}-\1"', body)
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{slug}-\1)", body)
     body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body)
-    body = body.replace(_TEXT, "currentColor").replace(_GRID, "var(--grid)")
-    return f'<svg {box.group(0)} role="img" aria-label="{escape(_describe(panel, curves))}">{body}'
+    body = body.replace(TEXT, "currentColor").replace(GRID, "var(--grid)")
+    return f'<svg {box.group(0)} role="img" aria-label="{escape(description)}">{body}'
 
 
 def _describe(panel: Panel, curves: Mapping[str, _Curve]) -> str:

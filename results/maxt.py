@@ -41,7 +41,7 @@ class Comparisons:
     """The comparisons of PDT-1 over rounds 0..last with a final window of w rounds."""
 
     def __init__(self, last: int, w: int) -> None:
-        self.last = last
+        self.last, self.w = last, w
         pairs = [(u, v) for u in range(last + 1) for v in range(u + 1, last + 1)]
         eye = np.eye(last + 1)
         end = eye[last + 1 - w :].mean(axis=0)
@@ -89,7 +89,11 @@ def resample(curves: Sequence[Curve], weights: Floats, boot: int, seed: int, cro
     `crossed`: all seeds share their tasks, so one draw of clusters serves them all; else each seed's
     tasks are drawn on their own.
     """
-    tops, bottoms = _sums_by_cluster(curves, weights, crossed)
+    # Where no value is missing a comparison of resampled round means is the resampled comparison, and
+    # there are far fewer rounds than comparisons of them.
+    complete = not any(np.isnan(curve.values).any() for curve in curves)
+    parts = np.eye(weights.shape[1]) if complete else weights
+    tops, bottoms = _sums_by_cluster(curves, parts, crossed)
     with np.errstate(invalid="ignore"):
         each = np.stack(
             [top.sum(axis=0) / bottom.sum(axis=0) for top, bottom in zip(tops, bottoms, strict=True)]
@@ -98,12 +102,14 @@ def resample(curves: Sequence[Curve], weights: Floats, boot: int, seed: int, cro
     if seeds < STRATEGY_SEEDS:
         deviation = _multipliers(tops, bottoms, each, boot, seed, crossed)
     else:
-        replicates = np.empty((seeds, boot, len(weights)))
+        replicates = np.empty((seeds, boot, len(parts)))
         for s, (top, bottom) in enumerate(zip(tops, bottoms, strict=True)):
             drawn = resample_counts(len(top), boot, seed, 0 if crossed else s)
-            count = drawn @ bottom
+            count = drawn @ (bottom[:, :1] if complete else bottom)
             replicates[s] = np.where(count > 0, (drawn @ top) / np.maximum(count, 1e-9), each[s])
         deviation = two_level(replicates, seed, aligned=crossed) - each.mean(axis=0)
+    if complete:
+        each, deviation = each @ weights.T, deviation @ weights.T
     se = deviation.std(axis=0, ddof=1)
     if seeds >= STRATEGY_SEEDS:
         se = _steady(se, weights)

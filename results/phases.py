@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from results.estimators import Floats, cluster_codes
+from results.estimators import Floats
 from results.maxt import STRATEGY_SEEDS, Comparisons, Curve, Fit, MaxT, resample
+from results.noise import training_noise
 from results.records import Estimate, RoundRecord
 
 MIN_CLUSTERS = 8
@@ -104,7 +105,67 @@ def classify(
     seed: int,
     crossed: bool = False,
 ) -> Phase:
-    """Label the curve of one arm from one `Curve` per training seed.
+    """Label the curve of one arm from one `Curve` per training seed; see `examine` for the procedure.
+
+    Raises ValueError for no curve, fewer than two rounds, or curves of different length.
+    """
+    found = examine(curves, alpha=alpha, w=w, delta=delta, boot=boot, seed=seed, crossed=crossed)
+    fit, rows, test = found.fit, found.rows, found.test
+    risen, fallen = found.risen, found.fallen
+    return Phase(
+        label=found.label,
+        level="strategy" if len(curves) >= STRATEGY_SEEDS else "checkpoint",
+        rise=risen[1] if risen else None,
+        rise_round=risen[0] + 1 if risen else None,
+        fall=fallen[1] if fallen else None,
+        fall_round=fallen[0] if fallen else None,
+        p_rise=test.p_value(rows.rises),
+        p_fall=test.p_value(rows.declines),
+        p_plateau=found.level.p,
+        material=fallen is not None and fallen[1].low > delta,
+        plateau_from=None if found.has_fallen else found.level.start,
+        plateau_margin=found.level.margin,
+        peak_rounds=_peaks(fit, rows, alpha),
+        final_minus_base=_final_minus_base(fit, rows),
+        split_drop=_split_drop(curves, rows.w),
+        mde=test.mde(rows.declines),
+        critical=test.critical,
+        sd_round=found.noise,
+        notes=tuple(found.notes),
+    )
+
+
+class Evidence(NamedTuple):
+    """The tests behind a label, before anything is told about sizes and peaks."""
+
+    fit: Fit
+    rows: Comparisons
+    test: MaxT
+    risen: tuple[int, Estimate] | None
+    fallen: tuple[int, Estimate] | None
+    level: "_Level"
+    noise: float | None
+    label: Label
+    notes: list[str]
+    refused: bool
+    """Too few tasks, or too noisy for the seeds at hand: inconclusive whatever the tests say."""
+
+    @property
+    def has_fallen(self) -> bool:
+        return self.fallen is not None and self.fallen[1].low > 0
+
+
+def examine(
+    curves: Sequence[Curve],
+    *,
+    alpha: float = 0.05,
+    w: int = 2,
+    delta: float = 0.02,
+    boot: int = 2000,
+    seed: int,
+    crossed: bool = False,
+) -> Evidence:
+    """PDT-1's tests and label; raises as `classify` does.
 
     RISE: some round exceeds round 0; DECLINE: some round exceeds the mean of the final `w`; both with
     simultaneous lower bounds above 0 over one joint family at level `alpha`. PLATEAU from tau: no
@@ -115,8 +176,8 @@ def classify(
     With three or more seeds the two-way bootstrap is used; its standard errors are stretched by
     sqrt(S/(S-1)) and none may be below the median of its kind. With fewer, Rademacher multipliers on
     task clusters speak of these checkpoints only. `crossed`: all seeds were measured on the same tasks;
-    else each has tasks of its own.
-    Raises ValueError for no curve, fewer than two rounds, or curves of different length.
+    else each has tasks of its own. Too few clusters, or too much training noise for the seeds at hand,
+    and the label is INCONCLUSIVE whatever the tests say.
     """
     rounds = {curve.values.shape[1] for curve in curves}
     if len(rounds) != 1 or min(rounds) < 2:
@@ -132,36 +193,20 @@ def classify(
     fit = resample(curves, rows.weights, boot, seed, crossed)
     test = MaxT(fit, [*rows.rises, *rows.declines], alpha)
     risen, fallen = test.best(rows.rises), test.best(rows.declines)
-    has_fallen = fallen is not None and fallen[1].low > 0
     level = _plateau(fit, rows, delta, alpha)
     noise = training_noise(curves)
-    notes += _notes(curves, fit, noise)
-    if fit.clusters < MIN_CLUSTERS or _too_noisy(len(curves), noise):
+    refused = fit.clusters < MIN_CLUSTERS or _too_noisy(len(curves), noise)
+    if refused:
         label = Label.INCONCLUSIVE
     else:
-        rose = risen is not None and risen[1].low > 0
-        label = _label(rose, has_fallen, level.start, _never_below_base(fit, rows, delta, alpha))
-    return Phase(
-        label=label,
-        level="strategy" if len(curves) >= STRATEGY_SEEDS else "checkpoint",
-        rise=risen[1] if risen else None,
-        rise_round=risen[0] + 1 if risen else None,
-        fall=fallen[1] if fallen else None,
-        fall_round=fallen[0] if fallen else None,
-        p_rise=test.p_value(rows.rises),
-        p_fall=test.p_value(rows.declines),
-        p_plateau=level.p,
-        material=fallen is not None and fallen[1].low > delta,
-        plateau_from=None if has_fallen else level.start,
-        plateau_margin=level.margin,
-        peak_rounds=_peaks(fit, rows, alpha),
-        final_minus_base=_final_minus_base(fit, rows),
-        split_drop=_split_drop(curves, w),
-        mde=test.mde(rows.declines),
-        critical=test.critical,
-        sd_round=noise,
-        notes=tuple(notes),
-    )
+        label = _label(
+            risen is not None and risen[1].low > 0,
+            fallen is not None and fallen[1].low > 0,
+            level.start,
+            _never_below_base(fit, rows, delta, alpha),
+        )
+    notes += _notes(curves, fit, noise)
+    return Evidence(fit, rows, test, risen, fallen, level, noise, label, notes, refused)
 
 
 def _label(risen: bool, fallen: bool, plateau_from: int | None, never_below_base: bool) -> Label:
@@ -256,40 +301,6 @@ def _split_drop(curves: Sequence[Curve], w: int) -> float | None:
     return float(np.mean(drops))
 
 
-def training_noise(curves: Sequence[Curve]) -> float | None:
-    """Standard deviation of round-level training noise, in logits, from how seeds disagree round by round.
-
-    The residual of seed means after seed and round effects, less what task and sample noise explains
-    (measured across task clusters), over the slope of the mean rate: mean p(1-p) over tasks, since a
-    shift of every task's logit moves the mean by that. None below two seeds or three rounds, or where
-    values are no rates.
-    """
-    seeds, rounds = len(curves), curves[0].values.shape[1]
-    known = [c.values[~np.isnan(c.values).any(axis=1)] for c in curves]
-    if seeds < 2 or rounds < 3 or any(not len(v) or v.min() < 0 or v.max() > 1 for v in known):
-        return None
-    slope = float(np.mean([np.mean(v.mean(axis=1) * (1 - v.mean(axis=1))) for v in known]))
-    if slope == 0:
-        return None
-    means = np.array([v.mean(axis=0) for v in known])
-    residual = means - means.mean(axis=0) - means.mean(axis=1, keepdims=True) + means.mean()
-    observed = float((residual**2).sum()) / ((seeds - 1) * (rounds - 1))
-    explained = float(np.mean([_sampling_variance(c) for c in curves])) * rounds / (rounds - 1)
-    return math.sqrt(max(0.0, observed - explained)) / slope
-
-
-def _sampling_variance(curve: Curve) -> Floats:
-    """Variance of each round's mean around the seed's level, as task clusters show it."""
-    whole = np.logical_not(np.isnan(curve.values).any(axis=1))
-    rows, labels = curve.values[whole], [curve.clusters[i] for i in np.flatnonzero(whole)]
-    dev = rows - rows.mean(axis=1, keepdims=True)
-    dev = dev - dev.mean(axis=0)
-    codes, groups = cluster_codes(labels)
-    sums = np.zeros((groups, dev.shape[1]))
-    np.add.at(sums, codes, dev)
-    return np.asarray((sums**2).sum(axis=0) / len(rows) ** 2 * groups / max(1, groups - 1))
-
-
 def _too_noisy(seeds: int, noise: float | None) -> bool:
     return STRATEGY_SEEDS <= seeds < NOISY_SEEDS and noise is not None and noise > NOISE_LIMIT
 
@@ -315,19 +326,22 @@ def _notes(curves: Sequence[Curve], fit: Fit, noise: float | None) -> list[str]:
 
 
 class Collapse(NamedTuple):
-    """Whether success held or rose while diversity fell."""
+    """Whether success held or rose while diversity fell. Not claimed means "not shown", not "safe"."""
 
-    claimed: bool
-    p: float
+    claimed: bool | None
+    """None where one of the two could not be judged."""
+    p: float | None
     """The larger Holm-adjusted p-value of the two parts."""
 
 
-def silent_collapse(success: Phase, diversity: Phase, *, alpha: float = 0.05) -> Collapse:
+def silent_collapse(success: Phase | None, diversity: Phase | None, *, alpha: float = 0.05) -> Collapse:
     """RISE or PLATEAU of the pass rate AND DECLINE of diversity (correct-only Hill-1), Holm over the two.
 
     The first part is a choice of two, so its smaller p-value counts twice. Nothing is claimed where the
     pass rate declines or either phase was refused a label for want of tasks or seeds.
     """
+    if success is None or diversity is None:
+        return Collapse(None, None)
     held = min(1.0, 2 * min(success.p_rise, success.p_plateau))
     first, second = sorted((held, diversity.p_fall))
     p = max(min(1.0, 2 * first), second)

@@ -18,7 +18,7 @@ from results.page import render_page
 from results.records import Estimate, RoundRecord, RunResults
 from results.store import write_bytes
 from results.summary import summarise
-from results.verdicts import Judged, collapse_facts, judge_arm
+from results.verdicts import Judged, collapse_of, judge_arm
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +59,10 @@ def build_report(results: RunResults) -> dict[str, Any]:
             "evaluation": _evaluation(arms),
             "arms": facts,
             "comparisons": compare_arms(arms),
-            "silent_collapse": {arm: collapse_facts(claims) for arm, claims in judged.items()},
+            "silent_collapse": {
+                arm: {"shown": (found := collapse_of(claims)).claimed, "p": found.p}
+                for arm, claims in judged.items()
+            },
             "article_table": {arm: _article_rows(fact["rounds"]) for arm, fact in facts.items()},
         }
     )

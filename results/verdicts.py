@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from results.comparisons import Rounds
-from results.phases import Phase, classify, curve_of, silent_collapse
+from results.phases import Collapse, Phase, classify, curve_of, silent_collapse
 
 ALPHA = 0.05
 WINDOW = 2
@@ -69,16 +69,12 @@ def _margin(rounds: Rounds, metric: str) -> float | None:
     return VARIETY_MARGIN * fmean(base) if base else None
 
 
-def collapse_facts(judged: Mapping[str, Judged | None]) -> dict[str, Any]:
-    """`shown`: pass@1 rose or stayed level while the variety of correct programs fell; `p` Holm-adjusted.
-
-    Both are None if one of the two could not be judged. False means "not shown", not "safe".
-    """
-    success, variety = judged.get("pass@1"), judged.get("hill1")
-    if success is None or variety is None:
-        return {"shown": None, "p": None}
-    collapse = silent_collapse(success.phase, variety.phase, alpha=ALPHA)
-    return {"shown": bool(collapse.claimed), "p": float(collapse.p)}
+def collapse_of(judged: Mapping[str, Judged | None]) -> Collapse:
+    """Silent collapse of one arm: pass@1 rose or stayed level while the variety of correct programs fell."""
+    success, variety = (
+        claim.phase if claim else None for claim in (judged.get("pass@1"), judged.get("hill1"))
+    )
+    return silent_collapse(success, variety, alpha=ALPHA)
 
 
 def plain_label(label: str | None) -> str:

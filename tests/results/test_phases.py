@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from results.maxt import Curve
-from results.phases import Label, Phase, classify, curve_of, silent_collapse, training_noise
+from results.noise import training_noise
+from results.phases import Label, Phase, classify, curve_of, silent_collapse
 from results.records import RoundMetrics, RoundRecord
 from results.simulate import CURVES, label_rates, simulate
 
@@ -73,7 +74,7 @@ def test_equivalence_needs_data_and_then_gives_plateau_and_flat() -> None:
     assert tight.label is Label.RISE
 
 
-@pytest.mark.parametrize("name", ["flat", "rise->plateau"])
+@pytest.mark.parametrize("name", ["flat", "rise-plateau"])
 def test_no_decline_is_invented(name: str) -> None:
     reps = 150
     rates = label_rates(CURVES[name](LAST), reps=reps, tasks=100, seeds=1, boot=400, judge=found)
@@ -84,7 +85,7 @@ def test_no_decline_is_invented(name: str) -> None:
 
 
 def test_a_fall_of_ten_points_is_found() -> None:
-    rates = label_rates(CURVES["fall 10 points"](LAST), reps=60, tasks=100, seeds=1, boot=400)
+    rates = label_rates(CURVES["fall-10"](LAST), reps=60, tasks=100, seeds=1, boot=400)
     assert rates["rise->decline"] >= 0.8
 
 
@@ -95,13 +96,13 @@ def test_a_steady_rise_is_not_called_a_plateau() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", [(5, 0.0), (5, 0.1), (5, 0.2), (3, 0.0), (3, 0.1)])
-@pytest.mark.parametrize("name", ["flat", "rise", "rise->plateau", "fall 10 points"])
+@pytest.mark.parametrize("name", ["flat", "rise", "rise-plateau", "fall-10"])
 def test_operating_characteristics_of_strategy_claims(name: str, cell: tuple[int, float]) -> None:
     seeds, sd_round = cell
     reps = 150
     rates = label_rates(CURVES[name](LAST), reps=reps, seeds=seeds, sd_round=sd_round, boot=400, judge=found)
     decline = sum(rate for label, rate in rates.items() if "decline" in label)
-    if name == "fall 10 points":
+    if name == "fall-10":
         assert decline >= 0.8
     else:
         assert decline <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / reps)
@@ -121,7 +122,7 @@ def test_one_seed_of_a_noisy_strategy_says_nothing_about_the_strategy() -> None:
 
 
 def test_training_noise_is_measured_and_too_much_of_it_refused() -> None:
-    shape = CURVES["fall 10 points"](LAST)
+    shape = CURVES["fall-10"](LAST)
     measured = [training_noise(run(shape, seeds=5, sd_round=0.15, draw=i)) for i in range(20)]
     assert np.mean([m for m in measured if m is not None]) == pytest.approx(0.15, abs=0.03)
     assert training_noise(run(shape, seeds=1)) is None
@@ -132,13 +133,13 @@ def test_training_noise_is_measured_and_too_much_of_it_refused() -> None:
 
 
 def test_same_arguments_same_phase() -> None:
-    curves = run(CURVES["fall 5 points"](LAST), seeds=3)
+    curves = run(CURVES["fall-5"](LAST), seeds=3)
     assert classify(curves, seed=4, boot=300) == classify(curves, seed=4, boot=300)
     assert classify(curves, seed=4, boot=300) != classify(curves, seed=5, boot=300)
 
 
 def test_peaks_are_a_set_that_holds_the_true_one() -> None:
-    shape = CURVES["fall 10 points"](LAST)
+    shape = CURVES["fall-10"](LAST)
     missed = sum(
         3 not in classify(run(shape, tasks=100, draw=i), seed=i, boot=300).peak_rounds for i in range(60)
     )
