@@ -11,8 +11,9 @@ from agents.base import Agent
 from agents.cohort import solve_many
 from harness.rollout import WAVE
 from harness.seeds import derive
+from results.calibration import calibration_metrics
 from results.diversity import diversity_metrics
-from results.drift import Scores, Text, rare_types, score
+from results.drift import Scores, Text, head_types, rare_types, score, scored_tokens
 from results.estimators import ratio_interval
 from results.metrics import pass_metrics, pass_table, retention_metrics
 from results.records import Attempt, Estimate, RoundMetrics
@@ -34,6 +35,8 @@ class Reference:
     bank_clusters: tuple[str, ...]
     rare: frozenset[int]
     """Token types that cover the rarest tenth of the human corpus's occurrences."""
+    head: frozenset[int] = frozenset()
+    """Token types that cover the most frequent half of them."""
     token_budget: int
     """Tokens over which n-gram measures are taken in every round."""
 
@@ -45,6 +48,7 @@ class Reference:
                 "bank": [[text.start, *text.token_ids] for text in self.bank],
                 "bank_clusters": list(self.bank_clusters),
                 "rare": sorted(self.rare),
+                "head": sorted(self.head),
                 "token_budget": self.token_budget,
             },
         )
@@ -57,6 +61,7 @@ class Reference:
             bank=tuple(Text(token_ids=tuple(ids), start=start) for start, *ids in row["bank"]),
             bank_clusters=tuple(row["bank_clusters"]),
             rare=frozenset(row["rare"]),
+            head=frozenset(row.get("head", ())),  # runs from before it was recorded
             token_budget=row["token_budget"],
         )
 
@@ -72,6 +77,7 @@ def make_reference(corpus: Sequence[Text], human: Sequence[Text], samples: "Drif
         bank=samples.texts,
         bank_clusters=samples.clusters,
         rare=rare_types(corpus),
+        head=head_types(corpus),
         token_budget=int(BUDGET_SHARE * written),
     )
 
@@ -122,8 +128,17 @@ def measure(
         pass_metrics(table, seed=seed),
         retention_metrics(table, base_table, seed=seed),
         diversity_metrics(
-            attempts, table, samples.texts, samples.clusters, reference.token_budget, seed=seed
+            attempts,
+            table,
+            samples.texts,
+            samples.clusters,
+            reference.token_budget,
+            seed=seed,
+            base_attempts=base_attempts,
+            vocabulary=models["now"].config.vocab_size,
+            tail=reference.rare,
         ),
+        (calibration_metrics(attempts, seed=seed), {}),
     ):
         values |= found
         per_task |= columns
@@ -145,7 +160,7 @@ def drift_metrics(
     now, base, previous = models["now"], models["base"], models["previous"]
     own = score((now, base, previous), samples.texts)
     bank = score((base, now), reference.bank)
-    human = score((now, base), reference.human, rare=reference.rare)
+    human = score((now, base), reference.human, rare=reference.rare, by_token=True)
     human_clusters = [str(i) for i in range(len(reference.human))]
 
     def per_token(total: np.ndarray, scores: Scores, clusters: Sequence[str]) -> Estimate | None:
@@ -163,6 +178,38 @@ def drift_metrics(
         "human_ppl": _exp(per_token(human.nll[0], human, human_clusters)),
         "rare_ppl": _exp(rare),
         "excess_ce": per_token(bits, human, human_clusters),
+        **frequency_perplexities(human, reference, seed),
+    }
+
+
+CONTEXT_RARE = (1e-4, 1e-2)
+"""Probability under the base model of a token that is unlikely, yet no noise, where it stands."""
+
+
+def frequency_perplexities(human: Scores, reference: Reference, seed: int) -> dict[str, Estimate | None]:
+    """Perplexity on human programs by how common the token type is, and where the base found it unlikely.
+
+    `human` holds this model's and the base's negative log-likelihoods by token.
+    """
+    if human.token_nll is None:
+        return {}
+    types, owner = scored_tokens(reference.human)
+    head, tail = (np.isin(types, sorted(group)) for group in (reference.head, reference.rare))
+    base_p = np.exp(-human.token_nll[1])
+    strata = {"context_rare_ppl": (base_p >= CONTEXT_RARE[0]) & (base_p <= CONTEXT_RARE[1])}
+    if reference.head:
+        strata |= {"ppl/head": head, "ppl/torso": ~head & ~tail}
+    texts = len(reference.human)
+    return {
+        name: _exp(
+            ratio_interval(
+                np.bincount(owner[chosen], human.token_nll[0][chosen], texts),
+                np.bincount(owner[chosen], minlength=texts),
+                [str(i) for i in range(texts)],
+                seed=seed,
+            )
+        )
+        for name, chosen in strata.items()
     }
 
 

@@ -13,13 +13,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import t as student
+from numpy.typing import ArrayLike, NDArray
 
-from results.estimators import Floats, at_least_one, cluster_codes, mean_interval, rarefied_hill1
+from results.estimators import (
+    Floats,
+    at_least_one,
+    cluster_codes,
+    jackknife_interval,
+    mean_interval,
+    spread,
+)
 from results.programs import canonical as canonical
-from results.programs import program_key
+from results.programs import ladder, program_key
 from results.records import Attempt, Estimate
+from results.richness import chao1, coverage, met_in, rarefied_hill1, simpson
+from results.similarity import cosine_blocks, gram_counts, inverse_frequency, mean_distance, vendi_batch
 from tasks.base import Outcome
 
 if TYPE_CHECKING:
@@ -47,46 +55,171 @@ def diversity_metrics(
     budget: int,
     *,
     seed: int,
+    base_attempts: Sequence[Attempt] = (),
+    vocabulary: int = 0,
+    tail: frozenset[int] = frozenset(),
 ) -> tuple[dict[str, Estimate | None], dict[str, Floats]]:
     """Diversity of one round: metric name -> estimate, and metric name -> value per task of `table`.
 
     Program classes come from the graded `attempts`; n-grams from `texts`, samples at temperature 1, over
-    exactly `budget` of the tokens that the model wrote. Names and populations: docs/metrics.md.
+    exactly `budget` of the tokens that the model wrote. `base_attempts` (round 0) fix the weights of the
+    text embedding. `vocabulary` is the number of token types and `tail` the rare ones; without them
+    'ead' and 'tail_vocabulary' are left out. Names and populations: docs/metrics.md.
     """
-    keys = _keys(attempts, table.task_ids, correct_only=False)
-    correct = _keys(attempts, table.task_ids, correct_only=True)
-    k = min(8, int(table.n.min()))
-    columns = {
-        "hill1": hill1_correct(correct, DRAWS),
-        "hill1_all": hill1_correct(keys, DRAWS),
-        f"effective@{k}": effective_distinct(correct, table.n, k),
-    }
-    tops = {"hill1": (1.0, DRAWS), "hill1_all": (1.0, DRAWS), f"effective@{k}": (0.0, k)}
+    programs = _by_task(attempts, table.task_ids)
+    columns, tops = _class_columns(programs, table)
     values: dict[str, Estimate | None] = {
         name: mean_interval(column, table.clusters, seed=seed, bounds=tops[name])
         for name, column in columns.items()
     }
+    for name, column in _likeness(programs, base_attempts, int(table.n.min())).items():
+        values[name] = mean_interval(column, table.clusters, seed=seed, bounds=(0.0, math.inf))
+    rows = [a for a in attempts if a.trajectory.answer]
+    values["compression_ratio"] = jackknife_interval(
+        lambda kept: compression_ratio([rows[i].trajectory.answer for i in kept]),
+        [a.cluster or a.task_id for a in rows],
+        bounds=(0.0, math.inf),
+    )
     written = [text.token_ids[text.start :] for text in texts]
-    grams = lexical(written, text_clusters, budget=budget) if budget >= 40 else None
-    values["distinct4"] = grams.distinct if grams else None
-    values["ngram_entropy"] = grams.entropy_bits if grams else None
+    values |= lexical_metrics(written, text_clusters, budget, vocabulary=vocabulary, tail=tail)
     by_cluster: dict[str, list[Sequence[int]]] = {}
     for ids, cluster in zip(written, text_clusters, strict=True):
         by_cluster.setdefault(cluster, []).append(ids)
     bleu = [self_bleu(samples, limit=8) for samples in by_cluster.values()]
     values["self_bleu"] = mean_interval(bleu, list(by_cluster), seed=seed, bounds=(0.0, 1.0))
-    return values, columns
+    return values, {name: columns[name] for name in columns if name in _KEPT or "@" in name}
 
 
-def _keys(attempts: Sequence[Attempt], task_ids: Sequence[str], *, correct_only: bool) -> list[list[str]]:
-    """Class keys per task; an attempt without program text (its work lies in a box) has none."""
-    found: Mapping[str, list[str]] = {task: [] for task in task_ids}
-    for attempt in attempts:
-        if attempt.verdict.outcome is Outcome.PASSED or not correct_only:
-            key = program_key(attempt.trajectory.answer)
-            if key is not None:
-                found[attempt.task_id].append(key)
-    return list(found.values())
+_KEPT = ("hill1", "hill1_all")
+"""Classes whose values per task are recorded: they are claimed on, or compared across arms."""
+
+
+def _by_task(attempts: Sequence[Attempt], task_ids: Sequence[str]) -> dict[str, list[tuple[str, bool]]]:
+    """Task -> (program, passed) in order of samples; work that lies in a box has no program text."""
+    found: dict[str, list[tuple[str, bool]]] = {task: [] for task in task_ids}
+    for attempt in sorted(attempts, key=lambda a: a.sample):
+        if attempt.trajectory.answer.strip():
+            passed = attempt.verdict.outcome is Outcome.PASSED
+            found[attempt.task_id].append((attempt.trajectory.answer, passed))
+    return found
+
+
+def _class_columns(
+    programs: Mapping[str, list[tuple[str, bool]]], table: "PassTable"
+) -> tuple[dict[str, Floats], dict[str, tuple[float, float]]]:
+    """Per task what classes of programs tell, and the range of each measure."""
+    keyed = [[(program_key(p) or "", ok) for p, ok in rows] for rows in programs.values()]
+    correct = [[key for key, ok in rows if ok] for rows in keyed]
+    rungs = [[ladder(p) for p, ok in rows if ok] for rows in programs.values()]
+    counts = [list(Counter(keys).values()) for keys in correct]
+    enough = [c if sum(c) >= DRAWS else [] for c in counts]
+    k = min(8, int(table.n.min()))
+    draws = (1.0, DRAWS)
+    found: dict[str, tuple[Floats, tuple[float, float]]] = {
+        "hill1": (hill1_correct(correct, DRAWS), draws),
+        "hill1_all": (hill1_correct([[key for key, _ in rows] for rows in keyed], DRAWS), draws),
+        "hill1_text": (hill1_correct([[p for p, ok in r if ok] for r in programs.values()], DRAWS), draws),
+        "hill1_layout": (hill1_correct([[g.layout for g in r if g] for r in rungs], DRAWS), draws),
+        "hill1_constants": (hill1_correct([[g.constants for g in r if g] for r in rungs], DRAWS), draws),
+        f"effective@{k}": (effective_distinct(correct, table.n, k), (0.0, k)),
+        f"utility@{k}": (np.array([utility(rows[:k]) for rows in keyed]), (0.0, 1.0)),
+        "simpson": (np.array([simpson(c) for c in enough]), (0.0, 1.0)),
+        "chao1": (np.array([chao1(c) for c in enough]), (1.0, math.inf)),
+        "class_coverage": (np.array([coverage(c) for c in enough]), (0.0, 1.0)),
+    }
+    return {n: column for n, (column, _) in found.items()}, {n: bounds for n, (_, bounds) in found.items()}
+
+
+def _likeness(
+    programs: Mapping[str, list[tuple[str, bool]]], base_attempts: Sequence[Attempt], n: int
+) -> dict[str, Floats]:
+    """Vendi score and mean cosine distance of each task's texts: n of all, and DRAWS correct ones."""
+    reference = [a.trajectory.answer for a in base_attempts if a.trajectory.answer.strip()]
+    idf = inverse_frequency(gram_counts(reference)) if reference else None
+    blocks = cosine_blocks([[p for p, _ in rows] for rows in programs.values()], idf)
+    right = [[i for i, (_, ok) in enumerate(rows) if ok] for rows in programs.values()]
+    everyone = [list(range(len(rows))) for rows in programs.values()]
+    found: dict[str, Floats] = {}
+    for suffix, size, members in (("_all", n, everyone), ("", DRAWS, right)):
+        fit = np.array([len(who) >= size >= 2 for who in members])
+        parts = [block[np.ix_(who[:size], who[:size])] for block, who in zip(blocks, members, strict=True)]
+        near = np.array([part for part, ok in zip(parts, fit, strict=True) if ok]).reshape(-1, size, size)
+        for name, measure in (("vendi", vendi_batch), ("embedding_distance", mean_distance)):
+            column = np.full(len(members), math.nan)
+            column[fit] = measure(near)
+            found[name + suffix] = column
+    return found
+
+
+def lexical_metrics(
+    written: Sequence[Sequence[int]],
+    clusters: Sequence[str],
+    budget: int,
+    *,
+    vocabulary: int = 0,
+    tail: frozenset[int] = frozenset(),
+) -> dict[str, Estimate | None]:
+    """n-gram measures over exactly `budget` written tokens; values are None where fewer were written."""
+    grams = {n: lexical(written, clusters, budget=budget, n=n) if budget >= 40 else None for n in (1, 2, 4)}
+    one, two, four = grams[1], grams[2], grams[4]
+    values: dict[str, Estimate | None] = {
+        "distinct1": one.distinct if one else None,
+        "distinct2": two.distinct if two else None,
+        "distinct4": four.distinct if four else None,
+        "unique4": scaled(four.distinct, four.total) if four and four.distinct else None,
+        "ngram_entropy": four.entropy_bits if four else None,
+    }
+    if vocabulary:
+        one_of = ead(1, one.total, vocabulary) * one.total if one else math.nan
+        values["ead"] = scaled(one.distinct, one_of) if one and one.distinct else None
+    if tail:
+        values["tail_vocabulary"] = _survival_interval(written, clusters, tail, budget)
+    return values
+
+
+def _survival_interval(
+    written: Sequence[Sequence[int]], clusters: Sequence[str], tail: frozenset[int], budget: int
+) -> Estimate | None:
+    types = np.array(sorted(tail))
+    per_text = np.zeros((len(written), types.size), dtype=np.int64)
+    for row, ids in enumerate(written):
+        ids_array = np.asarray(ids, dtype=np.int64)
+        rare = ids_array[np.isin(ids_array, types)]
+        np.add.at(per_text[row], np.searchsorted(types, rare), 1)
+    lengths = np.array([len(ids) for ids in written], dtype=np.int64)
+
+    def share(kept: NDArray[np.intp]) -> float:
+        # A part of the texts is asked for the same part of the budget.
+        total = int(lengths[kept].sum())
+        draws = round(budget * kept.size / max(len(written), 1))
+        return survival(per_text[kept].sum(axis=0), total, draws) if 0 < draws <= total else math.nan
+
+    return jackknife_interval(share, clusters, bounds=(0.0, 1.0))
+
+
+def survival(counts: ArrayLike, total: int, budget: int) -> float:
+    """Expected share of given token types that occur at least once in `budget` of `total` written tokens.
+
+    `counts`: how often each type occurs among all `total`. Rarefied (Hurlbert 1971), so that a round that
+    wrote more does not seem to know more. Raises ValueError for a budget above `total`.
+    """
+    return float(met_in(np.asarray(counts, dtype=np.float64), total, budget).mean())
+
+
+def utility(rows: Sequence[tuple[Hashable, bool]], patience: float = 0.8) -> float:
+    """(1-p)/(1-p^k) * sum_i p^(i-1) [i-th class is new] u_i, with u = passed; NaN for no rows.
+
+    What a user with patience p gets from reading k answers in order (NoveltyBench, 2504.05228): repeats
+    and wrong answers are worth nothing. 1 if all are new and right.
+    """
+    if not rows:
+        return math.nan
+    seen: set[Hashable] = set()
+    total = 0.0
+    for i, (key, passed) in enumerate(rows):
+        total += patience**i * (key not in seen) * passed
+        seen.add(key)
+    return total * (1 - patience) / (1 - patience ** len(rows))
 
 
 def hill1_correct(keys_by_task: Iterable[Sequence[Hashable]], draws: int = 4) -> Floats:
@@ -153,8 +286,8 @@ def lexical(
         budget=budget,
         unique=unique,
         total=total,
-        distinct=_jackknife(_distinct(full), [_distinct(r) for r in rest], (0.0, 1.0)),
-        entropy_bits=_jackknife(_entropy_bits(full), [_entropy_bits(r) for r in rest], (0.0, math.inf)),
+        distinct=spread(_distinct(full), [_distinct(r) for r in rest], (0.0, 1.0)),
+        entropy_bits=spread(_entropy_bits(full), [_entropy_bits(r) for r in rest], (0.0, math.inf)),
     )
 
 
@@ -192,13 +325,10 @@ def _entropy_bits(counts: NDArray[np.int64]) -> float:
     return float(-(p * np.log2(p)).sum() + (counts.size - 1) / (2 * total * math.log(2)))
 
 
-def _jackknife(value: float, left_out: list[float], bounds: tuple[float, float]) -> Estimate | None:
-    g = len(left_out)
-    if g < 2:
-        return None
-    x = np.asarray(left_out)
-    half = float(student.ppf(0.975, g - 1) * math.sqrt((g - 1) / g * ((x - x.mean()) ** 2).sum()))
-    return Estimate(value, max(bounds[0], value - half), min(bounds[1], value + half), g)
+def scaled(estimate: Estimate, factor: float) -> Estimate:
+    """The estimate in other units."""
+    value, low, high, n = estimate
+    return Estimate(value * factor, low * factor, high * factor, n)
 
 
 def ead(unique: int, total: int, vocabulary: int) -> float:
@@ -209,9 +339,12 @@ def ead(unique: int, total: int, vocabulary: int) -> float:
 
 
 def compression_ratio(texts: Sequence[str]) -> float:
-    """Raw bytes over deflated bytes; higher means more repetition. NaN for no text."""
+    """Raw bytes over deflated bytes (zlib's level 6); higher means more repetition. NaN for no text.
+
+    Grows with the amount of text: compare equal amounts.
+    """
     raw = "\n".join(texts).encode("utf-8", "surrogatepass")
-    return len(raw) / len(zlib.compress(raw, 9)) if raw else math.nan
+    return len(raw) / len(zlib.compress(raw, 6)) if raw else math.nan
 
 
 def self_bleu(samples: Sequence[Sequence[Hashable]], order: int = 4, limit: int = 32) -> float:

@@ -8,6 +8,7 @@ All quantities are exact over the full vocabulary at temperature 1, given the to
 so KL(p||q) needs text sampled from p. "Per token" means per token that the model (or human) wrote.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,31 +48,60 @@ class Scores:
     """(models, texts): entropy of the next-token distribution, nats."""
     kl: np.ndarray
     """(models, texts): KL(first model || this model); 0 for the first."""
+    token_nll: np.ndarray | None = None
+    """(models, all scored tokens in the order of the texts), if asked for; see `scored_tokens`."""
 
 
 @torch.inference_mode()
 def score(
-    models: Sequence["PreTrainedModel"], texts: Sequence[Text], *, rare: frozenset[int] = frozenset()
+    models: Sequence["PreTrainedModel"],
+    texts: Sequence[Text],
+    *,
+    rare: frozenset[int] = frozenset(),
+    by_token: bool = False,
 ) -> Scores:
-    """Teacher-forced scores of `texts` under each model. The same object given twice is run once."""
+    """Teacher-forced scores of `texts` under each model. The same object given twice is run once.
+
+    `by_token` also keeps the negative log-likelihood of each token.
+    """
     order = sorted(range(len(texts)), key=lambda i: len(texts[i].token_ids))
     device = models[0].device
     rare_ids = torch.tensor(sorted(rare), dtype=torch.long, device=device)
     counts = np.zeros((2, len(texts)))
     sums = np.zeros((4, len(models), len(texts)))
+    tokens: list[list[np.ndarray]] = [[np.zeros(0)] * len(texts) for _ in models if by_token]
     for rows in _batches(order, texts):
         ids, mask, scored = _pad([texts[i] for i in rows], device)
         is_rare = scored & torch.isin(ids[:, 1:], rare_ids)
         counts[:, rows] = torch.stack([scored.sum(-1), is_rare.sum(-1)]).cpu().numpy()
         first = _log_probs(models[0], ids, mask)
         done: dict[int, np.ndarray] = {}
+        singles: dict[int, list[np.ndarray]] = {}
         for m, model in enumerate(models):
             if id(model) not in done:
                 log_q = first if m == 0 else _log_probs(model, ids, mask)
                 done[id(model)] = _sums(log_q, first, ids[:, 1:], scored, is_rare)
+                singles[id(model)] = _token_nll(log_q, ids[:, 1:], scored) if by_token else []
             sums[:, m, rows] = done[id(model)]
+            for row, nll in zip(rows, singles[id(model)], strict=False):
+                tokens[m][row] = nll
     nll, rare_nll, entropy, kl = sums
-    return Scores(tokens=counts[0], rare_tokens=counts[1], nll=nll, rare_nll=rare_nll, entropy=entropy, kl=kl)
+    return Scores(
+        tokens=counts[0],
+        rare_tokens=counts[1],
+        nll=nll,
+        rare_nll=rare_nll,
+        entropy=entropy,
+        kl=kl,
+        token_nll=np.stack([np.concatenate(one) for one in tokens]) if by_token and texts else None,
+    )
+
+
+def scored_tokens(texts: Sequence[Text]) -> tuple[np.ndarray, np.ndarray]:
+    """Type and text number of each column of `Scores.token_nll`."""
+    scored = [text.token_ids[max(text.start, 1) :] for text in texts]
+    types = np.array([token for ids in scored for token in ids], dtype=np.int64)
+    return types, np.repeat(np.arange(len(texts)), [len(ids) for ids in scored])
 
 
 def _sums(
@@ -86,16 +116,32 @@ def _sums(
     return sums
 
 
+def _token_nll(log_q: torch.Tensor, target: torch.Tensor, scored: torch.Tensor) -> list[np.ndarray]:
+    """One array per text of the batch."""
+    nll = -log_q.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    return [row[mask].double().cpu().numpy() for row, mask in zip(nll, scored, strict=True)]
+
+
+def head_types(texts: Sequence[Text], *, head: float = 0.5) -> frozenset[int]:
+    """Fewest token types that cover the share `head` of the occurrences in a human corpus."""
+    counts = _type_counts(texts)
+    needed = head * sum(counts.values())
+    chosen, covered = set(), 0
+    for token, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if covered >= needed:
+            break
+        covered += count
+        chosen.add(token)
+    return frozenset(chosen)
+
+
 def rare_types(texts: Sequence[Text], *, tail: float = 0.1) -> frozenset[int]:
     """Token types that cover the last `tail` of the occurrences in a human corpus, rarest first.
 
     Fixed before round 0 and never recomputed from model output (science: rarity is a property of the
     reference, not of the model).
     """
-    counts: dict[int, int] = {}
-    for text in texts:
-        for token in text.token_ids[text.start :]:
-            counts[token] = counts.get(token, 0) + 1
+    counts = _type_counts(texts)
     allowed = tail * sum(counts.values())
     chosen, covered = set(), 0
     for token, count in sorted(counts.items(), key=lambda item: (item[1], item[0])):
@@ -104,6 +150,10 @@ def rare_types(texts: Sequence[Text], *, tail: float = 0.1) -> frozenset[int]:
             break
         chosen.add(token)
     return frozenset(chosen)
+
+
+def _type_counts(texts: Sequence[Text]) -> Counter[int]:
+    return Counter(token for text in texts for token in text.token_ids[text.start :])
 
 
 def _log_probs(model: "PreTrainedModel", ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -7,12 +7,12 @@ where there are several; never over samples of one task.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from results.records import Estimate
 
@@ -56,75 +56,6 @@ def _checked(n: ArrayLike, c: ArrayLike, k: int) -> tuple[Floats, Floats]:
     if np.any(marked < 0) or np.any(marked > total):
         raise ValueError("a count must lie between 0 and the number of samples")
     return total, marked
-
-
-def hill(counts: Sequence[int], order: float = 1.0) -> float:
-    """Effective number of classes (Hill 1973): (sum p^q)^(1/(1-q)); q = 1 is exp(entropy). NaN if empty.
-
-    A plug-in value, biased downwards in small samples: compare rounds with `rarefied_hill1`.
-    """
-    p = np.asarray([x for x in counts if x > 0], dtype=np.float64)
-    if p.size == 0:
-        return math.nan
-    p = p / p.sum()
-    if order == 1.0:
-        return float(np.exp(-(p * np.log(p)).sum()))
-    return float((p**order).sum() ** (1.0 / (1.0 - order)))
-
-
-def rarefied_richness(counts: Sequence[int], draws: int) -> float:
-    """Expected number of distinct classes in `draws` items drawn without replacement (Hurlbert 1971)."""
-    return float(at_least_one(sum(counts), np.asarray(counts), draws).sum())
-
-
-def rarefied_hill1(counts: Sequence[int], draws: int = 4) -> float:
-    """Expected Hill-1 of `draws` items drawn without replacement; NaN with fewer than `draws` items.
-
-    The mean of exp(entropy) over every subset of that size, computed exactly, so it is the unbiased
-    estimate (a U-statistic) of what `draws` fresh samples would show, whatever the number at hand.
-    Ranges from 1 (one way of solving) to `draws`.
-    """
-    return _rarefied_hill1(tuple(sorted(x for x in counts if x > 0)), draws)
-
-
-@lru_cache(maxsize=65536)
-def _rarefied_hill1(counts: tuple[int, ...], draws: int) -> float:
-    if sum(counts) < draws:
-        return math.nan
-    # How many subsets have a given profile of class sizes; 4 draws have five profiles: 4, 31, 22, 211, 1111.
-    ways: dict[tuple[int, ...], int] = {(): 1}
-    for count in counts:
-        grown = dict(ways)
-        for profile, number in ways.items():
-            for taken in range(1, min(count, draws - sum(profile)) + 1):
-                key = tuple(sorted((*profile, taken)))
-                grown[key] = grown.get(key, 0) + number * math.comb(count, taken)
-        ways = grown
-    subsets = math.comb(sum(counts), draws)
-    return sum(hill(profile) * (w / subsets) for profile, w in ways.items() if sum(profile) == draws)
-
-
-def chao1(counts: Sequence[int]) -> float:
-    """Lower bound on the number of classes, seen and unseen, from singletons and doubletons (Chao 1984)."""
-    n, seen = sum(counts), sum(x > 0 for x in counts)
-    once, twice = sum(x == 1 for x in counts), sum(x == 2 for x in counts)
-    if n == 0:
-        return math.nan
-    unseen = once * once / (2 * twice) if twice else once * (once - 1) / 2
-    return seen + (n - 1) / n * unseen
-
-
-def coverage(counts: Sequence[int]) -> float:
-    """Share of the probability mass that belongs to classes already seen (Good-Turing, Chao & Jost 2012)."""
-    n = sum(counts)
-    once, twice = sum(x == 1 for x in counts), sum(x == 2 for x in counts)
-    if n == 0:
-        return math.nan
-    if once == 0:
-        return 1.0
-    if twice == 0:  # all singletons: the bias-corrected form of the same estimate
-        return 1.0 - once / n * ((n - 1) * (once - 1) / ((n - 1) * (once - 1) + 2))
-    return 1.0 - once / n * ((n - 1) * once / ((n - 1) * once + 2 * twice))
 
 
 def cluster_codes(clusters: Sequence[str]) -> tuple[NDArray[np.intp], int]:
@@ -199,6 +130,43 @@ def ratio_interval(
     """
     over, under = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
     return _ratio(over, under, clusters, seed, level, boot, bounds)
+
+
+def jackknife_interval(
+    statistic: Callable[[NDArray[np.intp]], float],
+    clusters: Sequence[str],
+    *,
+    groups: int = 10,
+    level: float = 0.95,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate | None:
+    """A statistic of a whole sample with a delete-a-group jackknife interval (Kott 2001).
+
+    `statistic` takes the indices of the rows to use. Clusters are dealt into `groups` groups in order of
+    name; the interval is Student's t with groups - 1 degrees of freedom around
+    sqrt((G-1)/G * sum of squared deviations of the G statistics that each leave one group out). For
+    statistics that a bootstrap would bend because it repeats rows, such as counts of different things.
+    None where the statistic is NaN for all rows, or fewer than two groups leave a finite one.
+    """
+    codes, number = cluster_codes(clusters)
+    value = statistic(np.arange(codes.size)) if codes.size else math.nan
+    if math.isnan(value):
+        return None
+    groups = min(groups, number)
+    left_out = [statistic(np.flatnonzero(codes % groups != g)) for g in range(groups)] if groups > 1 else []
+    return spread(value, [x for x in left_out if math.isfinite(x)], bounds, level)
+
+
+def spread(
+    value: float, left_out: Sequence[float], bounds: tuple[float, float], level: float = 0.95
+) -> Estimate | None:
+    """`value` with the interval that the leave-one-group-out statistics give; None below two of them."""
+    g = len(left_out)
+    if g < 2:
+        return None
+    x = np.asarray(left_out)
+    half = float(stdtrit(g - 1, (1 + level) / 2) * math.sqrt((g - 1) / g * ((x - x.mean()) ** 2).sum()))
+    return Estimate(value, max(bounds[0], value - half), min(bounds[1], value + half), g)
 
 
 def seeds_interval(

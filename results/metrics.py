@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.base import Ending
-from results.estimators import Floats, at_least_one, mean_interval, ratio_interval
+from results.breadth import TAUS, cover_at, forgotten, solved_sets
+from results.estimators import Floats, all_of, at_least_one, mean_interval, ratio_interval
 from results.records import Attempt, Estimate
 from tasks.base import Outcome
 
@@ -91,14 +92,19 @@ def _facts(attempt: Attempt) -> dict[str, float]:
 def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int) -> tuple[Values, Columns]:
     """Pass rates, endings and verifier quality: name -> estimate, and name -> value per task.
 
-    'pass@k' for each of `ks` (default: those of 1 and 8 that every task has samples for), 'pass^k' (all n
-    samples pass), 'pass@1/<stratum>'. Raises ValueError if some task has fewer than k samples.
+    'pass@k' for each of `ks` (default: the powers of two that every task has samples for), 'pass^k' (all n
+    samples pass), 'pass^2', 'cover@<tau>', 'pass@1/<stratum>'. Raises ValueError if some task has fewer
+    than k samples.
     """
     if ks is None:
-        ks = [k for k in (1, 8) if k <= table.n.min()]
+        ks = [2**i for i in range(11) if 2**i <= table.n.min()]
     columns = {f"pass@{k}": at_least_one(table.n, table.c, k) for k in ks}
     columns["pass^k"] = (table.c == table.n).astype(np.float64)
     values: Values = {name: _share(column, table, seed) for name, column in columns.items()}
+    if table.n.min() >= 2:
+        values["pass^2"] = _share(all_of(table.n, table.c, 2), table, seed)
+    for tau in TAUS:
+        values[f"cover@{tau:g}"] = _share(cover_at(table.n, table.c, tau), table, seed)
     for stratum in STRATA:
         here = np.array([s == stratum for s in table.strata])
         if here.any():
@@ -128,10 +134,20 @@ def _halves(table: PassTable) -> tuple[Floats, Floats]:
 
 
 def retention_metrics(table: PassTable, base: PassTable, *, seed: int) -> tuple[Values, Columns]:
-    """`retention` over all tasks and for every stratum that occurs; no per-task columns."""
+    """`retention` over all tasks and for every stratum that occurs, and what else changed since round 0.
+
+    'solved/<set>': shares of tasks that at least one sample of both rounds, one, or neither solves.
+    'forgetting': mean fall since round 0, free of the luck of choosing; none at round 0 itself. No
+    per-task columns.
+    """
     values: Values = {}
     for stratum in ("", *(s for s in STRATA if s in base.strata)):
         values |= retention(table, base, stratum, seed=seed)
+    for name, members in solved_sets(base.c, table.c).items():
+        values[f"solved/{name}"] = _share(members, table, seed)
+    if table.round != base.round:
+        fall = forgotten(np.stack(_halves(base), axis=1)[None], np.stack(_halves(table), axis=1))
+        values["forgetting"] = mean_interval(fall, table.clusters, seed=seed, bounds=(-1.0, 1.0))
     return values, {}
 
 

@@ -7,12 +7,22 @@ import ast
 import hashlib
 import warnings
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_PROGRAM_CHARS = 100_000
 
 
-@lru_cache(maxsize=200_000)
+class Ladder(NamedTuple):
+    """Keys of ever wider classes of programs; two programs are of one class if their keys are equal."""
+
+    layout: str
+    """L1: differ only in layout, comments and docstrings."""
+    names: str
+    """L2: and in the names their author chose."""
+    constants: str
+    """L2b: and in the values of constants, which keep their types."""
+
+
 def canonical(program: str) -> str | None:
     """Key of the class of programs that differ only in layout, comments, docstrings and own names.
 
@@ -21,6 +31,13 @@ def canonical(program: str) -> str | None:
     stay. None for text that is empty, too long, too deeply nested or not Python. The program is parsed,
     never compiled or run.
     """
+    found = ladder(program)
+    return found and found.names
+
+
+@lru_cache(maxsize=200_000)
+def ladder(program: str) -> Ladder | None:
+    """The keys of a program at every level that its text alone decides; None as for `canonical`."""
     if len(program) > MAX_PROGRAM_CHARS or not program.strip():
         return None
     try:
@@ -29,18 +46,20 @@ def canonical(program: str) -> str | None:
             tree = ast.parse(program)
         writer = _Writer()
         writer.body(tree.body)
-        return hashlib.sha256(writer.text().encode("utf-8", "surrogatepass")).hexdigest()
+        return Ladder(*map(_sha256, writer.texts()))
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
         return None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def program_key(program: str) -> str | None:
     """`canonical`, or the key of the bare text where it is not Python; None only for empty text."""
     if not program.strip():
         return None
-    return (
-        canonical(program) or "text:" + hashlib.sha256(program.encode("utf-8", "surrogatepass")).hexdigest()
-    )
+    return canonical(program) or "text:" + _sha256(program)
 
 
 class _Scope:
@@ -62,21 +81,34 @@ class _Writer:
     """Writes a syntax tree as tokens; own names are resolved once every binding has been seen."""
 
     def __init__(self) -> None:
-        self.out: list[Any] = []  # strings, and (scope, name) for names
+        self.out: list[Any] = []  # strings; (scope, name) for names; (type, text) for constants
         self.scope = self.module = _Scope("module", None)
 
-    def text(self) -> str:
+    def texts(self) -> tuple[str, str, str]:
+        """With names as written, with own names numbered, and with constants reduced to their types."""
         numbers: dict[tuple[int, str], str] = {}
-        parts = []
+        layout, names, constants = [], [], []
         for token in self.out:
-            if type(token) is tuple:
-                owner = self._owner(*token)
+            if type(token) is not tuple:
+                layout.append(token)
+                names.append(token)
+                constants.append(token)
+                continue
+            where, word = token
+            if type(where) is _Scope:
+                owner = self._owner(where, word)
+                layout.append("~" + word)
                 if owner is None:
-                    token = "~" + token[1]
+                    word = "~" + word
                 else:
-                    token = numbers.setdefault((id(owner), token[1]), f"@{len(numbers)}")
-            parts.append(token)
-        return " ".join(parts)
+                    word = numbers.setdefault((id(owner), word), f"@{len(numbers)}")
+                names.append(word)
+                constants.append(word)
+            else:
+                layout.append(word)
+                names.append(word)
+                constants.append("#" + where)
+        return " ".join(layout), " ".join(names), " ".join(constants)
 
     @staticmethod
     def _owner(start: _Scope, name: str) -> _Scope | None:
@@ -134,7 +166,7 @@ class _Writer:
             self.bind(node.id)
 
     def constant(self, node: ast.Constant) -> None:
-        self.out.append(repr(node.value))
+        self.out.append((type(node.value).__name__, repr(node.value)))
 
     def function(self, node: Any) -> None:
         """def, async def and lambda: decorators, defaults and annotations belong to the outer scope."""

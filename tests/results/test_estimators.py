@@ -13,16 +13,12 @@ from hypothesis import strategies as st
 from results.estimators import (
     all_of,
     at_least_one,
-    chao1,
     clustered_se,
-    coverage,
-    hill,
     mean_interval,
-    rarefied_hill1,
-    rarefied_richness,
     ratio_interval,
     seeds_interval,
 )
+from results.richness import chao1, coverage, hill, rarefied_hill1, rarefied_richness
 
 class_counts = st.lists(st.integers(1, 3), min_size=1, max_size=4)
 
