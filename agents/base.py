@@ -4,12 +4,13 @@ An agent receives an instruction string and, if it needs one, an open box. It ne
 tests or its solution: this package does not import `tasks`, and the import graph is checked.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 from sandbox.base import Sandbox
+from sandbox.diffs import code_of
 
 
 class Ending(StrEnum):
@@ -22,6 +23,8 @@ class Ending(StrEnum):
     TIME_LIMIT = "time_limit"
     MALFORMED = "malformed"
     CRASHED = "crashed"
+    INFRA = "infra"
+    """The box broke, also when tried again: nothing is known about the model."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +41,8 @@ class Limits:
     cost_usd: float | None = None
     """Needs a model whose price is known."""
     seconds: float | None = None
+    command_s: float = 60.0
+    """Time of one command in the box."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,10 +104,13 @@ class Trajectory:
     """Schemas of the tools that the model was shown, in OpenAI's function format."""
     cost_usd: float | None = None
     """None where the price is unknown, never 0 for that."""
+    boxed: bool = False
+    """Whether `answer` is a diff."""
 
-
-OpenBox = Callable[[], Sandbox]
-"""Gives the agent a fresh box with the task's start files; the caller closes it."""
+    @property
+    def code(self) -> str:
+        """The Python that was written, as one text: the answer itself, or the changed modules of a diff."""
+        return code_of(self.answer) if self.boxed else self.answer
 
 
 class Agent(Protocol):

@@ -54,14 +54,13 @@ class ToolAgent:
         limits: Limits = Limits(steps=50),  # noqa: B008 (frozen)
         temperature: float = 1.0,
         system_prompt: str = SYSTEM_PROMPT,
-        command_s: float = 60.0,
         price: Price | None = None,
     ) -> None:
-        """`command_s` is the time limit of one command; `price` is needed for `limits.cost_usd`."""
+        """`price` is needed for `limits.cost_usd`. Raises ValueError if it is missing then."""
         if limits.cost_usd is not None and price is None:
             raise ValueError("a cost limit needs the model's price; give one or drop limits.cost_usd")
         self.model, self.limits, self.temperature = model, limits, temperature
-        self.system_prompt, self.command_s, self.price = system_prompt, command_s, price
+        self.system_prompt, self.price = system_prompt, price
 
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
@@ -70,7 +69,7 @@ class ToolAgent:
         return [self._attempt(instruction, seed, box) for seed, box in zip(seeds, boxes, strict=True)]
 
     def _attempt(self, instruction: str, seed: int, box: Sandbox) -> Trajectory:
-        tools = box_tools(box, self.command_s)
+        tools = box_tools(box, self.limits.command_s)
         record = Record(self.limits, self.price, seed, self.temperature, self.model)
         agent = create_agent(self.model, tools, system_prompt=self.system_prompt or None, middleware=[record])
         started, ending, what = time.perf_counter(), Ending.SUBMITTED, ""

@@ -70,6 +70,14 @@ class AgentConfig:
     name: str = "oneshot"
     completion_tokens: int = 80
     """Longest completion, in tokens."""
+    steps: int | None = None
+    """Model calls of one attempt; null: no limit."""
+    tokens: int | None = None
+    """Tokens of one attempt, read and written, every call counted; null: no limit."""
+    command_s: float = 60.0
+    """Time limit of one command in an agent's box."""
+    boxes: int = 16
+    """Attempts with a box of their own that run at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,6 +198,8 @@ def _check_values(config: RunConfig, source: str) -> None:
         "evaluate.drift_samples": config.evaluate.drift_samples,
         "evaluate.human_text": config.evaluate.human_text,
         "agent.completion_tokens": config.agent.completion_tokens,
+        "agent.steps": config.agent.steps or 1,
+        "agent.boxes": config.agent.boxes,
         "train.examples": config.train.examples,
         "train.epochs": config.train.epochs,
         "train.batch_tokens": config.train.batch_tokens,

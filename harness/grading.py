@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.base import Trajectory
+from agents.base import Ending, Trajectory
 from sandbox.base import Backend, Diff
-from tasks.base import FolderTests, Task, Verdict
+from sandbox.diffs import diff_from_text
+from tasks.base import FolderTests, Outcome, PackageTests, Task, Verdict
 from tasks.folder import grade_folder
 from tasks.grade import FunctionGrader, Memo
+from tasks.package import as_function_task, bundle, evidence
 
 
 class Grader:
@@ -21,16 +23,29 @@ class Grader:
     def __call__(self, pairs: Sequence[tuple[Task, Trajectory]]) -> list[Verdict]:
         """Verdicts in the order of `pairs`. Infrastructure trouble is a verdict (INFRA), not an exception."""
         verdicts: dict[int, Verdict] = {}
-        functions: list[int] = []
+        programs: dict[int, tuple[Task, str]] = {}
         for i, (task, trajectory) in enumerate(pairs):
-            if isinstance(task.tests, FolderTests):
-                answer = {task.tags.get("answer_file", "solution.py"): trajectory.answer.encode()}
-                verdicts[i] = grade_folder(task, Diff(written=answer), self._backend)
+            if trajectory.ending is Ending.INFRA:
+                verdicts[i] = Verdict(outcome=Outcome.INFRA, verified=False, reason=trajectory.error)
+            elif isinstance(task.tests, FolderTests):
+                verdicts[i] = grade_folder(task, left_behind(task, trajectory), self._backend)
+            elif not isinstance(task.tests, PackageTests):
+                programs[i] = task, trajectory.answer
+            elif path := evidence(diff := left_behind(task, trajectory)):
+                reason = f"tampering: {path!r}"
+                verdicts[i] = Verdict(outcome=Outcome.INVALID, verified=False, reason=reason)
             else:
-                functions.append(i)
-        graded = self._functions.grade([(pairs[i][0], pairs[i][1].answer) for i in functions])
-        verdicts |= dict(zip(functions, graded, strict=True))
+                programs[i] = as_function_task(task), bundle(task.tests, diff)
+        graded = self._functions.grade(list(programs.values()))
+        verdicts |= dict(zip(programs, graded, strict=True))
         return [verdicts[i] for i in range(len(pairs))]
 
     def close(self) -> None:
         self._functions.close()
+
+
+def left_behind(task: Task, trajectory: Trajectory) -> Diff:
+    """What an attempt changed: its box's diff, or its answer as the task's answer file."""
+    if trajectory.boxed:
+        return diff_from_text(trajectory.answer)
+    return Diff(written={task.tags.get("answer_file", "solution.py"): trajectory.answer.encode()})

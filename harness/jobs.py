@@ -83,7 +83,8 @@ def _bench(
     if config.model.path is None:
         base = store.name_of(store.seed(seed) / "base")
     models = Models(environment["device"], store.root)
-    grader = Grader(open_backend(environment["sandbox"]), store.root / "verdicts.sqlite")
+    backend = open_backend(environment["sandbox"])
+    grader = Grader(backend, store.root / "verdicts.sqlite")
     stack.callback(grader.close)
     train_tasks, held_out = task_sets(config, suite, seed)
     return Workbench(
@@ -96,6 +97,7 @@ def _bench(
         held_out=held_out,
         base=base,
         models=models,
+        backend=backend,
         grader=grader,
         improver=FineTune(config.train, models),
         progress=progress,

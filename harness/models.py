@@ -50,7 +50,12 @@ class Models:
 
     def agent(self, config: AgentConfig, checkpoint: str, temperature: float) -> Agent:
         """The configured agent with this checkpoint behind it."""
-        limits = Limits(completion_tokens=config.completion_tokens)
+        limits = Limits(
+            completion_tokens=config.completion_tokens,
+            steps=config.steps,
+            tokens=config.tokens,
+            command_s=config.command_s,
+        )
         return make_agent(config.name, self.chat(checkpoint), limits=limits, temperature=temperature)
 
     def _load(self, checkpoint: str, dtype: str = "auto") -> "LocalChatModel":

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from agents.base import Agent, Trajectory
 from agents.cohort import solve_many
+from harness.boxed import solve_in_boxes
 from harness.seeds import derive
 from results.records import Attempt
 from results.store import AttemptLog, attempt_from_json, attempt_to_json
+from sandbox.base import Backend
 from tasks.base import Task, Verdict
 
 WAVE = 64
@@ -46,10 +48,18 @@ class Plan:
 
 
 def roll_out(
-    plan: Plan, agent: Agent, grade: Grade, log_path: Path, progress: Progress = lambda done, total: None
+    plan: Plan,
+    agent: Agent,
+    grade: Grade,
+    log_path: Path,
+    progress: Progress = lambda done, total: None,
+    *,
+    backend: Backend | None = None,
+    boxes: int = 16,
 ) -> list[Attempt]:
     """Make the attempts of `plan` that the log does not hold yet; return all of them in plan order.
 
+    An agent that needs boxes gets them from `backend`, at most `boxes` at a time.
     Raises SandboxError only if no box can be made at all; a broken attempt is an INFRA verdict.
     """
     waves = [plan.tasks[i : i + WAVE] for i in range(0, len(plan.tasks), WAVE)]
@@ -59,7 +69,7 @@ def roll_out(
     with ThreadPoolExecutor(1, "grading") as grader:
         pending: Future[None] | None = None
         for wave in waves[log.finished_waves :]:
-            groups = solve_many(agent, [(task.instruction, plan.sampling_seeds(task)) for task in wave])
+            groups = _solve(agent, [(task, plan.sampling_seeds(task)) for task in wave], backend, boxes)
             if pending:
                 pending.result()
             pending = grader.submit(_grade_and_record, plan, wave, groups, grade, log)
@@ -68,6 +78,16 @@ def roll_out(
         if pending:
             pending.result()
     return [attempt_from_json(row) for row in log.rows()]
+
+
+def _solve(
+    agent: Agent, jobs: Sequence[tuple[Task, Sequence[int]]], backend: Backend | None, boxes: int
+) -> list[list[Trajectory]]:
+    if not agent.needs_box:
+        return solve_many(agent, [(task.instruction, seeds) for task, seeds in jobs])
+    if backend is None:
+        raise ValueError(f"agent {agent.name!r} needs boxes, and no backend was given")
+    return solve_in_boxes(agent, backend, jobs, at_once=boxes)
 
 
 def _grade_and_record(

@@ -12,6 +12,7 @@ from harness.rollout import Plan, roll_out
 from harness.seeds import derive
 from results.records import Attempt
 from results.store import RunStore
+from sandbox.base import Backend
 from tasks.base import Task
 from tasks.suite import Suite
 
@@ -35,6 +36,7 @@ class Workbench:
     held_out: tuple[Task, ...]
     base: str
     models: Models
+    backend: Backend
     grader: Grader
     improver: Improver
     progress: Progress = field(default=lambda phase, done, total: None)
@@ -77,6 +79,8 @@ class Workbench:
             self.grader,
             self.attempts_path(index, purpose),
             lambda done, total: self.progress(purpose, done, total),
+            backend=self.backend,
+            boxes=self.config.agent.boxes,
         )
 
 

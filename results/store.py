@@ -195,8 +195,8 @@ def copy_folder(source: Path, target: Path) -> None:
 def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
     """Plain values; enums become their strings. What a one-call agent has none of is left out."""
     row = dataclasses.asdict(attempt)
-    for name in ("messages", "tools", "cost_usd"):
-        if row["trajectory"][name] in (None, ()):
+    for name in ("messages", "tools", "cost_usd", "boxed"):
+        if row["trajectory"][name] in (None, (), False):
             del row["trajectory"][name]
     return row
 

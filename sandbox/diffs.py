@@ -33,3 +33,12 @@ def diff_from_text(text: str) -> Diff:
         return Diff(written=written, deleted=tuple(row["deleted"]), refused=tuple(row["refused"]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a stored diff ({type(error).__name__}: {error})") from None
+
+
+def code_of(text: str) -> str:
+    """The Python files of a stored diff, in order of their paths, as one text; '' if it is none."""
+    try:
+        written = diff_from_text(text).written
+    except ValueError:
+        return ""
+    return "\n".join(data.decode(errors="replace") for path, data in written.items() if path.endswith(".py"))

@@ -69,6 +69,20 @@ class FolderTests:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PackageTests:
+    """Tests of a function in a small package that an agent works on in a box.
+
+    What the agent changed is put on top of `files`; then the function is graded like a function-level task.
+    """
+
+    module: str
+    """Where the function is imported from: 'ops', or 'pkg.ops'."""
+    cases: FunctionTests
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """The workspace the agent starts from: relative path -> content."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
     """One problem. An agent is given `instruction` (and, for folder tasks, a box); never this object.
 
@@ -80,7 +94,7 @@ class Task:
     split: Split
     digest: str
     """sha256 over everything that can change a verdict: instruction, tests, limits, image."""
-    tests: FunctionTests | FolderTests
+    tests: FunctionTests | FolderTests | PackageTests
     solution: str = ""
     """Reference program of a function-level task; empty where the suite keeps it in a folder."""
     stratum: str = ""
