@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sandbox.base import Diff, Execution, SandboxError, SandboxSpec
-from sandbox.channel import Channel
+from sandbox.channel import Channel, plain
 
 _GRACE_S = 30.0
 """How much longer than a command's own limit the guest may take to answer before the box counts as dead."""
@@ -72,7 +72,7 @@ class GuestSandbox:
         return found
 
     def diff(self, since: Mapping[str, str]) -> Diff:
-        head, body = self._call({"op": "diff"}, json.dumps(dict(since)).encode(), 300.0)
+        head, body = self._call({"op": "diff"}, plain(since), 300.0)
         written: dict[str, bytes] = {}
         try:
             offset = 0

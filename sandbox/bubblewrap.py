@@ -293,7 +293,7 @@ def _start(
     uid = 200_000 + next(_host_ids) % 50_000 if root else None
 
     def spawn() -> subprocess.Popen:
-        command = [*args, *guest_command(mode, config, python)]
+        command = [*args, *guest_command(mode, config.get("workdir", mode), python)]
         return subprocess.Popen(
             command,
             stdin=theirs.fileno(),
@@ -336,7 +336,7 @@ def _start(
     finally:
         os.close(told)
     try:
-        hello = channel.greet(mode, python)
+        hello = channel.greet(mode, config, python)
     except SandboxError as e:
         raise _clearer(e) from e
     if not hello.get("ready"):

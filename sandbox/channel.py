@@ -1,6 +1,6 @@
 """The stream between the harness and the guest in a box: framing, deadlines, and the box's death.
 
-    request, answer:  >II  header length, body length;  JSON header;  body
+    request, answer:  >II  header length, body length;  header (marshalled there, JSON back);  body
 
 A backend hands over any stream with `recv`, `sendall`, `settimeout` and `close`.
 """
@@ -18,20 +18,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sandbox.base import SandboxError
-from sandbox.guest.core import FRAME
+from sandbox.guest.core import CONFIG, FRAME
 
 MAX_FRAME = 256_000_000
 
 # Reads the guest's modules from the channel, so that `ps` in the box shows a short command line. A module
 # already in sys.modules is found under its full name without its parents.
-BOOT = """import marshal, os, sys, types
+BOOT = """import marshal, os, sys
 need = int(sys.argv[1]); data = b""
 while len(data) < need:
     part = os.read(0, need - len(data))
     if not part: sys.exit(2)
     data += part
 for name, code in marshal.loads(data):
-    sys.modules[name] = module = types.ModuleType(name)
+    sys.modules[name] = module = type(sys)(name)
     exec(compile(code, name, "exec") if type(code) is str else code, module.__dict__)
 module.main()
 """
@@ -60,11 +60,19 @@ def guest_source(mode: str, python: str = "") -> bytes:
     return source if done.returncode else done.stdout
 
 
-def guest_command(mode: str, config: Mapping[str, Any], python: str = "") -> list[str]:
-    """The command line of a guest; `Channel.greet` then sends its source."""
+def guest_command(mode: str, label: str, python: str = "") -> list[str]:
+    """The command line of a guest; `Channel.greet` then sends its source and configuration.
+
+    `label` is there for people who look at a list of processes.
+    """
     flags = ["-I", "-S"] if mode == "commands" else ["-s", "-S"]  # programs: PYTHONHASHSEED=0 must count
     size = len(guest_source(mode, python))
-    return ["python3", *flags, "-c", BOOT, str(size), json.dumps(config)]
+    return ["python3", *flags, "-c", BOOT, str(size), label]
+
+
+def plain(data: Mapping[str, Any]) -> bytes:
+    """Plain data for the guest, in an old format that every version reads. Never for the way back."""
+    return marshal.dumps(json.loads(json.dumps(dict(data))), 2)  # JSON makes exact types of what it accepts
 
 
 class Stream(Protocol):
@@ -87,9 +95,12 @@ class Channel:
         self._closed = False
         self._ahead = b""
 
-    def greet(self, mode: str, python: str = "", timeout_s: float = 60.0) -> dict[str, Any]:
-        """Send the guest its source and wait for its hello."""
-        self.send(guest_source(mode, python), timeout_s)
+    def greet(
+        self, mode: str, config: Mapping[str, Any], python: str = "", timeout_s: float = 60.0
+    ) -> dict[str, Any]:
+        """Send the guest its source and its configuration, and wait for its hello."""
+        settings = plain(config)
+        self.send(guest_source(mode, python) + struct.pack(CONFIG, len(settings)) + settings, timeout_s)
         return self.receive(timeout_s)[0]
 
     def send(self, data: bytes, timeout_s: float) -> None:
@@ -137,7 +148,7 @@ class Channel:
         self, header: Mapping[str, Any], body: bytes = b"", timeout_s: float = 60.0
     ) -> tuple[dict, bytes]:
         """One request and its answer."""
-        head = json.dumps(header).encode()
+        head = plain(header)
         self.send(struct.pack(FRAME, len(head), len(body)) + head + body, timeout_s)
         return self.receive(timeout_s)
 

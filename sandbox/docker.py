@@ -164,10 +164,12 @@ class DockerBackend:
         self, mode: str, config: dict, image: str, host: dict, uid: int, env: dict[str, str], workdir: str
     ) -> Channel:
         """Create, attach, start, greet. Raises SandboxError; nothing is left behind on failure."""
-        box, stream = self._launch(guest_command(mode, config), image, host, uid, env, workdir)
+        box, stream = self._launch(
+            guest_command(mode, config.get("workdir", mode)), image, host, uid, env, workdir
+        )
         channel = Channel(stream, lambda: self._see_off(box), lambda: stream.stderr)
         try:
-            hello = channel.greet(mode)
+            hello = channel.greet(mode, config)
         except SandboxError as e:
             if stream.stderr and image != BASE_IMAGE:  # Python's own complaint
                 raise NoGuest(str(e)) from e

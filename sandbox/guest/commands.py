@@ -4,19 +4,19 @@
 
 from __future__ import annotations
 
-import contextlib
+import _signal as signal
 import itertools
-import json
+import marshal
 import os
 import select
-import signal
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from _collections_abc import Iterator
 
 from sandbox.guest.core import (
     FRAME,
+    as_json,
     begin,
     confine,
     kill_everything,
@@ -25,6 +25,10 @@ from sandbox.guest.core import (
     set_limits,
     write_all,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_FILE, MAX_DIFF, MAX_FILES, MAX_DEPTH = 10_000_000, 48_000_000, 100_000, 64
 """Bytes of one file and of all files in a diff; entries and folder levels that are looked at."""
@@ -72,7 +76,8 @@ class Commands:
 
     def serve(self) -> None:
         os.chdir(self.config["workdir"])
-        if os.getuid() == 0:
+        if os.getuid() == 0:  # not our image: its library may be open to change, so load all of it now
+            __import__("json"), __import__("hashlib")
             hand_over(self.config["workdir"], self.config["uid"])
         if self.config.get("seed"):
             copy_tree(self.config["seed"], self.config["workdir"])
@@ -86,7 +91,7 @@ class Commands:
             if self.rfd not in ready:
                 continue
             head, body = struct.unpack(FRAME, read_exact(self.rfd, 8))
-            request = json.loads(read_exact(self.rfd, head))
+            request = marshal.loads(read_exact(self.rfd, head))
             data = read_exact(self.rfd, body)
             try:
                 getattr(self, "do_" + request["op"])(request, data)
@@ -121,14 +126,11 @@ class Commands:
             pid = os.posix_spawnp(argv[0], argv, os.environ, file_actions=dup, setsid=True, setsigdef=changed)
         finally:
             os.close(source)
-        with contextlib.suppress(
-            OSError
-        ):  # the kernel's memory killer should take the command, not this guest
-            fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY)
-            try:
-                os.write(fd, b"500")
-            finally:
-                os.close(fd)
+        try:  # the kernel's memory killer should take the command, not this guest
+            with open(f"/proc/{pid}/oom_score_adj", "wb", buffering=0) as file:
+                file.write(b"500")
+        except OSError:
+            pass
         return pid
 
     def do_run(self, request: dict, stdin: bytes) -> None:
@@ -236,10 +238,10 @@ class Commands:
         for path, fd in _files(self.config["workdir"]):
             if fd is not None:
                 found[path] = identify(fd)
-        reply(self.wfd, {}, json.dumps(found).encode())
+        reply(self.wfd, {}, as_json(found).encode())
 
     def do_diff(self, _: dict, body: bytes) -> None:
-        since = json.loads(body)
+        since = marshal.loads(body)
         written: list[tuple[str, int]] = []
         refused: list[str] = []
         seen: set[str] = set()
@@ -288,9 +290,12 @@ def resident() -> int:
     pages = 0
     for name in os.listdir("/proc"):
         if name.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/statm", "rb") as file:
-                _, held, shared, *_ = map(int, file.read().split())
-                pages += held - min(shared, (8 << 20) // PAGE)
+            try:
+                with open(f"/proc/{name}/statm", "rb") as file:
+                    _, held, shared, *_ = map(int, file.read().split())
+            except OSError:
+                continue
+            pages += held - min(shared, (8 << 20) // PAGE)
     return pages * PAGE
 
 
@@ -377,13 +382,24 @@ class Identify:
         if found.st_size > MAX_HASHED // 10 or self.left < 0:
             self.left += found.st_size
             return f"{found.st_size} bytes, changed {found.st_ctime_ns}"
-        import hashlib  # costs as much as a small command, and most boxes need it never
-
-        digest, offset = hashlib.sha256(), 0
+        digest, offset = sha256(found.st_size), 0
         while part := os.pread(fd, min(1 << 20, found.st_size - offset), offset):  # it may be growing
             digest.update(part)
             offset += len(part)
         return digest.hexdigest()
+
+
+def sha256(size: int) -> Any:
+    """A fresh digest; the interpreter's own where OpenSSL's would take longer to load than it saves."""
+    if size < 1 << 20:
+        for name in ("_sha2", "_sha256"):  # since Python 3.12, before
+            try:
+                return __import__(name).sha256()
+            except ImportError:
+                pass
+    import hashlib
+
+    return hashlib.sha256()
 
 
 def main() -> None:

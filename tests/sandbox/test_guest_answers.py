@@ -1,7 +1,10 @@
 """The harness's half of the protocol, fed with hostile bytes; needs no box."""
 
 import json
+import marshal
 import struct
+import subprocess
+import sys
 
 import pytest
 from hypothesis import example, given
@@ -9,8 +12,8 @@ from hypothesis import strategies as st
 
 from sandbox import Output, SandboxError, SandboxSpec, Status, open_backend
 from sandbox.box import GuestSandbox
-from sandbox.channel import Channel
-from sandbox.guest.core import FRAME, VERDICTS, seccomp_filter
+from sandbox.channel import Channel, guest_source, plain
+from sandbox.guest.core import FRAME, VERDICTS, as_json, seccomp_filter
 from sandbox.guest.programs import MAX_NESTING, Unfit, encode
 from sandbox.install import MANAGERS, install_command
 from sandbox.programs import judge
@@ -90,6 +93,38 @@ def test_signals_are_told_apart() -> None:
         256: Status.CRASHED,
     }
     assert {status: judge("ended", status, answer([1]), 1).status for status in endings} == endings
+
+
+HEADER = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text(), inner),
+    max_leaves=12,
+)
+
+
+@given(HEADER)
+@example({"a/b.py": [1, 2.5, None, True, (False, 'x"'), "back\\slash", "\ud800", "\x7f"]})
+def test_the_guest_s_own_json_is_json(value: object) -> None:
+    assert repr(json.loads(as_json(value))) == repr(json.loads(json.dumps(value)))
+
+
+def test_what_is_sent_to_the_guest_is_of_exact_types() -> None:
+    found = marshal.loads(plain({"timeout": Seconds(1.5), "argv": ("a", Status.COMPLETED)}))
+    assert repr(found) == repr({"timeout": 1.5, "argv": ["a", "completed"]})
+
+
+class Seconds(float):
+    pass
+
+
+def test_the_guest_starts_without_what_it_can_do_without() -> None:
+    """Their import is most of what the start of a box would cost."""
+    script = "import marshal, sys\nfor name, text in marshal.loads(sys.stdin.buffer.read()):\n"
+    script += " sys.modules[name] = m = type(sys)(name); exec(text, m.__dict__)\nprint(*sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", script]
+    done = subprocess.run(command, input=guest_source("commands"), capture_output=True, check=True)
+    heavy = {"re", "enum", "json", "ctypes", "signal", "typing", "contextlib", "collections", "functools"}
+    assert not heavy & set(done.stdout.decode().split())
 
 
 class Recorded:
