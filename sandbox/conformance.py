@@ -186,6 +186,18 @@ def no_network(backend: Backend) -> None:
         must(box.run("ls /var/run/docker.sock /run/docker.sock").stdout == "", "no engine socket", "there is")
 
 
+def names_resolve(backend: Backend) -> None:
+    """`localhost` is this box, the user has a name, and a server on loopback can be reached by name."""
+    script = (
+        "import os, pwd, socket; s = socket.create_server(('localhost', 0)); "
+        "c = socket.create_connection(('localhost', s.getsockname()[1])); c.sendall(b'hi'); "
+        "print(s.accept()[0].recv(2), bool(pwd.getpwuid(os.getuid()).pw_name))"
+    )
+    with closing(backend.open()) as box:
+        done = box.run(["python3", "-c", script])
+        must(done.stdout == "b'hi' True\n", "localhost and the user are known", done)
+
+
 def bombs_stay_inside(backend: Backend) -> None:
     """A fork bomb and a memory bomb end as failed commands, and the box goes on."""
     with closing(backend.open(SandboxSpec(pids=40, memory_mb=128))) as box:
@@ -254,6 +266,7 @@ SANDBOX_CHECKS: tuple[Check, ...] = (
     unprivileged,
     read_only_elsewhere,
     no_network,
+    names_resolve,
     bombs_stay_inside,
     memory_is_the_box_s,
     boxes_are_separate,

@@ -196,6 +196,7 @@ class Store:
         try:
             (part / "rootfs").mkdir(parents=True, mode=0o755)
             total = fill(part / "rootfs")
+            _know_localhost(part / "rootfs")
             (part / "meta.json").write_text(json.dumps({**meta, "bytes": total}))
             part.rename(final)
         except BaseException:
@@ -231,6 +232,16 @@ class Store:
                 yield None
             else:
                 yield lock
+
+
+def _know_localhost(root: Path) -> None:
+    """Write the hosts file that an engine would write, where an image has none or, exported, an empty one."""
+    hosts = root / "etc" / "hosts"
+    if (root / "etc").is_symlink() or not (root / "etc").is_dir():
+        return
+    if not os.path.lexists(hosts) or (stat.S_ISREG(hosts.lstat().st_mode) and not hosts.lstat().st_size):
+        hosts.unlink(missing_ok=True)  # the old one may be a hard link to something else
+        hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
 
 
 def cache_folder() -> Path:

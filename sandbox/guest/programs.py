@@ -39,7 +39,7 @@ MAX_NESTING, MAX_VALUES = 60, 200_000
 CPU_SLACK_S = 0.15
 """A child that used this much more than its limit had disarmed its timer."""
 IDLE_S, WALL_S = 10, 60
-"""Asleep without using CPU for IDLE_S, or not done WALL_S + 40 x its CPU limit after its start: ended."""
+"""Asleep without using CPU for IDLE_S, stopped, or WALL_S + 40 x its CPU limit after its start: ended."""
 
 
 class Programs:
@@ -96,10 +96,11 @@ class Programs:
             if ended:
                 break
             now = time.monotonic()
-            if now >= check:  # a busy machine makes a program wait in state R; only sleep (S) counts as idle
+            if now >= check:  # a busy machine makes a program wait in states R and D: that is not idleness
                 check = now + 1
                 state, used = cpu_ticks(pid)
-                idle = idle + 1 if state == "S" and used == ticks else 0
+                idle = idle + 1 if state not in "RD" and used == ticks else 0
+                idle = IDLE_S if state == "T" else idle  # stopped, and nobody is there to wake it
                 ticks = used
             wall = idle >= IDLE_S or now - started > WALL_S + 40 * limit
             if wall or size > MAX_ANSWER:

@@ -255,6 +255,15 @@ def test_endless_sleep_ends(backend: Backend) -> None:
     assert value(innocent) == 2
 
 
+def test_a_stopped_program_does_not_hold_its_lane(backend: Backend) -> None:
+    stop = program("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)")
+    started = time.monotonic()
+    results = grade(backend, stop, GOOD, stop, GOOD)
+    assert [r.status for r in results[::2]] == [Status.TIME_LIMIT] * 2
+    assert [value(r) for r in results[1::2]] == [2, 2]
+    assert time.monotonic() - started < 30
+
+
 def test_box_lives_on_when_its_thread_ends(backend: Backend) -> None:
     boxes = []
     opener = threading.Thread(target=lambda: boxes.append(backend.open()))
