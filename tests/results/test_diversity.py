@@ -6,15 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from results.diversity import (
-    compression_ratio,
-    diversity_metrics,
-    ead,
-    effective_distinct,
-    hill1_correct,
-    lexical,
-    self_bleu,
-)
+from results.diversity import diversity_metrics, effective_distinct, hill1_correct
+from results.lexical import compression_ratio, ead, lexical, self_bleu
 from results.metrics import pass_table
 from tasks.base import Outcome
 from tests.results.attempts import attempt
