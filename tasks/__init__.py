@@ -2,20 +2,30 @@
 
 from pathlib import Path
 
+from tasks.rows import SUFFIXES
 from tasks.suite import Suite
 
 
 def load_suite(name: str) -> Suite:
-    """The built-in suite 'katas', or the Harbor task folders in the folder that `name` is the path of.
+    """The built-in suite 'katas', the task folders in a folder, or the tasks in a file of rows.
 
-    Raises ValueError if it is neither, or if a task folder in it is malformed.
+    A folder holds Harbor task folders; a file (.jsonl, .jsonl.gz, .json) holds rows of HumanEval, EvalPlus or
+    MBPP. Raises ValueError if it is none of these, or if a task in it is malformed.
     """
     if name == "katas":
         from tasks import katas
 
         return katas
-    if not Path(name).is_dir():
-        raise ValueError(f"tasks.suite: {name!r} is neither 'katas' nor a folder of Harbor task folders")
-    from tasks.harbor import FolderSuite
+    path = Path(name)
+    if path.is_dir():
+        from tasks.harbor import FolderSuite
 
-    return FolderSuite(Path(name))
+        return FolderSuite(path)
+    if path.is_file() and name.endswith(SUFFIXES):
+        from tasks.published import PublishedSuite
+
+        return PublishedSuite(path)
+    raise ValueError(
+        f"tasks.suite: {name!r} is neither 'katas' nor a folder of Harbor task folders nor a file of rows "
+        f"({', '.join(SUFFIXES)})"
+    )

@@ -46,6 +46,8 @@ class Case:
 
     args: tuple[Any, ...]
     expected: Any
+    tolerance: float | None = None
+    """None: equal on exact types. 0: equal as Python's `==` has it. Above 0: numbers this close are equal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,6 @@ that claims to equal everything equals nothing. Equal (task, program) pairs are 
 
 import errno
 import hashlib
-import math
 import os
 import sqlite3
 import threading
@@ -14,11 +13,9 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from sandbox.base import (
     Backend,
-    Output,
     Program,
     ProgramBox,
     ProgramResult,
@@ -26,7 +23,11 @@ from sandbox.base import (
     SandboxUnavailable,
     Status,
 )
-from tasks.base import Case, FunctionTests, Outcome, Task, Verdict
+from tasks.base import FunctionTests, Outcome, Task, Verdict
+from tasks.compare import complaint, line, same
+from tasks.functions import PublishedTests, References, grade_published
+
+__all__ = ["FunctionGrader", "Memo", "grade_functions", "judge", "program_digest", "same"]
 
 Key = tuple[str, str]
 """(task digest, program digest): everything that a function-level verdict depends on."""
@@ -35,28 +36,6 @@ Key = tuple[str, str]
 def program_digest(program: str) -> str:
     """sha256 of the program text; defined for every string, also for lone surrogates."""
     return hashlib.sha256(program.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def same(value: Any, expected: Any) -> bool:
-    """Equality on exact types, recursively: True is not 1, (1,) is not [1], 1.0 is not 1; nan equals nan.
-
-    >>> same([1, 2], [1, 2]), same([True], [1]), same(float("nan"), float("nan"))
-    (True, False, True)
-    """
-    if type(value) is not type(expected):
-        return False
-    if isinstance(value, list | tuple):
-        return len(value) == len(expected) and all(map(same, value, expected))
-    if isinstance(value, dict):
-        if len(value) != len(expected):
-            return False
-        kinds = {(type(key), key): item for key, item in value.items()}
-        return all(
-            (type(key), key) in kinds and same(kinds[type(key), key], item) for key, item in expected.items()
-        )
-    if isinstance(value, float) and math.isnan(value):
-        return math.isnan(expected)
-    return bool(value == expected)
 
 
 class Memo:
@@ -126,13 +105,11 @@ def judge(tests: FunctionTests, result: ProgramResult) -> Verdict:
     cases = [(f"visible case {i}", case) for i, case in enumerate(tests.visible, 1)]
     cases += [(f"hidden case {i}", case) for i, case in enumerate(tests.hidden, 1)]
     if result.status is not Status.COMPLETED or result.outputs is None:
-        return Verdict(outcome=Outcome.FAILED, verified=False, reason=_line(result.status, result.detail))
+        return Verdict(outcome=Outcome.FAILED, verified=False, reason=line(result.status, result.detail))
     if len(result.outputs) != len(cases):
         reason = f"{len(result.outputs)} answers to {len(cases)} calls"
         return Verdict(outcome=Outcome.FAILED, verified=False, reason=reason)
-    complaints = [
-        _complaint(name, case, out) for (name, case), out in zip(cases, result.outputs, strict=True)
-    ]
+    complaints = [complaint(name, case, out) for (name, case), out in zip(cases, result.outputs, strict=True)]
     split = len(tests.visible)
     passed = not any(complaints[split:])
     return Verdict(
@@ -142,48 +119,35 @@ def judge(tests: FunctionTests, result: ProgramResult) -> Verdict:
     )
 
 
-def _complaint(name: str, case: Case, output: Output) -> str:
-    if output.error is not None:
-        return _line(f"{name}: raised", output.error)
-    if same(output.value, case.expected):
-        return ""
-    return f"{name}: {_short(output.value)} != {_short(case.expected)}"
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError) as error:  # an int of too many digits, a list nested too deeply
-        text = f"<{type(value).__name__}: {type(error).__name__}>"
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _line(head: str, detail: str) -> str:
-    """One line without control characters: `detail` may be whatever a model wrote."""
-    shown = "".join(char if char.isprintable() else " " for char in detail)[:120].strip()
-    return f"{head}: {shown}" if shown else str(head)
-
-
 def grade_functions(
-    pairs: Sequence[tuple[Task, str]], box: ProgramBox, memo: Memo | None = None
+    pairs: Sequence[tuple[Task, str]],
+    box: ProgramBox,
+    memo: Memo | None = None,
+    references: References | None = None,
 ) -> list[Verdict]:
     """Verdicts for (task, program) pairs, in order; each distinct pair not in the memo runs once.
 
+    `references` is what was learnt about published tasks in earlier calls.
     Raises SandboxError if the box died, ValueError for a task that is not function-level.
     """
     keys = [(task.digest, program_digest(program)) for task, program in pairs]
     known = memo.get_many(keys) if memo else {}
     fresh = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
-    if fresh:
-        results = box.run([_program(task, program) for task, program in fresh.values()])
-        verdicts = {
-            key: judge(_tests(task), result)
-            for (key, (task, _)), result in zip(fresh.items(), results, strict=True)
-        }
-        if memo:
-            memo.put_many(verdicts)
-        known = known | verdicts
-    return [known[key] for key in keys]
+    published = {key: pair for key, pair in fresh.items() if isinstance(pair[0].tests, PublishedTests)}
+    plain = {key: pair for key, pair in fresh.items() if key not in published}
+    verdicts: dict[Key, Verdict] = {}
+    if plain:
+        results = box.run([_program(task, program) for task, program in plain.values()])
+        judged = [
+            judge(_tests(task), result) for (task, _), result in zip(plain.values(), results, strict=True)
+        ]
+        verdicts |= zip(plain, judged, strict=True)
+    if published:
+        judged = grade_published(list(published.values()), box, references or References())
+        verdicts |= zip(published, judged, strict=True)
+    if memo and verdicts:
+        memo.put_many(verdicts)
+    return [(known | verdicts)[key] for key in keys]
 
 
 def _tests(task: Task) -> FunctionTests:
@@ -210,6 +174,7 @@ class FunctionGrader:
         self._memo = memo
         self._pause_s = pause_s
         self._box: ProgramBox | None = None
+        self._references = References()
         self._lock = threading.Lock()
 
     def grade(self, pairs: Sequence[tuple[Task, str]]) -> list[Verdict]:
@@ -229,11 +194,11 @@ class FunctionGrader:
             try:
                 box = self._open()
                 opened = True
-                return grade_functions(pairs, box, self._memo)
+                return grade_functions(pairs, box, self._memo, self._references)
             except SandboxUnavailable:
                 raise
             except SandboxError as error:
-                reason = _line("the grading box broke", str(error))
+                reason = line("the grading box broke", str(error))
                 self._drop(box)
         if opened and len(pairs) > 1:  # find the program that kills boxes, spare the others
             half = len(pairs) // 2

@@ -13,17 +13,17 @@ agent becomes, and `grading = "values"`, which says that `tests/cases.json` is a
 import hashlib
 import json
 import math
-import random
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sandbox.base import BASE_IMAGE, SandboxSpec
 from tasks import expected, values
 from tasks.base import FolderTests, FunctionTests, Split, Task
-from tasks.suite import HumanSample
+from tasks.functions import PublishedTests
+from tasks.suite import FixedSuite, split_of
 
 _BUILD_FILES = ("Dockerfile", "docker-compose.yaml", "docker-compose.yml", ".dockerignore")
 _MAX_BYTES = 50_000_000
@@ -257,52 +257,15 @@ def _digest(
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def split_of(cluster: str) -> Split:
-    """Half of all clusters are held out, by hash: one repository is never on both sides."""
-    first = hashlib.sha256(f"harbor/split/{cluster}".encode("utf-8", "surrogatepass")).digest()[0]
-    return Split.HELD_OUT if first < 128 else Split.TRAIN
-
-
-class FolderSuite:
-    """A `tasks.suite.Suite` of the task folders in a folder (or of one task folder); no human data."""
-
-    has_human_data = False
+class FolderSuite(FixedSuite):
+    """The task folders in a folder (or one task folder)."""
 
     def __init__(self, path: Path) -> None:
-        self.name = path.resolve().name
-        self._path = path
         single = (path / "task.toml").exists()
         folders = [path] if single else sorted(p.parent for p in path.glob("*/task.toml"))
         if not folders:
             raise ValueError(f"{path}: holds no task folder, that is, no */task.toml")
-        self.tasks = tuple(read_folder(folder) for folder in folders)
-        ids = [task.id for task in self.tasks]
-        if twice := sorted({name for name in ids if ids.count(name) > 1}):
-            raise ValueError(f"{path}: more than one task is called {twice[0]!r} (task.toml: task.name)")
-
-    def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
-        return self._draw(Split.TRAIN, seed, count, "tasks.train")
-
-    def held_out_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
-        return self._draw(Split.HELD_OUT, seed, count, "tasks.held_out")
-
-    def _draw(self, split: Split, seed: int, count: int, setting: str) -> tuple[Task, ...]:
-        there = [task for task in self.tasks if task.split is split]
-        if count > len(there):
-            raise ValueError(f"{setting}: {count} asked for, but {self._path} has {len(there)} {split} tasks")
-        return tuple(random.Random(f"harbor/{split}/{seed}").sample(there, count))
-
-    def corpus(self, seed: int, size: int) -> Sequence[HumanSample]:
-        raise self._no_humans()
-
-    def fresh_human(self, seed: int, count: int, *, verified: bool) -> Sequence[HumanSample]:
-        raise self._no_humans()
-
-    def held_out_text(self, seed: int, size: int) -> Sequence[HumanSample]:
-        raise self._no_humans()
-
-    def _no_humans(self) -> ValueError:
-        return ValueError(f"tasks.suite: {self._path} holds no human data; only 'katas' comes with some")
+        super().__init__(path.resolve().name, [read_folder(folder) for folder in folders], str(path))
 
 
 _CHECK = '''"""Runs solution.py in a child process and compares its answers here, on exact types."""
@@ -349,7 +312,9 @@ def write_folder(task: Task, folder: Path) -> None:
     Raises ValueError for a task that already is a folder.
     """
     if not isinstance(task.tests, FunctionTests):
-        raise ValueError(f"task {task.id} is a folder task already: {task.tests.tests_dir.parent}")
+        raise ValueError(f"task {task.id} is a folder task already")
+    if isinstance(task.tests, PublishedTests):
+        raise ValueError(f"task {task.id}: only tasks made of exact cases can be written as a folder")
     quoted = {
         key: json.dumps(value)
         for key, value in {

@@ -1,10 +1,12 @@
 """What a run asks of a suite of tasks."""
 
+import hashlib
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tasks.base import Task
+from tasks.base import Split, Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,3 +44,47 @@ class Suite(Protocol):
 
     def held_out_text(self, seed: int, size: int) -> Sequence[HumanSample]:
         """Correct human programs never used for training, to measure cross-entropy on."""
+
+
+def split_of(cluster: str) -> Split:
+    """Half of all clusters are held out, by hash: one repository is never on both sides."""
+    first = hashlib.sha256(f"harbor/split/{cluster}".encode("utf-8", "surrogatepass")).digest()[0]
+    return Split.HELD_OUT if first < 128 else Split.TRAIN
+
+
+class FixedSuite:
+    """A `Suite` of tasks that are there from the start; no human data. `place` names it in errors."""
+
+    has_human_data = False
+
+    def __init__(self, name: str, tasks: Sequence[Task], place: str) -> None:
+        self.name, self.tasks, self._place = name, tuple(tasks), place
+        ids = [task.id for task in tasks]
+        if twice := sorted({name for name in ids if ids.count(name) > 1}):
+            raise ValueError(f"{place}: more than one task is called {twice[0]!r}")
+
+    def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
+        return self._draw(Split.TRAIN, seed, count, "tasks.train")
+
+    def held_out_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
+        return self._draw(Split.HELD_OUT, seed, count, "tasks.held_out")
+
+    def _draw(self, split: Split, seed: int, count: int, setting: str) -> tuple[Task, ...]:
+        there = [task for task in self.tasks if task.split is split]
+        if count > len(there):
+            raise ValueError(
+                f"{setting}: {count} asked for, but {self._place} has {len(there)} {split} tasks"
+            )
+        return tuple(random.Random(f"harbor/{split}/{seed}").sample(there, count))
+
+    def corpus(self, seed: int, size: int) -> Sequence[HumanSample]:
+        raise self._no_humans()
+
+    def fresh_human(self, seed: int, count: int, *, verified: bool) -> Sequence[HumanSample]:
+        raise self._no_humans()
+
+    def held_out_text(self, seed: int, size: int) -> Sequence[HumanSample]:
+        raise self._no_humans()
+
+    def _no_humans(self) -> ValueError:
+        return ValueError(f"tasks.suite: {self._place} holds no human data; only 'katas' comes with some")

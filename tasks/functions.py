@@ -1,0 +1,410 @@
+"""Grading of published function-level tasks, which bring a solution and sometimes tests in Python.
+
+The code under test only ever answers calls, in a program of its own; answers leave the box as values.
+
+* Cases with a known value, and inputs whose value the task's solution gives (in another program), are
+  compared here.
+* Test code that cannot be read as cases runs in a third program, which gets the answers as values. The code
+  under test is not there, so it can neither see the test nor touch it.
+
+CPU limits are relative: to what the solution needs on this machine, and to the machine's measured speed.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sandbox.base import Output, Program, ProgramBox, ProgramResult, Status
+from tasks.base import Case, FunctionTests, Outcome, Task, Verdict
+from tasks.compare import complaint, line
+from tasks.exchange_guest import pack, unpack
+
+CHUNK = 64
+"""Calls of one program: what it answers has to fit in one message of the box."""
+FLOOR_S = 1.0
+"""CPU seconds that every chunk of calls may take, on a machine of nominal speed."""
+FACTOR = 10.0
+"""How much longer than the task's own solution a program may take."""
+OWN_S = 20.0
+"""CPU seconds, at nominal speed, for the task's own code: its solution and its tests."""
+LOOPS, NOMINAL_S = 40_000, 0.05
+"""Work of the calibration program, and the CPU seconds that define nominal speed."""
+ROUNDS = 50
+"""How often test code may ask for calls that depend on earlier answers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PublishedTests(FunctionTests):
+    """Tests of a published function-level task. To pass, everything has to hold, visible or hidden."""
+
+    prelude: str = ""
+    """What the answer continues: imports, helpers, the signature with its docstring."""
+    preamble: int = 0
+    """Characters of the prelude before the signature, which a whole function comes after."""
+    visible_inputs: tuple[tuple[Any, ...], ...] = ()
+    """Arguments of calls that must return what the solution returns."""
+    hidden_inputs: tuple[tuple[Any, ...], ...] = ()
+    tolerance: float | None = 0.0
+    """Of the comparison with what the solution returned; see `Case`."""
+    as_set: bool = False
+    """The order of the items of an answer to the inputs, and how often one occurs, mean nothing."""
+    script: str = ""
+    """Python text that defines the solution and `check(candidate)`; "" if cases and inputs say it all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What the task's own code says: the calls to make, and what they must give."""
+
+    calls: tuple[str, ...]
+    """Packed arguments as JSON text: cases, then inputs, then what the script asks."""
+    outputs: tuple[Output, ...]
+    """Of the solution, call by call; empty if it could not be run."""
+    limits: tuple[float, ...]
+    """CPU seconds for each chunk of `CHUNK` calls."""
+    broken: str = ""
+    """Why the task's own code cannot be used."""
+
+
+@dataclass(slots=True)
+class References:
+    """What is known about tasks and about the speed of the machine; kept as long as its owner likes."""
+
+    known: dict[str, Reference] = field(default_factory=dict)
+    """By task digest."""
+    slowness: float = 0.0
+    """CPU time here over CPU time at nominal speed; 0 before it was measured."""
+
+    def ready(self, tasks: Sequence[Task], box: ProgramBox) -> None:
+        """Learn what is missing. Raises SandboxError if the box died."""
+        if not self.slowness:
+            self.slowness = measure(box)
+        missing = [task for task in tasks if task.digest not in self.known]
+        if missing:
+            self.known |= zip(
+                (task.digest for task in missing), _learn(missing, box, self.slowness), strict=True
+            )
+
+
+def measure(box: ProgramBox) -> float:
+    """How slow the box's machine is, from 0.25 to 20 times nominal; the best of three."""
+    results = box.run([_own_code("calibrate", (LOOPS,), 30.0)] * 3)
+    times = [said for said, _ in map(_said, results) if isinstance(said, float) and said > 0]
+    return min(20.0, max(0.25, min(times) / NOMINAL_S)) if times else 1.0
+
+
+def completed(tests: PublishedTests, answer: str) -> str:
+    """The program that an answer stands for: it continues the prelude, or repeats its function whole."""
+    continues = not answer.strip() or re.match(r"(?:[ \t]*\n)*[ \t]+\S", answer)
+    if continues:
+        return tests.prelude + answer
+    before = tests.prelude[: tests.preamble].rstrip()
+    return f"{before}\n\n\n{answer}" if before else answer
+
+
+def grade_published(
+    pairs: Sequence[tuple[Task, str]], box: ProgramBox, references: References
+) -> list[Verdict]:
+    """Verdicts in the order of `pairs`. A task whose own code does not work gives INFRA, naming why.
+
+    Raises SandboxError if the box died.
+    """
+    references.ready(list({task.digest: task for task, _ in pairs}.values()), box)
+    jobs = [(_tests(task), references.known[task.digest], answer) for task, answer in pairs]
+    programs = [
+        [] if reference.broken else _programs(tests, answer, reference.calls, reference.limits)
+        for tests, reference, answer in jobs
+    ]
+    results = iter(box.run([program for part in programs for program in part]))
+    merged = [_merge([next(results) for _ in part]) for part in programs]
+    verdicts = [_judge(*job[:2], *found) for job, found in zip(jobs, merged, strict=True)]
+    pending = [i for i, verdict in enumerate(verdicts) if verdict is None]
+    exams = [_Exam.of(*jobs[i], merged[i][0]) for i in pending]
+    for i, verdict in zip(pending, _examine(exams, box, OWN_S * references.slowness), strict=True):
+        verdicts[i] = verdict
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _tests(task: Task) -> PublishedTests:
+    assert isinstance(task.tests, PublishedTests)
+    return task.tests
+
+
+# --- programs ------------------------------------------------------------------------------------------
+
+
+@cache
+def _guest(*names: str) -> str:
+    """Source that loads guest modules, so that they share no name with what else the program holds."""
+    folder = Path(__file__).parent
+    texts = [(f"tasks.{name}_guest", (folder / f"{name}_guest.py").read_text()) for name in names]
+    return (
+        f"import sys, types\nfor name, text in {texts!r}:\n"
+        "    GUEST = types.ModuleType(name)\n"
+        "    exec(text, GUEST.__dict__)\n"
+        "    sys.modules.setdefault(name, GUEST)\n"
+    )
+
+
+def _own_code(function: str, args: tuple[Any, ...], cpu_s: float) -> Program:
+    """A program of one call into `testcode_guest`."""
+    source = _guest("exchange", "testcode") + f"work = GUEST.{function}\n"
+    return Program(source=source, entry_point="work", calls=[args], cpu_s=cpu_s)
+
+
+def _said(result: ProgramResult) -> tuple[Any, str]:
+    """(the JSON value that the program's one call gave, "") or (None, what went wrong)."""
+    if result.status is not Status.COMPLETED or not result.outputs:
+        return None, f"{result.status}: {result.detail}"
+    output = result.outputs[0]
+    try:
+        return (None, output.error) if output.error is not None else (json.loads(output.value), "")
+    except (ValueError, TypeError, RecursionError):
+        return None, "no answer"
+
+
+def _programs(
+    tests: PublishedTests, answer: str, calls: Sequence[str], limits: Sequence[float]
+) -> list[Program]:
+    """The code under test with its calls, chunk by chunk."""
+    source = (
+        f"{completed(tests, answer)}\n\n\n{_guest('exchange')}\n\n"
+        f"def plateau_answers(call):\n    return GUEST.answer({tests.entry_point}, call)\n"
+    )
+    return [
+        Program(
+            source=source,
+            entry_point="plateau_answers",
+            calls=[(call,) for call in calls[i * CHUNK : (i + 1) * CHUNK]],
+            cpu_s=limit,
+        )
+        for i, limit in enumerate(limits)
+    ]
+
+
+def _merge(results: Sequence[ProgramResult]) -> tuple[list[Output], str]:
+    """(answers to all calls, "") or ([], why there are none). What the box says is checked, not trusted."""
+    outputs: list[Output] = []
+    for result in results:
+        if result.status is not Status.COMPLETED or result.outputs is None:
+            return [], f"{result.status}: {result.detail}"
+        outputs += map(_decoded, result.outputs)
+    return outputs, ""
+
+
+def _decoded(output: Output) -> Output:
+    if output.error is not None:
+        return output
+    try:
+        return Output(value=unpack(json.loads(output.value)))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return Output(error="malformed value")
+
+
+# --- the task's own code -------------------------------------------------------------------------------
+
+
+def _learn(tasks: Sequence[Task], box: ProgramBox, slowness: float) -> list[Reference]:
+    """Trace test code, then run solutions, all of them at once."""
+    limit = OWN_S * slowness
+    traced = _trace([_tests(task) for task in tasks], box, limit)
+    plans = []
+    for task, (asked, _) in zip(tasks, traced, strict=True):
+        tests = _tests(task)
+        args = [case.args for case in (*tests.visible, *tests.hidden)]
+        args += [*tests.visible_inputs, *tests.hidden_inputs]
+        calls = [json.dumps(pack(list(one))) for one in args] + asked
+        chunks = max(1, -(-len(calls) // CHUNK))
+        plans.append((tests, calls, _timed(_programs(tests, task.solution, calls, [limit] * chunks))))
+    results = iter(box.run([program for _, _, programs in plans for program in programs]))
+    references = []
+    for (tests, calls, programs), (_, failed) in zip(plans, traced, strict=True):
+        mine = [next(results) for _ in programs]
+        references.append(_reference(tests, calls, mine, failed, slowness))
+    return references
+
+
+def _trace(all_tests: Sequence[PublishedTests], box: ProgramBox, limit: float) -> list[tuple[list[str], str]]:
+    """(calls that the script makes, why it cannot be used) for each; nothing where there is no script."""
+    asked = [(t.script, t.entry_point) for t in all_tests if t.script]
+    results = iter(box.run([_own_code("trace", args, limit) for args in asked]))
+    return [_traced(next(results)) if tests.script else ([], "") for tests in all_tests]
+
+
+def _traced(result: ProgramResult) -> tuple[list[str], str]:
+    said, problem = _said(result)
+    if problem:
+        return [], f"the test code does not run: {problem}"
+    calls, failed = said
+    return list(map(json.dumps, calls)), failed and f"the solution fails the task's own test: {failed}"
+
+
+def _timed(programs: Sequence[Program]) -> list[Program]:
+    """Every program also says, at its end, how much CPU time it took."""
+    clock = "\n\nimport time as plateau_time\n\n\ndef plateau_timed(call):\n" + (
+        "    return plateau_answers(call) if call else str(plateau_time.process_time())\n"
+    )
+    return [
+        Program(
+            source=program.source + clock,
+            entry_point="plateau_timed",
+            calls=[*program.calls, ("",)],
+            cpu_s=program.cpu_s,
+        )
+        for program in programs
+    ]
+
+
+def _reference(
+    tests: PublishedTests,
+    calls: Sequence[str],
+    results: Sequence[ProgramResult],
+    failed: str,
+    slowness: float,
+) -> Reference:
+    floor = FLOOR_S * slowness
+    outputs: list[Output] = []
+    limits = []
+    problem = ""
+    for result in results:
+        if result.status is not Status.COMPLETED or not result.outputs:
+            problem = problem or f"the solution does not run: {result.status}: {result.detail}"
+            limits.append(floor)
+            continue
+        *said, clock = result.outputs
+        outputs += map(_decoded, said)
+        spent = float(clock.value) if clock.error is None else 0.0  # from the task's own code
+        limits.append(max(floor, FACTOR * spent))
+    first = len(tests.visible) + len(tests.hidden)
+    last = first + len(tests.visible_inputs) + len(tests.hidden_inputs)
+    raised = next((o.error for o in outputs[first:last] if o.error is not None), "")
+    if last > first and raised:
+        problem = problem or f"the solution fails on the task's own inputs: {raised}"
+    needed = last > first or bool(tests.script)
+    return Reference(
+        calls=tuple(calls),
+        outputs=() if problem else tuple(outputs),
+        limits=tuple(limits),
+        broken=(failed or problem) if needed else "",
+    )
+
+
+# --- verdicts ------------------------------------------------------------------------------------------
+
+
+def _judge(tests: PublishedTests, reference: Reference, outputs: list[Output], ended: str) -> Verdict | None:
+    """A verdict by cases and inputs; None if those pass and there is a script still to ask."""
+    if reference.broken:
+        reason = line("this task is broken", reference.broken)
+        return Verdict(outcome=Outcome.INFRA, verified=False, reason=reason)
+    if ended:
+        return Verdict(outcome=Outcome.FAILED, verified=False, reason=line(*ended.split(": ", 1)))
+    seen: list[str] = []
+    unseen: list[str] = []
+    for i, (name, case) in enumerate(_cases(tests, reference)):
+        shown = name.startswith("visible")
+        found = _unordered(outputs[i]) if tests.as_set and "input" in name else outputs[i]
+        (seen if shown else unseen).append(complaint(name, case, found))
+    reason = next(filter(None, unseen + seen), "")
+    if reason:
+        verified = bool(seen) and not any(seen)
+        return Verdict(outcome=Outcome.FAILED, verified=verified, reason=reason)
+    return None if tests.script else Verdict(outcome=Outcome.PASSED, verified=True)
+
+
+def _cases(tests: PublishedTests, reference: Reference) -> list[tuple[str, Case]]:
+    """Named cases in the order of the reference's calls; the script's own calls are not among them."""
+    named = [(f"visible case {i}", case) for i, case in enumerate(tests.visible, 1)]
+    named += [(f"hidden case {i}", case) for i, case in enumerate(tests.hidden, 1)]
+    inputs = [(f"visible input {i}", args) for i, args in enumerate(tests.visible_inputs, 1)]
+    inputs += [(f"hidden input {i}", args) for i, args in enumerate(tests.hidden_inputs, 1)]
+    for name, args in inputs:
+        found = reference.outputs[len(named)]
+        expected = (_unordered(found) if tests.as_set else found).value
+        named.append((name, Case(args=args, expected=expected, tolerance=tests.tolerance)))
+    return named
+
+
+def _unordered(output: Output) -> Output:
+    try:
+        return Output(value=frozenset(output.value)) if output.error is None else output
+    except TypeError:
+        return Output(error="not a collection of plain values")
+
+
+@dataclass(slots=True)
+class _Exam:
+    """Test code on its way to a verdict."""
+
+    tests: PublishedTests
+    answer: str
+    limit: float
+    calls: list[str]
+    outputs: list[Output]
+    reason: str = "the test asks for ever more"
+
+    @staticmethod
+    def of(tests: PublishedTests, reference: Reference, answer: str, outputs: list[Output]) -> "_Exam":
+        first = sum(map(len, (tests.visible, tests.hidden, tests.visible_inputs, tests.hidden_inputs)))
+        calls = list(reference.calls[first:])
+        return _Exam(tests, answer, max(reference.limits), calls, outputs[first:])
+
+    def question(self, limit: float) -> Program:
+        answers = json.dumps([[pack(o.value)] if o.error is None else o.error for o in self.outputs])
+        return _own_code("check", (self.tests.script, f"[{','.join(self.calls)}]", answers), limit)
+
+    def read(self, result: ProgramResult) -> bool:
+        """Whether the program has to be asked for further answers."""
+        said, problem = _said(result)
+        failed, more = (problem, []) if problem else said
+        self.calls = list(map(json.dumps, more))
+        if not more:
+            self.reason = failed and line("the test", failed)
+        return bool(more)
+
+    def further(self) -> list[Program]:
+        return _programs(self.tests, self.answer, self.calls, [self.limit] * -(-len(self.calls) // CHUNK))
+
+
+def _examine(exams: Sequence[_Exam], box: ProgramBox, limit: float) -> list[Verdict]:
+    """Let test code judge the answers; a program whose test asks for other calls is asked again."""
+    open_ = list(exams)
+    for _ in range(ROUNDS):
+        results = box.run([exam.question(limit) for exam in open_])
+        open_ = [exam for exam, result in zip(open_, results, strict=True) if exam.read(result)]
+        programs = [exam.further() for exam in open_]
+        found = iter(box.run([program for part in programs for program in part]) if programs else [])
+        for exam, part in zip(list(open_), programs, strict=True):
+            exam.outputs, ended = _merge([next(found) for _ in part])
+            if ended:
+                exam.reason = line(*ended.split(": ", 1))
+                open_.remove(exam)
+        if not open_:
+            break
+    return [
+        Verdict(
+            outcome=Outcome.FAILED if exam.reason else Outcome.PASSED,
+            verified=not exam.reason,
+            reason=exam.reason,
+        )
+        for exam in exams
+    ]
+
+
+def plain_tests(tests: PublishedTests) -> Mapping[str, Any]:
+    """What decides a verdict, as plain data: for digests and for writing a row."""
+    return {
+        "entry_point": tests.entry_point,
+        "prelude": [tests.prelude, tests.preamble],
+        "visible": [[pack(list(c.args)), pack(c.expected), c.tolerance] for c in tests.visible],
+        "hidden": [[pack(list(c.args)), pack(c.expected), c.tolerance] for c in tests.hidden],
+        "visible_inputs": [pack(list(args)) for args in tests.visible_inputs],
+        "hidden_inputs": [pack(list(args)) for args in tests.hidden_inputs],
+        "tolerance": tests.tolerance,
+        "as_set": tests.as_set,
+        "script": tests.script,
+    }
