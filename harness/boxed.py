@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from agents.base import Agent, Ending, Trajectory
 from agents.cohort import Cohort
-from sandbox.base import Backend, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
+from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
 from sandbox.diffs import diff_to_text
 from tasks.base import FolderTests, PackageTests, Task
 
 TRIES = 3
 OPENING = threading.Semaphore(4)
 """Boxes that are started at the same moment: more only queue up in the engine."""
+_CACHES = {"__pycache__", ".pytest_cache"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +98,7 @@ def _attempt(agent: Agent, backend: Backend, work: Work) -> Trajectory:
         try:
             before = box.snapshot()
             (trajectory,) = agent.solve(work.instruction, [work.seed], [box])
-            return replace(trajectory, answer=diff_to_text(box.diff(before)), boxed=True)
+            return replace(trajectory, answer=diff_to_text(_tidy(box.diff(before))), boxed=True)
         except SandboxError as error:
             broken = str(error)
         finally:
@@ -111,6 +112,12 @@ def _attempt(agent: Agent, backend: Backend, work: Work) -> Trajectory:
         error=f"the box broke {TRIES} times: {broken}"[:500],
         boxed=True,
     )
+
+
+def _tidy(diff: Diff) -> Diff:
+    """Without what running Python leaves behind; it would not reach the tests anyway."""
+    written = {path: data for path, data in diff.written.items() if not _CACHES & {*path.split("/")}}
+    return replace(diff, written=written)
 
 
 def open_with(backend: Backend, spec: SandboxSpec, files: Mapping[str, bytes]) -> Sandbox:
