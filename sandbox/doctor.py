@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox import BACKENDS, open_backend
+from sandbox import BACKENDS, cgroup, open_backend
 from sandbox.base import BASE_IMAGE, Backend, SandboxError
 
 _SYSCTLS = (
@@ -56,7 +56,7 @@ def examine(*, full: bool = False) -> Iterator[Finding]:
     yield Finding(
         about="not protected against",
         text="a hole in the kernel, which every box shares with this machine; and programs that use all of "
-        "its CPU time together. bubblewrap boxes can also read what is below /usr, and have no CPU limit",
+        "its CPU time together. bubblewrap boxes can also read what is below /usr",
     )
 
 
@@ -129,7 +129,9 @@ def _bubblewrap(_: Any) -> Iterator[Finding]:
     text = f"{version or '?'} at {shutil.which('bwrap')}"
     yield Finding(about="bubblewrap", text=text + "".join(f"; {lack}" for lack in lacks), good=not lacks)
     yield Finding(about="bubblewrap seccomp", text="the guest's deny-list; no allow-list")
-    yield Finding(about="bubblewrap memory", text="watched by the guest ten times a second; no control group")
+    groups = cgroup.note()
+    watch = "; without a group memory is watched by the guest, ten times a second, and CPU is not limited"
+    yield Finding(about="bubblewrap limits", text=groups + (watch if groups.startswith("none") else ""))
 
 
 def _boxes(backend: Backend) -> Iterator[Finding]:
