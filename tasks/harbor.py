@@ -233,6 +233,11 @@ def _files(folder: Path) -> dict[str, bytes]:
     return found
 
 
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Relative path -> content of all regular files. Raises ValueError for symlinks and too much data."""
+    return _files(folder)
+
+
 def tests_of(tests: FolderTests) -> dict[str, bytes]:
     """The files below `tests_dir` as they are now."""
     return _files(tests.tests_dir)
