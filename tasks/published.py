@@ -40,8 +40,8 @@ LICENCES = {"HumanEval": "MIT", "HumanEval+": "MIT (HumanEval), Apache-2.0 (Eval
 class PublishedSuite(FixedSuite):
     """The tasks in a file of rows. Raises ValueError naming the file, the row and the key."""
 
-    def __init__(self, path: Path) -> None:
-        name = re.sub(r"\.jsonl?(\.gz)?$", "", path.name)
+    def __init__(self, path: Path, name: str = "") -> None:
+        name = name or re.sub(r"\.jsonl?(\.gz)?$", "", path.name)
         super().__init__(name, [read_row(row) for row in read_rows(path)], str(path))
 
 

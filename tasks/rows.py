@@ -11,6 +11,8 @@ from typing import Any
 MAX_BYTES = 500_000_000
 """Of a whole file, unpacked."""
 MAX_ROW = 50_000_000
+IMPORTED = "tasks.jsonl"
+"""The rows in a suite folder that `plateau tasks import` made."""
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 

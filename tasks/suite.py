@@ -63,6 +63,10 @@ class FixedSuite:
         if twice := sorted({name for name in ids if ids.count(name) > 1}):
             raise ValueError(f"{place}: more than one task is called {twice[0]!r}")
 
+    def of(self, tasks: Sequence[Task], note: str = "") -> "FixedSuite":
+        """The same suite with other tasks; `note` goes behind its place in errors."""
+        return FixedSuite(self.name, tasks, self._place + note)
+
     def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
         return self._draw(Split.TRAIN, seed, count, "tasks.train")
 

@@ -1,0 +1,204 @@
+"""`plateau tasks ...`: parses and delegates."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tasks.base import Task
+
+app = typer.Typer(no_args_is_help=True, help="Suites of tasks: look, import, prove, build images.")
+importers = typer.Typer(no_args_is_help=True, help="Make a suite folder from rows of other projects.")
+app.add_typer(importers, name="import")
+
+SuiteName = Annotated[
+    str, typer.Argument(metavar="SUITE", help="'katas', a folder of task folders, or a file of rows.")
+]
+Count = Annotated[int, typer.Option("--tasks", help="Of a suite that makes tasks: how many of each split.")]
+Seed = Annotated[int, typer.Option(help="Of a suite that makes tasks.")]
+
+
+def every_task(suite: str, count: int, seed: int) -> tuple[Task, ...]:
+    """All tasks of a fixed suite; `count` of each split of one that makes tasks."""
+    from tasks import load_suite
+    from tasks.suite import FixedSuite
+
+    found = load_suite(suite)
+    if isinstance(found, FixedSuite):
+        return found.tasks
+    return (*found.train_tasks(seed, count), *found.held_out_tasks(seed, count))
+
+
+@app.command("list")
+def list_tasks(
+    suite: SuiteName,
+    rows: Annotated[bool, typer.Option("--rows", help="One line for every task, too.")] = False,
+    count: Count = 200,
+    seed: Seed = 0,
+) -> None:
+    """Say how large a suite is: splits, strata, clusters, kinds of tests, licences, quarantine."""
+    from tasks.quarantine import beside, is_out, read_quarantine
+
+    tasks = every_task(suite, count, seed)
+    for name, counts in _summary(tasks).items():
+        typer.echo(f"{name:12} " + ", ".join(f"{n} {key}" for key, n in counts.most_common(12)))
+    typer.echo(f"{'clusters':12} {len({task.cluster or task.id for task in tasks})}")
+    place = beside(suite)
+    if place.exists():
+        out = [task for task in tasks if is_out(task, read_quarantine(place))]
+        typer.echo(f"{'quarantine':12} {len(out)} (see {place})")
+    for task in tasks if rows else ():
+        typer.echo(f"{task.split:9} {task.stratum or '-':8} {task.id}")
+
+
+def _summary(tasks: Sequence[Task]) -> dict[str, Counter[str]]:
+    return {
+        "tasks": Counter(task.split.value for task in tasks),
+        "strata": Counter(task.stratum or "none" for task in tasks),
+        "tests": Counter(type(task.tests).__name__.removesuffix("Tests").lower() for task in tasks),
+        "licences": Counter(task.tags.get("licence", "not stated") for task in tasks),
+    }
+
+
+@app.command()
+def show(
+    suite: SuiteName,
+    task: Annotated[str, typer.Argument(help="Its id, or the end of it.")],
+    solution: Annotated[bool, typer.Option("--solution", help="The reference solution, too.")] = False,
+    count: Count = 200,
+    seed: Seed = 0,
+) -> None:
+    """Show one task: what an agent is told, and what is known about it."""
+    tasks = every_task(suite, count, seed)
+    named = [one for one in tasks if one.id == task] or [one for one in tasks if one.id.endswith(task)]
+    if len(named) != 1:
+        raise ValueError(
+            f"{suite}: {len(named) or 'no'} tasks are called {task!r}; see 'plateau tasks list --rows'"
+        )
+    (found,) = named
+    facts = {"id": found.id, "split": found.split, "stratum": found.stratum, "cluster": found.cluster}
+    facts |= {"digest": found.digest, "image": found.box.image} | dict(found.tags)
+    for key, value in facts.items():
+        typer.echo(f"{key:14} {value}")
+    typer.echo(f"\n{found.instruction}")
+    if solution:
+        typer.echo(f"\n--- solution\n{found.solution or 'in its folder, if it has one'}")
+
+
+@app.command()
+def validate(
+    suite: SuiteName,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The quarantine list; default: in the suite's folder, or beside its file."),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each attempt is graded.")] = 3,
+    workers: Annotated[int, typer.Option(help="Tasks at a time; 0: one per CPU core.")] = 0,
+    sandbox: Annotated[str, typer.Option(help="docker, bubblewrap or auto")] = "auto",
+    count: Count = 200,
+    seed: Seed = 0,
+) -> None:
+    """Prove a suite without a model: solutions pass, the untouched start fails, verdicts repeat.
+
+    What fails goes to a quarantine list, which runs heed. Exits with 1 if a task is in quarantine.
+    """
+    from sandbox import open_backend
+    from tasks.proof import OUT, Finding, Kind, prove, quarantine_of
+    from tasks.quarantine import beside, write_quarantine
+
+    tasks = every_task(suite, count, seed)
+    place = out or beside(suite)
+    if not place.parent.is_dir():
+        raise ValueError(f"--out: {place.parent} is no folder")
+    log = place.with_name(place.name.removesuffix(".json") + ".log.jsonl")
+    seen: Counter[Kind] = Counter()
+    with _Bar("validating", len(tasks)) as bar:
+
+        def found(finding: Finding) -> None:
+            seen[finding.kind] += 1
+            if finding.kind is not Kind.SOUND:
+                bar.say(f"{finding.kind}: {finding.task}: {finding.reason}")
+            bar.step(f"{sum(seen[kind] for kind in OUT)} out")
+
+        findings = prove(tasks, open_backend(sandbox), repeats=repeats, workers=workers, log=log, found=found)
+    write_quarantine(place, quarantine_of(findings))
+    typer.echo(", ".join(f"{number} {kind}" for kind, number in seen.most_common()))
+    typer.echo(f"quarantine list: {place}")
+    raise typer.Exit(1 if any(finding.kind in OUT for finding in findings) else 0)
+
+
+@app.command()
+def build(
+    suite: SuiteName,
+    at_once: Annotated[int, typer.Option(min=1, help="Images built at the same time.")] = 2,
+    limit: Annotated[int, typer.Option(help="At most so many images; 0: all.")] = 0,
+) -> None:
+    """Build the images of a suite's task folders ahead of a run; checks the engine's disk first."""
+    from itertools import islice
+
+    from sandbox.docker import DockerBackend
+    from tasks.building import build as build_images
+    from tasks.building import to_build
+
+    images = to_build(every_task(suite, 1, 0))
+    chosen = dict(islice(images.items(), limit or None))
+    with _Bar("building", len(chosen)) as bar:
+
+        def done(image: str, problem: str) -> None:
+            if problem:
+                bar.say(f"{image} ({chosen[image]}): {problem}")
+            bar.step("")
+
+        problems = build_images(chosen, DockerBackend(), at_once=at_once, done=done)
+    typer.echo(f"{len(chosen) - len(problems)} images are there, {len(problems)} could not be built")
+    raise typer.Exit(1 if problems else 0)
+
+
+@importers.command()
+def humaneval(
+    rows: Annotated[Path, typer.Argument(help="HumanEval, EvalPlus or MBPP rows: .jsonl, .jsonl.gz, .json")],
+    out: Annotated[Path, typer.Option(help="A new folder, which tasks.suite can name.")],
+    skip: Annotated[bool, typer.Option(help="Leave rows out that cannot be tasks.")] = False,
+) -> None:
+    """Check rows of HumanEval, EvalPlus or MBPP and copy them into a suite folder."""
+    from tasks.importing import import_rows
+
+    done = import_rows(rows, out, skip=skip)
+    for line in done.refused:
+        typer.echo(f"left out: {line}")
+    typer.echo(f"{len(done.tasks)} tasks in {out}; now prove them: plateau tasks validate {out}")
+
+
+class _Bar:
+    """A progress bar on a terminal; elsewhere only what is said."""
+
+    def __init__(self, title: str, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._progress.add_task(title, total=total, note="")
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def step(self, note: str) -> None:
+        self._progress.update(self._task, advance=1, note=note)
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()

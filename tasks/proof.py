@@ -1,0 +1,250 @@
+"""A suite proves itself, without a model: solutions pass, the untouched start fails, verdicts repeat.
+
+Every finding is one line of an append-only file, so a proof that was stopped goes on where it was.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from sandbox.base import Backend, Diff, SandboxError, SandboxUnavailable
+from sandbox.diffs import diff_from_text
+from tasks.base import FolderTests, Outcome, PackageTests, Task, Verdict
+from tasks.folder import grade_folder
+from tasks.grade import FunctionGrader
+from tasks.harbor import files_below
+from tasks.leaks import leak
+from tasks.package import as_function_task, bundle
+from tasks.quarantine import Entry, Quarantine
+
+BATCH = 16
+"""Function-level tasks that are graded together."""
+
+
+class Kind(StrEnum):
+    """What was found out about a task."""
+
+    SOUND = "sound"
+    BROKEN = "broken"
+    """Its solution fails."""
+    WEAK = "weak"
+    """Its tests pass on the untouched start."""
+    FLAKY = "flaky"
+    """The same attempt was graded differently."""
+    READABLE = "readable"
+    """An agent can read the hidden tests or the solution."""
+    UNPROVEN = "unproven"
+    """It has no solution, so nothing says that it can be solved."""
+    UNDECIDED = "undecided"
+    """Boxes broke, or none can be made here: nothing is known."""
+
+
+OUT = (Kind.BROKEN, Kind.WEAK, Kind.FLAKY, Kind.READABLE)
+"""Kinds that put a task into quarantine."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What is known about one task."""
+
+    task: str
+    digest: str
+    kind: Kind
+    reason: str = ""
+    repeats: int = 0
+    seconds: float = 0.0
+
+
+def prove(
+    tasks: Sequence[Task],
+    backend: Backend,
+    *,
+    repeats: int = 3,
+    workers: int = 0,
+    log: Path | None = None,
+    found: Callable[[Finding], None] = lambda finding: None,
+) -> list[Finding]:
+    """Findings in the order of `tasks`; those in `log` are not made again unless the task has changed.
+
+    `found` is called for each as it is made, from this thread. Raises OSError if `log` cannot be written.
+    """
+    known = {} if log is None else read_log(log, repeats)
+    findings = {t.id: known[t.id, t.digest] for t in tasks if (t.id, t.digest) in known}
+    for finding in findings.values():
+        found(finding)
+    grader = FunctionGrader(backend)
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, "proof")
+    try:
+        missing = [task for task in tasks if task.id not in findings]
+        for future in as_completed(
+            [pool.submit(_prove, part, grader, backend, repeats) for part in _parts(missing)]
+        ):
+            for finding in future.result():
+                if log is not None:
+                    _append(log, finding)
+                findings[finding.task] = finding
+                found(finding)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        grader.close()
+    return [findings[task.id] for task in tasks]
+
+
+def quarantine_of(findings: Sequence[Finding]) -> Quarantine:
+    """The tasks that runs should skip."""
+    return {f.task: Entry(digest=f.digest, kind=f.kind, reason=f.reason) for f in findings if f.kind in OUT}
+
+
+def _parts(tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    """Folder tasks one by one, the others in batches."""
+    others = []
+    for task in tasks:
+        if isinstance(task.tests, FolderTests):
+            yield [task]
+        else:
+            others.append(task)
+    for start in range(0, len(others), BATCH):
+        yield others[start : start + BATCH]
+
+
+def _prove(tasks: Sequence[Task], grader: FunctionGrader, backend: Backend, repeats: int) -> list[Finding]:
+    started = time.monotonic()
+    if isinstance(tasks[0].tests, FolderTests):
+        results = [_prove_folder(tasks[0], backend, repeats)]
+    else:
+        results = _prove_functions(tasks, grader, repeats)
+    each = round((time.monotonic() - started) / len(tasks), 3)
+    return [
+        Finding(task=t.id, digest=t.digest, kind=kind, reason=reason, repeats=repeats, seconds=each)
+        for t, (kind, reason) in zip(tasks, results, strict=True)
+    ]
+
+
+Result = tuple[Kind, str]
+
+
+def _prove_functions(tasks: Sequence[Task], grader: FunctionGrader, repeats: int) -> list[Result]:
+    """Equal programs are graded once per call, so every repetition is a call of its own."""
+    tried = [_programs(task) for task in tasks]
+    solved = [grader.grade([(task, solution) for task, solution, _ in tried]) for _ in range(repeats)]
+    untouched = [grader.grade([(task, start) for task, _, start in tried]) for _ in range(repeats)]
+    results = []
+    for task, own, start in zip(tasks, zip(*solved, strict=True), zip(*untouched, strict=True), strict=True):
+        told = task.solution.strip()
+        if not told:
+            results.append((Kind.UNPROVEN, "has no solution"))
+        elif len(told) > 40 and told in task.instruction:
+            results.append((Kind.READABLE, "the instruction holds the solution"))
+        else:
+            results.append(judge(own, start))
+    return results
+
+
+def _programs(task: Task) -> tuple[Task, str, str]:
+    """(the task for the function grader, its solution, its untouched start)."""
+    if not isinstance(task.tests, PackageTests):
+        return task, task.solution, ""
+    solution = diff_from_text(task.solution) if task.solution else Diff(written={})
+    return as_function_task(task), bundle(task.tests, solution), bundle(task.tests, Diff(written={}))
+
+
+def _prove_folder(task: Task, backend: Backend, repeats: int) -> Result:
+    assert isinstance(task.tests, FolderTests)
+    try:
+        if seen := leak(task, backend):
+            return Kind.READABLE, seen
+        if task.tests.solution_dir is None:
+            return Kind.UNPROVEN, "has no solution/solve.sh"
+        solved = []
+        for _ in range(repeats):
+            diff, problem = solve(task, backend)
+            if problem:
+                solved.append(Verdict(outcome=Outcome.FAILED, verified=False, reason=problem))
+            else:
+                solved.append(grade_folder(task, diff, backend))
+        untouched = [grade_folder(task, Diff(written={}), backend) for _ in range(repeats)]
+    except SandboxUnavailable as error:
+        return Kind.UNDECIDED, f"no box for it here: {error}"
+    except SandboxError as error:
+        return Kind.UNDECIDED, f"a box broke: {error}"
+    return judge(solved, untouched)
+
+
+def solve(task: Task, backend: Backend) -> tuple[Diff, str]:
+    """What `solution/solve.sh` changes in the task's box, and what went wrong or "". Raises SandboxError."""
+    assert isinstance(task.tests, FolderTests) and task.tests.solution_dir is not None  # noqa: PT018
+    box = backend.open(replace(task.box, mounts=(*task.box.mounts, "/solution")))
+    try:
+        for path, data in task.tests.files.items():
+            box.write(path, data, mode=0o755 if path.endswith(".sh") else 0o644)
+        before = box.snapshot()
+        for path, data in files_below(task.tests.solution_dir).items():
+            box.write(f"/solution/{path}", data, mode=0o755 if path.endswith(".sh") else 0o644)
+        done = box.run(["bash", "/solution/solve.sh"], timeout_s=task.tests.timeout_s)
+        diff = box.diff(before)
+    except OSError as error:
+        raise SandboxError(f"the box did not take the task's files: {error}") from error
+    finally:
+        box.close()
+    if done.timed_out or done.exit_code != 0:
+        how = "took too long" if done.timed_out else f"gave exit code {done.exit_code}"
+        return diff, f"solution/solve.sh {how}: {' '.join(done.stderr.split())[-200:]}"
+    return diff, ""
+
+
+def judge(solved: Sequence[Verdict], untouched: Sequence[Verdict]) -> Result:
+    """What repeated verdicts on the solution and on the untouched start say about a task."""
+    for verdict in (*solved, *untouched):
+        if verdict.outcome is Outcome.INFRA:
+            own = verdict.reason.startswith("this task is broken")
+            return Kind.BROKEN if own else Kind.UNDECIDED, verdict.reason
+    passes = [verdict.outcome is Outcome.PASSED for verdict in solved]
+    first = next((v.reason for v in solved if v.outcome is not Outcome.PASSED), "")
+    if not any(passes):
+        return Kind.BROKEN, f"the solution fails: {first}"
+    if not all(passes):
+        return Kind.FLAKY, f"the solution passed {sum(passes)} of {len(passes)} times: {first}"
+    again = [verdict.outcome is Outcome.PASSED for verdict in untouched]
+    if all(again):
+        return Kind.WEAK, "the tests pass on the untouched start"
+    if any(again):
+        return Kind.FLAKY, f"the untouched start passed {sum(again)} of {len(again)} times"
+    if len({(v.outcome, v.verified) for v in untouched}) > 1 or len({v.verified for v in solved}) > 1:
+        return Kind.FLAKY, "the same attempt was graded differently"
+    return Kind.SOUND, ""
+
+
+# --- the file of findings ------------------------------------------------------------------------------
+
+
+def read_log(log: Path, repeats: int) -> Mapping[tuple[str, str], Finding]:
+    """(task, digest) -> what was found with at least as many repetitions. Other lines are skipped."""
+    found = {}
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+            finding = Finding(**{**row, "kind": Kind(row["kind"])})
+            if finding.repeats >= repeats and finding.kind is not Kind.UNDECIDED:
+                found[finding.task, finding.digest] = finding
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue
+    return found
+
+
+def _append(log: Path, finding: Finding) -> None:
+    """A whole line, also after a line that a crash has torn."""
+    with log.open("ab+") as file:
+        file.seek(0, os.SEEK_END)
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+        torn = file.tell() and file.read(1) != b"\n"
+        file.write((b"\n" if torn else b"") + json.dumps(asdict(finding)).encode() + b"\n")
