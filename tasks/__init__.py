@@ -2,21 +2,25 @@
 
 from pathlib import Path
 
-from tasks.rows import SUFFIXES
+from tasks.rows import IMPORTED, SUFFIXES
 from tasks.suite import Suite
 
 
 def load_suite(name: str) -> Suite:
     """The built-in suite 'katas', the task folders in a folder, or the tasks in a file of rows.
 
-    A folder holds Harbor task folders; a file (.jsonl, .jsonl.gz, .json) holds rows of HumanEval, EvalPlus or
-    MBPP. Raises ValueError if it is none of these, or if a task in it is malformed.
+    A folder holds Harbor task folders or imported rows; a file (.jsonl, .jsonl.gz, .json) holds rows of
+    HumanEval, EvalPlus or MBPP. Raises ValueError if it is none of these, or if a task in it is malformed.
     """
     if name == "katas":
         from tasks import katas
 
         return katas
     path = Path(name)
+    if (path / IMPORTED).is_file():
+        from tasks.published import PublishedSuite
+
+        return PublishedSuite(path / IMPORTED, path.resolve().name)
     if path.is_dir():
         from tasks.harbor import FolderSuite
 
