@@ -13,6 +13,7 @@ import typer
 from harness.detector_cli import validate_detector
 from harness.reproduce.cli import reproduce
 from sandbox.cli import app as sandbox_app
+from tasks.cli import app as tasks_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +22,7 @@ app = typer.Typer(
     help="Does agent self-improvement rise, plateau, or collapse? Measure it.",
 )
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(tasks_app, name="tasks")
 app.command("validate-detector")(validate_detector)
 app.command()(reproduce)
 
