@@ -10,9 +10,10 @@ killed by its limits, or does not exist is an `Execution`; a box that died raise
 A dead box is the harness's problem (retried, counted as INFRA), never the model's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from socket import socket
 from typing import Any, Protocol
 
 BASE_IMAGE = "plateau-base"
@@ -27,12 +28,16 @@ class SandboxUnavailable(SandboxError):
     """No box of this kind can be made on this machine. The message says what to install, in one line."""
 
 
+Service = Callable[[socket], None]
+"""Something in the harness that a box may talk to: called in a thread of its own with each connection."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SandboxSpec:
-    """What a box offers and where it stops.
+    """What a box offers and where it stops. Raises ValueError for a `network` that is no tuple.
 
     >>> SandboxSpec(memory_mb=256).network
-    False
+    ()
     """
 
     image: str = BASE_IMAGE
@@ -40,7 +45,11 @@ class SandboxSpec:
     workdir: str = "/work"
     """The writable workspace; commands start here."""
     env: Mapping[str, str] = field(default_factory=dict)
-    network: bool = False
+    network: tuple[str, ...] = ()
+    """Hosts that may be reached, by HTTP and HTTPS through a proxy in the harness: "pypi.org",
+    "*.example.com", "10.0.0.7:8080"; "*" is every public host. See `sandbox.allow`."""
+    services: Mapping[int, Service] = field(default_factory=dict)
+    """Port on the box's 127.0.0.1 -> who answers there."""
     cpus: float = 1.0
     memory_mb: int = 512
     pids: int = 128
@@ -50,6 +59,26 @@ class SandboxSpec:
     """stdout and stderr are each cut to their last `output_kb` KiB."""
     mounts: tuple[str, ...] = ()
     """More empty, writable folders outside the workspace (absolute paths), of `disk_mb` each."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.network, tuple):
+            raise ValueError(
+                f"SandboxSpec.network is a tuple of hosts, such as ('pypi.org',), not {self.network!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Visit:
+    """One request of a box to its proxy: `Visit(host="pypi.org", port=443, allowed=True, sent=900, ...)`."""
+
+    host: str
+    port: int
+    allowed: bool
+    reason: str = ""
+    """Why it was refused or failed."""
+    sent: int = 0
+    """Bytes from the box; still 0 while the connection lasts, as is `received`."""
+    received: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +128,9 @@ class Sandbox(Protocol):
 
     def diff(self, since: Mapping[str, str]) -> Diff:
         """What changed since a snapshot. Symlinks and special files are never followed, only listed."""
+
+    def visits(self) -> Sequence[Visit]:
+        """What the box asked of its network so far, allowed or not; empty where `spec.network` is."""
 
     def close(self) -> None:
         """Destroy the box and everything running in it. Idempotent; never raises."""

@@ -2,10 +2,10 @@
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sandbox.base import Diff, Execution, SandboxError, SandboxSpec
+from sandbox.base import Diff, Execution, SandboxError, SandboxSpec, Visit
 from sandbox.channel import Channel, plain
 
 _GRACE_S = 30.0
@@ -29,8 +29,11 @@ def room_mb(spec: SandboxSpec, *, workspace: bool = True) -> int:
 class GuestSandbox:
     """Implements `sandbox.base.Sandbox`. What the guest answers is checked, never trusted."""
 
-    def __init__(self, spec: SandboxSpec, channel: Channel) -> None:
+    def __init__(
+        self, spec: SandboxSpec, channel: Channel, visits: Callable[[], Sequence[Visit]] = tuple
+    ) -> None:
         self.spec = spec
+        self.visits = visits
         self._channel = channel
         self._turn = threading.Lock()
 

@@ -6,7 +6,8 @@ the base image, too, is an unpacked one, as in docker.
 Protects: other processes, files, network, environment, terminal, Docker socket and user namespaces are out
 of reach; the box sees its system read-only, its own /proc and /dev, and tmpfs of limited size; no capability,
 a seccomp deny-list, one Linux user of its own per box when the harness is root. Where control groups may be
-made (see `cgroup`), memory, processes and CPU are limited for the box as a whole.
+made (see `cgroup`), memory, processes and CPU are limited for the box as a whole. A box never has a network:
+for what a spec asks for, the harness accepts at sockets that listen on the box's loopback (see `ports`).
 
 Does not protect, compared with `docker`:
 * the kernel is shared and the seccomp filter is a deny-list, not Docker's allow-list;
@@ -16,7 +17,6 @@ Does not protect, compared with `docker`:
 * before Linux 5.14 an ordinary user's RLIMIT_NPROC counts that user's processes outside, too;
 * without an image all below the host's `/usr` can be read, and Python is the host's `/usr/bin/python3`;
 * boxes of one system see the same files, so two that conspire can signal by file locks;
-* `network=True` is the host's own network: its loopback services and abstract sockets are in reach;
 * with bubblewrap older than 0.8 the tmpfs have no size limit and nested user namespaces stop at seccomp only.
 """
 
@@ -41,7 +41,9 @@ from sandbox.box import INODES_PER_MB, SHM_MB, GuestSandbox, room_mb
 from sandbox.cgroup import Cgroup
 from sandbox.channel import Channel, guest_command
 from sandbox.owner import alive, owner
+from sandbox.ports import Ports, receive_listeners
 from sandbox.programs import LIMITS, MEMORY_MB, PIDS, GuestProgramBox
+from sandbox.proxy import with_proxy
 from sandbox.unpacked import Store, Unpacked, mount_point
 from sandbox.untar import split
 
@@ -103,7 +105,9 @@ class BubblewrapBackend:
         }
 
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
-        spec = spec or SandboxSpec()
+        asked = spec or SandboxSpec()
+        spec, proxy = with_proxy(asked)
+        ports = Ports(spec.services) if spec.services else None
         with ExitStack() as undo:
             image = self._image(spec)
             if image:
@@ -129,8 +133,9 @@ class BubblewrapBackend:
                 "inodes": dict.fromkeys(("/tmp", spec.workdir, *spec.mounts), spec.disk_mb * INODES_PER_MB)
                 | {"/dev/shm": SHM_MB * INODES_PER_MB},
             }
-            channel = _start("commands", config, args, group, undo.pop_all(), "" if image else _python())
-            return GuestSandbox(spec, channel)
+            python = "" if image else _python()
+            channel = _start("commands", config, args, group, undo.pop_all(), python, ports)
+            return GuestSandbox(asked, channel, proxy.visits if proxy else tuple)
 
     def _image(self, spec: SandboxSpec) -> Unpacked | None:
         if spec.image != BASE_IMAGE:
@@ -196,7 +201,7 @@ def _arguments(spec: SandboxSpec | None, image: Unpacked | None) -> tuple[list[s
         for folder in spec.mounts:
             args += _tmpfs(folder, spec.disk_mb)
         env = {"PATH": _ENV["PATH"], **(image.env if image else {}), **_IDENTITY, **spec.env}
-        args += _network(image) if spec.network else []
+        args += [] if image or not spec.network else _certificates()
     else:
         env = {"PATH": _ENV["PATH"], "LANG": _ENV["LANG"], "PYTHONHASHSEED": "0"}
     for key, value in env.items():
@@ -250,17 +255,10 @@ def _prepare(image: Unpacked, spec: SandboxSpec) -> str:
     return seed
 
 
-def _network(image: Unpacked | None) -> list[str]:
-    args = ["--share-net"]
-    if image:
-        etc = image.root / "etc"
-        plain = not etc.is_symlink() and not (etc / "resolv.conf").is_symlink()
-        names = ["/etc/resolv.conf"] if plain and (etc / "resolv.conf").is_file() else []
-    else:
-        names = ["/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs", "/etc/ca-certificates"]
-    for name in names:
-        args += ["--ro-bind-try", name, name]
-    return args
+def _certificates() -> list[str]:
+    """Whom this machine trusts, for TLS."""
+    names = ("/etc/ssl/certs", "/etc/ca-certificates", "/etc/pki/tls/certs", "/etc/pki/ca-trust")
+    return [word for name in names for word in ("--ro-bind-try", name, name)]
 
 
 _FILES = {
@@ -272,7 +270,13 @@ _FILES = {
 
 
 def _start(
-    mode: str, config: dict[str, Any], args: list[str], group: Cgroup | None, after: ExitStack, python: str
+    mode: str,
+    config: dict[str, Any],
+    args: list[str],
+    group: Cgroup | None,
+    after: ExitStack,
+    python: str,
+    ports: Ports | None = None,
 ) -> Channel:
     """Start a guest in a fresh box and wait until it answers. Raises SandboxError with what bwrap said.
 
@@ -282,7 +286,13 @@ def _start(
     told, tell = os.pipe2(os.O_CLOEXEC)
     log = os.memfd_create("stderr")
     after.callback(os.close, log)
-    fds = [tell]
+    fds, words = [tell], list[str]()
+    if ports:
+        mode += "+ports"
+        taken, given = socket.socketpair()
+        after.callback(taken.close)
+        fds.append(given.detach())
+        words = [str(number) for number in (fds[-1], *ports.numbers)]
     files: list[str] = []
     for path, text in _FILES.items() if python else ():  # an image has its own
         fd = os.memfd_create(path)
@@ -301,7 +311,7 @@ def _start(
         as_user = {}
 
     def spawn() -> subprocess.Popen:
-        command = [*args, *guest_command(mode, config.get("workdir", mode), python)]
+        command = [*args, *guest_command(mode, config.get("workdir", mode), python), *words]
         return subprocess.Popen(
             command,
             stdin=theirs.fileno(),
@@ -348,6 +358,12 @@ def _start(
     if not hello.get("ready"):
         channel.close()
         raise SandboxError(f"the guest did not start: {hello}")
+    if ports:
+        try:
+            channel.also_close(receive_listeners(taken, ports).close)
+        except SandboxError:
+            channel.close()
+            raise
     return channel
 
 

@@ -45,12 +45,12 @@ sys.stdout.buffer.write(marshal.dumps(done))
 
 @cache
 def guest_source(mode: str, python: str = "") -> bytes:
-    """What BOOT reads: the modules of one guest (`commands` or `programs`), in order of import.
+    """What BOOT reads: the modules of one guest (`commands`, `programs`, `ports+tunnel`), in order of import.
 
     With `python`, the very interpreter that will run it, compiled by that: compiling is a third of the start.
     """
     folder = Path(__file__).parent / "guest"
-    modules = [(f"sandbox.guest.{n}", (folder / f"{n}.py").read_text()) for n in ("core", mode)]
+    modules = [(f"sandbox.guest.{n}", (folder / f"{n}.py").read_text()) for n in ("core", *mode.split("+"))]
     source = marshal.dumps(modules, 2)  # an old format that every version reads
     if not python:
         return source
@@ -65,7 +65,7 @@ def guest_command(mode: str, label: str, python: str = "") -> list[str]:
 
     `label` is there for people who look at a list of processes.
     """
-    flags = ["-I", "-S"] if mode == "commands" else ["-s", "-S"]  # programs: PYTHONHASHSEED=0 must count
+    flags = ["-s", "-S"] if mode == "programs" else ["-I", "-S"]  # programs: PYTHONHASHSEED=0 must count
     size = len(guest_source(mode, python))
     return ["python3", *flags, "-c", BOOT, str(size), label]
 
@@ -93,6 +93,7 @@ class Channel:
         self._stream, self._destroy, self._why = stream, destroy, why
         self._lock = threading.Lock()
         self._closed = False
+        self._also: list[Callable[[], None]] = []
         self._ahead = b""
 
     def greet(
@@ -156,13 +157,21 @@ class Channel:
     def closed(self) -> bool:
         return self._closed
 
+    def also_close(self, step: Callable[[], None]) -> None:
+        """Something that ends with the box; at once, if that has ended."""
+        with self._lock:
+            self._also.append(step)
+            closed = self._closed
+        if closed:
+            step()
+
     def close(self) -> None:
         """Destroy the box; idempotent, never raises."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        for step in (self._stream.close, self._destroy):
+        for step in (*self._also, self._stream.close, self._destroy):
             with suppress(Exception):  # a box that is already gone is what we want
                 step()
 

@@ -8,8 +8,11 @@ A program box's guest is root inside with SETUID, SETGID and KILL only; every pr
 
 Does not protect: the kernel is shared. An image other than the project's own keeps its writable layer, so
 `disk_mb` bounds only /tmp there; it must contain `python3`; its working folder is given to the user that
-commands run as. `network=True` is the engine's bridge, without an allow-list. An image without a usable
-`python3` gets a slower box with weaker walls: see `plain`.
+commands run as. An image without a usable `python3` gets a slower box with weaker walls and no network: see
+`plain`.
+
+The engine never gives a box a network. What a spec asks for comes through `ports`: a second guest, started
+with `exec` before the first command, as a user whom no command can touch.
 """
 
 import json
@@ -30,12 +33,15 @@ from sandbox.channel import Channel, guest_command
 from sandbox.images import Images
 from sandbox.owner import alive, owner
 from sandbox.plain import HOLD, PlainSandbox, frames
+from sandbox.ports import Ports, Tunnel
 from sandbox.programs import LIMITS, MEMORY_MB, PIDS, GuestProgramBox
+from sandbox.proxy import with_proxy
 
 LABEL = "plateau.owner"
 """Set on every box: JSON of `owner()`, so that `clean` can tell whose box it is."""
 START = "start a Docker engine: sudo systemctl start docker"
 _UID = 1000
+_TUNNEL_UID = 1001
 _PROGRAM_UIDS = (100_000, 160_000)
 _ENV = {"HOME": "/tmp", "LANG": "C.UTF-8", "USER": "agent"}
 
@@ -82,7 +88,9 @@ class DockerBackend:
         self.images.resolve(BASE_IMAGE)
 
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
-        spec = spec or SandboxSpec()
+        asked = spec or SandboxSpec()
+        spec, proxy = with_proxy(asked)
+        ports = Ports(spec.services)
         own = spec.image == BASE_IMAGE
         if spec.image in self._plain:
             return self._open_plain(spec)
@@ -99,14 +107,15 @@ class DockerBackend:
         config |= {"memory": spec.memory_mb << 20}
         env = {**_ENV, **spec.env}
         try:
-            return GuestSandbox(
-                spec, self._start("commands", config, spec.image, host, uid, env, spec.workdir)
-            )
+            channel, box = self._start("commands", config, spec.image, host, uid, env, spec.workdir)
+            if spec.services:
+                channel.also_close(self._tunnel(channel, box, ports).close)
+            return GuestSandbox(asked, channel, proxy.visits if proxy else tuple)
         except NoGuest:
             self._say(f"{spec.image} has no python3 that the guest can use, so its boxes are slower")
-            box = self._open_plain(spec)
+            plain = self._open_plain(spec)
             self._plain.add(spec.image)
-            return box
+            return plain
 
     def open_program_box(self) -> ProgramBox:
         return GuestProgramBox(self._open_lane, self._workers)
@@ -131,9 +140,26 @@ class DockerBackend:
         env = {"LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
         return self._start(
             "programs", {"limits": LIMITS, "uids": _PROGRAM_UIDS}, BASE_IMAGE, host, 0, env, "/"
-        )
+        )[0]
+
+    def _tunnel(self, channel: Channel, box: str, ports: Ports) -> Tunnel:
+        """Start the guest that carries connections out. Raises SandboxError; then the box is gone, too."""
+        mode, user = "ports+tunnel", f"{_TUNNEL_UID}:{_TUNNEL_UID}"
+        try:
+            command = guest_command(mode, "network")
+            job = self.api.exec_create(box, command, stdin=True, user=user, workdir="/")["Id"]
+            stream = Attached(self.api.exec_start(job, socket=True))
+            Channel(stream, channel.close, lambda: stream.stderr).greet(mode, {"ports": ports.numbers})
+            return Tunnel(ports, stream)
+        except (DockerException, OSError) as e:
+            channel.close()
+            raise SandboxError(f"the engine could not start the box's network: {e}") from e
 
     def _open_plain(self, spec: SandboxSpec) -> Sandbox:
+        if spec.services:
+            raise SandboxUnavailable(
+                f"{spec.image} has no python3, which a network needs; add it to the image"
+            )
         host = self.api.create_host_config(**self._walls(spec, False), cap_add=["CHOWN"])
         env = {**_ENV, **spec.env}
         box, stream = self._launch(HOLD, spec.image, host, 0, env, spec.workdir)
@@ -143,7 +169,7 @@ class DockerBackend:
 
     def _walls(self, spec: SandboxSpec, read_only: bool, room_mb: int = 0) -> dict[str, Any]:
         return self._hardening(spec.memory_mb + room_mb, spec.pids, read_only) | {
-            "network_mode": "bridge" if spec.network else "none",
+            "network_mode": "none",
             "nano_cpus": int(spec.cpus * 1e9),
             "shm_size": f"{SHM_MB}m",
         }
@@ -162,7 +188,7 @@ class DockerBackend:
 
     def _start(
         self, mode: str, config: dict, image: str, host: dict, uid: int, env: dict[str, str], workdir: str
-    ) -> Channel:
+    ) -> tuple[Channel, str]:
         """Create, attach, start, greet. Raises SandboxError; nothing is left behind on failure."""
         box, stream = self._launch(
             guest_command(mode, config.get("workdir", mode)), image, host, uid, env, workdir
@@ -177,7 +203,7 @@ class DockerBackend:
         if not hello.get("ready"):
             channel.close()
             raise SandboxError(f"the guest did not start: {hello}")
-        return channel
+        return channel, box
 
     def _launch(
         self, command: list[str], image: str, host: dict, uid: int, env: dict[str, str], workdir: str
@@ -269,13 +295,13 @@ class Attached:
 
     def __init__(self, attached: Any) -> None:
         self._attached = attached  # closing or losing this object closes the connection
-        self._socket = getattr(attached, "_sock", attached)
+        self.socket = getattr(attached, "_sock", attached)
         self._raw, self._data = bytearray(), bytearray()
         self.stderr = ""
 
     def recv(self, size: int) -> bytes:
         while not self._data:
-            part = self._socket.recv(max(size, 65536))
+            part = self.socket.recv(max(size, 65536))
             if not part:
                 return b""
             self._raw += part
@@ -289,14 +315,14 @@ class Attached:
         return data
 
     def sendall(self, data: bytes) -> None:
-        self._socket.sendall(data)
+        self.socket.sendall(data)
 
     def settimeout(self, seconds: float) -> None:
-        self._socket.settimeout(seconds)
+        self.socket.settimeout(seconds)
 
     def close(self) -> None:
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        for part in (getattr(self._attached, "_response", None), self._attached, self._socket):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        for part in (getattr(self._attached, "_response", None), self._attached, self.socket):
             with suppress(OSError, AttributeError):
                 part.close()  # type: ignore[union-attr]

@@ -137,6 +137,9 @@ class PlainSandbox:
         deleted = tuple(p for p in since if p not in seen) if whole else ()
         return Diff(written=written, deleted=deleted, refused=tuple(refused))
 
+    def visits(self) -> tuple[()]:
+        return ()
+
     def close(self) -> None:
         self._closed = True
         for end in self._ends:

@@ -141,7 +141,7 @@ def _grade_once(task: Task, diff: Diff, tests: Mapping[str, bytes], backend: Bac
         return _verdict(found.outcome, found.reason)
     expected = read_expected(tests, task.tests.tests_dir)
     mounts = () if expected else ("/tests", "/logs")
-    box = backend.open(replace(task.box, network=False, mounts=mounts))
+    box = backend.open(replace(task.box, network=(), services={}, mounts=mounts))
     try:
         try:
             _write(box, task.tests.files)

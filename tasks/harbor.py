@@ -3,7 +3,8 @@
     <task>/instruction.md  task.toml  environment/  tests/test.sh  solution/solve.sh
 
 Format: harborframework.com, `task.toml` schema up to 1.4, old spellings (`version`, `memory`, `storage`)
-included. One difference on purpose: network access is off unless the file asks for it.
+included. Two differences on purpose: network access is off unless the file asks for it, and a task that asks
+for all of the internet gets what the user says instead (`read_folder`).
 
 Free keys under `[metadata]` that mean something here: `split` ("train" or "held_out"), `stratum`,
 `cluster` (or `repo`), `image`, `workdir`, `answer_file`, which names the file that the answer of a one-shot
@@ -15,10 +16,11 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from sandbox.allow import AllowList
 from sandbox.base import BASE_IMAGE, SandboxSpec
 from tasks import expected, values
 from tasks.base import FolderTests, FunctionTests, Split, Task
@@ -92,14 +94,36 @@ class _Table:
             raise self.wrong(key, "a table of strings")
         return dict(value)
 
-    def network(self) -> bool:
-        """True only if the file asks for it; a list of allowed hosts is narrower than what boxes can do."""
+    def network(self, public: Sequence[str] | None) -> tuple[str, ...]:
+        """The hosts that the file asks for; `public` stands in for a wish for all of them."""
         mode, allow = self.text("network_mode"), self.get("allow_internet")[1]
         if mode not in ("", "public", "no-network", "allowlist"):
             raise self.wrong("network_mode", "'public', 'no-network' or 'allowlist'")
         if not isinstance(allow, bool | None):
             raise self.wrong("allow_internet", "true or false")
-        return mode == "public" or (not mode and bool(allow))
+        if mode == "allowlist":
+            return self._hosts()
+        if mode == "no-network" or not (mode or allow):
+            return ()
+        if public is None:
+            key = self._at("network_mode" if mode else "allow_internet")
+            raise ValueError(
+                f"{self._file}: {key} asks for all of the internet, "
+                'and boxes reach only hosts that are named; say which: network=["pypi.org"], ["*"] for every '
+                "public host, [] for none"
+            )
+        return tuple(public)
+
+    def _hosts(self) -> tuple[str, ...]:
+        """`allowed_hosts`."""
+        _, hosts = self.get("allowed_hosts")
+        if not isinstance(hosts, list) or not hosts:
+            raise self.wrong("allowed_hosts", "a list of hosts, for network_mode is 'allowlist'")
+        try:
+            AllowList(hosts)
+        except ValueError as error:
+            raise ValueError(f"{self._file}: {self._at('allowed_hosts')}: {error}") from None
+        return tuple(hosts)
 
     def unread(self) -> list[str]:
         """Dotted keys that nothing asked for and that do more than describe."""
@@ -115,9 +139,10 @@ class _Table:
         return sorted(walk(self._data, ""))
 
 
-def read_folder(folder: Path, *, name: str = "") -> Task:
+def read_folder(folder: Path, *, name: str = "", network: Sequence[str] | None = None) -> Task:
     """The task in a Harbor task folder; `tags["unknown_keys"]` lists keys of task.toml without effect here.
 
+    `network`: the hosts that a task may reach which asks for all of the internet; None refuses such a task.
     An image that must be built is named after its content; `tags["dockerfile"]` is the folder to build.
     Raises ValueError naming the file and the key.
     """
@@ -139,7 +164,7 @@ def read_folder(folder: Path, *, name: str = "") -> Task:
         raise metadata.wrong("grading", "'values', with the calls in tests/cases.json")
     if grading:
         values.read_cases(tests, folder / "tests")
-    spec, built = _box(root, metadata, environment)
+    spec, built = _box(root, metadata, environment, network)
     timeout_s = root.table("verifier").number("timeout_sec", 600.0)
     split = metadata.text("split")
     if split not in ("", *Split):
@@ -174,7 +199,9 @@ def read_folder(folder: Path, *, name: str = "") -> Task:
     )
 
 
-def _box(root: _Table, metadata: _Table, environment: Mapping[str, bytes]) -> tuple[SandboxSpec, bool]:
+def _box(
+    root: _Table, metadata: _Table, environment: Mapping[str, bytes], public: Sequence[str] | None
+) -> tuple[SandboxSpec, bool]:
     """(what the task's box offers, whether its image has to be built first)."""
     table = root.table("environment")
     recipe = environment.get("Dockerfile")
@@ -190,7 +217,7 @@ def _box(root: _Table, metadata: _Table, environment: Mapping[str, bytes]) -> tu
         image=image or BASE_IMAGE,
         workdir=workdir,
         env=table.strings("env"),
-        network=table.network(),
+        network=table.network(public),
         cpus=table.number("cpus", 1.0),
         memory_mb=table.megabytes("memory_mb", "memory", 2048),
         disk_mb=table.megabytes("storage_mb", "storage", 1024),
@@ -265,12 +292,12 @@ def _digest(
 class FolderSuite(FixedSuite):
     """The task folders in a folder (or one task folder)."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, network: Sequence[str] | None = None) -> None:
         single = (path / "task.toml").exists()
         folders = [path] if single else sorted(p.parent for p in path.glob("*/task.toml"))
         if not folders:
             raise ValueError(f"{path}: holds no task folder, that is, no */task.toml")
-        super().__init__(path.resolve().name, [read_folder(folder) for folder in folders], str(path))
+        super().__init__(path.resolve().name, [read_folder(f, network=network) for f in folders], str(path))
 
 
 _CHECK = '''"""Runs solution.py in a child process and compares its answers here, on exact types."""

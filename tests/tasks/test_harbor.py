@@ -39,7 +39,8 @@ docker_image = "debian:12"
 cpus = 2
 memory_mb = 1024
 storage_mb = 512
-allow_internet = true
+network_mode = "allowlist"
+allowed_hosts = ["pypi.org", "*.example.com"]
 gpus = 1
 
 [environment.env]
@@ -84,7 +85,7 @@ def test_a_full_folder_is_read(tmp_path: Path) -> None:
         2.0,
         1024,
         512,
-        True,
+        ("pypi.org", "*.example.com"),
     )
     assert box.env == {"GREETING": "hi"}
     assert task.tags["unknown_keys"] == "agent, environment.build_timeout_sec, environment.gpus"
@@ -92,8 +93,26 @@ def test_a_full_folder_is_read(tmp_path: Path) -> None:
 
 def test_a_bare_folder_gets_defaults(tmp_path: Path) -> None:
     task = read_folder(make(tmp_path / "bare", ""))
-    assert (task.id, task.cluster, task.box.image, task.box.network) == ("bare", "bare", BASE_IMAGE, False)
+    assert (task.id, task.cluster, task.box.image, task.box.network) == ("bare", "bare", BASE_IMAGE, ())
     assert task.tags.keys() == {"suite", "answer_file", "tests_sha256"}
+
+
+@pytest.mark.parametrize(
+    ("wish", "given", "hosts"),
+    [
+        ("network_mode = 'public'", ["pypi.org"], ("pypi.org",)),
+        ("allow_internet = true", ["*"], ("*",)),
+        ("allow_internet = true", [], ()),
+        ("network_mode = 'no-network'\nallow_internet = true", ["*"], ()),
+        ("allow_internet = false", ["*"], ()),
+        ("network_mode = 'allowlist'\nallowed_hosts = ['a.org']", ["*"], ("a.org",)),
+    ],
+)
+def test_the_user_says_what_public_means(
+    tmp_path: Path, wish: str, given: list[str], hosts: tuple[str, ...]
+) -> None:
+    """And nothing else: a task that asks for less gets what it asks for."""
+    assert read_folder(make(tmp_path, f"[environment]\n{wish}\n"), network=given).box.network == hosts
 
 
 def test_old_spellings_are_read(tmp_path: Path) -> None:
@@ -124,6 +143,13 @@ def test_a_dockerfile_without_image_has_to_be_built(tmp_path: Path) -> None:
         ("[environment]\nmemory = 'lots'", r"environment\.memory must be a size such as '2G', not 'lots'"),
         ("[environment]\nallow_internet = 'no'", r"environment\.allow_internet must be true or false"),
         ("[environment]\nnetwork_mode = 'some'", r"environment\.network_mode must be 'public'"),
+        ("[environment]\nnetwork_mode = 'public'", r"network_mode asks for all of the internet.*named"),
+        ("[environment]\nallow_internet = true", r"environment\.allow_internet asks for all"),
+        ("[environment]\nnetwork_mode = 'allowlist'", r"environment\.allowed_hosts must be a list of hosts"),
+        (
+            "[environment]\nnetwork_mode = 'allowlist'\nallowed_hosts = ['http://a']",
+            r"task\.toml: environment\.allowed_hosts: network: 'http://a' is no host",
+        ),
         ("[environment.env]\nA = 1", r"environment\.env must be a table of strings"),
         ("environment = 3", r"environment must be a table, not 3"),
         ("[metadata]\nsplit = 'test'", r"metadata\.split must be 'train' or 'held_out', not 'test'"),
@@ -186,7 +212,16 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
-KEYS = ("cpus", "memory_mb", "memory", "docker_image", "env", "allow_internet", "network_mode")
+KEYS = (
+    "cpus",
+    "memory_mb",
+    "memory",
+    "docker_image",
+    "env",
+    "allow_internet",
+    "network_mode",
+    "allowed_hosts",
+)
 
 
 @given(VALUES, st.sampled_from(KEYS))
