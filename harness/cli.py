@@ -12,6 +12,7 @@ import typer
 
 from harness.detector_cli import validate_detector
 from harness.reproduce.cli import reproduce
+from harness.strategies.listing import strategies
 from sandbox.cli import app as sandbox_app
 from tasks.cli import app as tasks_app
 
@@ -25,6 +26,7 @@ app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(tasks_app, name="tasks")
 app.command("validate-detector")(validate_detector)
 app.command()(reproduce)
+app.command()(strategies)
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
 
@@ -81,15 +83,6 @@ def regrade(folder: RunFolder) -> None:
         where = f"seed {row['seed']} {row['arm']} round {row['round']} {row['task']}#{row['sample']}"
         typer.echo(f"  {where}: {row['was']} -> {row['is']} {row['reason']}")
     raise typer.Exit(1 if found.changed else 0)
-
-
-@app.command()
-def strategies() -> None:
-    """List the strategies that an arm can use."""
-    from harness.strategies import explain
-
-    for name, summary, source in explain():
-        typer.echo(f"{name:14} {summary}\n{'':14} [{source}]")
 
 
 @app.command()

@@ -26,9 +26,33 @@ class ArmConfig:
 
     strategy: str
     fraction: float = 0.25
-    """fresh_human: share of each round's examples that are fresh human programs, 0 to 1."""
+    """Share of each round's examples that people wrote, from 0 to below 1."""
     verified: bool = True
-    """fresh_human: only human programs that pass their tests."""
+    """Only human programs that pass their tests."""
+    cap: int = 4
+    """Most successes per task."""
+    share: float = 0.5
+    """Share of the successes that is kept, above 0."""
+    successes: int = 1
+    """Most successes of a hard task in one round."""
+    temperatures: tuple[float, ...] = (0.6, 0.8, 1.0, 1.2)
+    """Practice temperatures to choose from."""
+    lam: float = 0.5
+    """Share of the new weights in the mix with the base's."""
+    gamma: float = 0.9
+    """Probability above which a token carries no loss."""
+    p: float = 0.1
+    """Chance of each input token to be swapped."""
+    fp: float = 0.1
+    """Share of wrong programs that the verifier accepts."""
+    verifications: int = 20
+    """Verdicts that are bought from people each round."""
+    tolerance: float = 0.0
+    """How much lower the pass rate on the selection split may be."""
+    patience: int = 2
+    """Rounds without gain before the best checkpoint goes on."""
+    temperature: float | None = None
+    """Of practice from round 1 on, in place of `practice.temperature`; round 0 is shared by all arms."""
     tampered: bool = False
     """Ablation: also learn from attempts in which tampering with the grading was found."""
 
@@ -40,6 +64,8 @@ class TasksConfig:
     """Tasks that the agent practises on; the same ones every round."""
     held_out: int = 200
     """Tasks that only measure. Drawn anew for every seed."""
+    selection: int = 60
+    """Tasks that only pick checkpoints, in arms that do so; neither practised on nor reported."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +132,7 @@ class TrainConfig:
     """Supervised fine-tuning of one round."""
 
     examples: int = 800
-    """At most this many examples a round, in every arm."""
+    """At most this many examples a round, in every arm but accumulate."""
     epochs: int = 3
     learning_rate: float = 7e-4
     batch_tokens: int = 1024
@@ -156,18 +182,59 @@ def load_config(path: Path) -> RunConfig:
 def parse_config(data: Any, source: str) -> RunConfig:
     """Check plain data against RunConfig; `source` names it in errors. Raises ConfigError."""
     config: RunConfig = _build(RunConfig, data, source, "")
+    for (name, arm), given in zip(config.arms.items(), data["arms"].values(), strict=False):
+        _check_arm(f"{source}: arms.{name}", name, arm, given)
     _check_values(config, source)
     return config
 
 
 def to_plain(config: RunConfig) -> dict[str, Any]:
     """The config as plain data: `parse_config(to_plain(c), "") == c`."""
-    return dataclasses.asdict(config) | {"seeds": list(config.seeds)}
+    arms = {name: _plain_arm(arm) for name, arm in config.arms.items()}
+    return dataclasses.asdict(config) | {"seeds": list(config.seeds), "arms": arms}
+
+
+def _plain_arm(arm: ArmConfig) -> dict[str, Any]:
+    """The strategy and the parameters that it takes."""
+    from harness.strategies import STRATEGIES
+
+    values = {key: getattr(arm, key) for key in STRATEGIES[arm.strategy].parameters}
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    return {"strategy": arm.strategy} | plain
+
+
+def _check_arm(where: str, name: str, arm: ArmConfig, given: Mapping[str, Any]) -> None:
+    """A known strategy, only parameters that it takes, and values that make sense."""
+    from harness.strategies import STRATEGIES
+
+    def require(ok: bool, key: str, message: str) -> None:
+        if not ok:
+            raise ConfigError(f"{where}{key and '.'}{key}: {message}")
+
+    usable = name.replace("_", "").replace("-", "").isalnum() and name not in ("base", "shared")
+    require(usable, "", "use letters, digits, '_' and '-'; 'base' and 'shared' are taken")
+    known = arm.strategy in STRATEGIES
+    require(known, "strategy", f"unknown strategy {arm.strategy!r}{_near(arm.strategy, STRATEGIES)}")
+    takes = STRATEGIES[arm.strategy].parameters
+    for key in given:
+        unused = f"the strategy {arm.strategy} does not use it; it takes {', '.join(takes) or 'nothing'}"
+        require(key == "strategy" or key in takes, key, unused)
+    require(0 <= arm.fraction < 1, "fraction", "a share from 0 to below 1")
+    require(0 < arm.share <= 1, "share", "a share above 0, at most 1")
+    for key in ("lam", "p", "fp", "tolerance"):
+        require(0 <= getattr(arm, key) <= 1, key, "from 0 to 1")
+    require(0 < arm.gamma <= 1, "gamma", "above 0, at most 1")
+    for key in ("cap", "successes", "patience"):
+        require(getattr(arm, key) >= 1, key, "at least 1")
+    require(arm.verifications >= 0, "verifications", "0 or more")
+    distinct = len(set(arm.temperatures)) == len(arm.temperatures) >= 1
+    in_range = all(0 < temperature <= 5 for temperature in arm.temperatures)
+    own = arm.temperature
+    require(own is None or 0 < own <= 5, "temperature", "above 0 and up to 5")
+    require(distinct and in_range, "temperatures", "different ones, each above 0 and up to 5")
 
 
 def _check_values(config: RunConfig, source: str) -> None:
-    from harness.strategies import STRATEGIES
-
     def require(ok: bool, key: str, message: str) -> None:
         if not ok:
             raise ConfigError(f"{source}: {key}: {message}")
@@ -179,20 +246,15 @@ def _check_values(config: RunConfig, source: str) -> None:
     require(config.workers >= 0, "workers", "0 (one per core) or more")
     require(config.threads >= 1, "threads", "at least 1")
     for name, arm in config.arms.items():
-        require(
-            name.replace("_", "").replace("-", "").isalnum() and name not in ("base", "shared"),
-            f"arms.{name}",
-            "use letters, digits, '_' and '-'; 'base' and 'shared' are taken",
-        )
-        require(
-            arm.strategy in STRATEGIES,
-            f"arms.{name}.strategy",
-            f"unknown strategy {arm.strategy!r}{_near(arm.strategy, STRATEGIES)}",
-        )
-        require(0 <= arm.fraction < 1, f"arms.{name}.fraction", "a share from 0 to below 1")
+        from harness.strategies import STRATEGIES
+
+        tries = STRATEGIES[arm.strategy].balance is not None
+        enough = config.tasks.train > len(arm.temperatures)
+        require(enough or not tries, f"arms.{name}.temperatures", "needs more tasks.train than temperatures")
     for key, value in {
         "tasks.train": config.tasks.train,
         "tasks.held_out": config.tasks.held_out,
+        "tasks.selection": config.tasks.selection,
         "practice.samples": config.practice.samples,
         "evaluate.samples": config.evaluate.samples,
         "evaluate.drift_samples": config.evaluate.drift_samples,

@@ -39,6 +39,8 @@ class Example:
     """Where it came from: 'round-03/<task id>#<sample>' or 'human/<number>'."""
     correct: bool
     """By the hidden tests; for measurement only, never used to choose."""
+    input_ids: tuple[int, ...] = ()
+    """What the model reads where that is not `token_ids` (noise); what it must write stays `token_ids`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class TrainingSet:
                 "source": e.source,
                 "correct": e.correct,
             }
+            | ({"input_ids": e.input_ids} if e.input_ids else {})
             for e in self.examples
         )
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
@@ -152,7 +155,7 @@ def collate(batch: Sequence[Example], pad_id: int) -> Mapping[str, Any]:
     labels = torch.full((len(batch), length), -100)
     for row, example in enumerate(batch):
         ids = torch.tensor(example.token_ids)
-        input_ids[row, : len(ids)] = ids
+        input_ids[row, : len(ids)] = torch.tensor(example.input_ids or example.token_ids)
         mask[row, : len(ids)] = 1
         for start, end in example.loss_spans:
             labels[row, start:end] = ids[start:end]

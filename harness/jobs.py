@@ -8,13 +8,14 @@ from harness.base_model import base_checkpoint
 from harness.config import RunConfig, parse_config
 from harness.dataset import render
 from harness.grading import Grader
-from harness.improve import FineTune
+from harness.improve import FineTune, Recipe
 from harness.measure import Reference, make_reference, sample_freely
 from harness.models import Models
-from harness.round import evaluate, play_round, practise
+from harness.practice import practise
+from harness.round import evaluate, play_round
 from harness.seeds import derive
 from harness.strategies import STRATEGIES
-from harness.workbench import SHARED, Workbench, task_sets
+from harness.workbench import SHARED, Workbench, selection_tasks, task_sets
 from results.drift import Text
 from results.records import RoundRecord
 from results.store import RunStore, hold, read_json, record_to_json, write_json
@@ -52,6 +53,8 @@ def prepare(bench: Workbench) -> None:
         write_json(marker, record_to_json(record))
     if any(STRATEGIES[arm.strategy].trains for arm in bench.config.arms.values()):
         practise(bench, 0, bench.base)
+    if bench.selection:
+        bench.roll_out(0, bench.base, "select")
 
 
 def play_arm(bench: Workbench) -> None:
@@ -87,6 +90,7 @@ def _bench(
     grader = Grader(backend, store.root / "verdicts.sqlite")
     stack.callback(grader.close)
     train_tasks, held_out = task_sets(config, suite, seed)
+    recipe = Recipe() if arm == SHARED else Recipe.of(config.arms[arm], base)
     return Workbench(
         config=config,
         store=store,
@@ -95,11 +99,12 @@ def _bench(
         suite=suite,
         train_tasks=train_tasks,
         held_out=held_out,
+        selection=selection_tasks(config, suite, seed, held_out),
         base=base,
         models=models,
         backend=backend,
         grader=grader,
-        improver=FineTune(config.train, models),
+        improver=FineTune(config.train, models, recipe),
         progress=progress,
     )
 

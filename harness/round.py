@@ -1,18 +1,18 @@
-"""One round, left to right: measure the checkpoint, practise, choose, learn, record."""
+"""One round, left to right: measure the checkpoint, practise, choose, learn, judge, record."""
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from harness.dataset import Example, TrainingSet, from_attempt, from_human
+from harness.choosing import account, choose, judge
+from harness.dataset import TrainingSet
+from harness.ledger import Ledger
 from harness.measure import Reference, measure, sample_freely
+from harness.practice import practise
 from harness.seeds import derive
-from harness.strategies import STRATEGIES, Material
 from harness.workbench import Workbench
-from results.records import Attempt, RoundMetrics, RoundRecord
+from results.records import RoundMetrics, RoundRecord
 from results.store import read_json, record_from_json, record_to_json, write_json
-from tasks.base import Outcome
 
 T = TypeVar("T")
 
@@ -21,23 +21,27 @@ def play_round(
     bench: Workbench, reference: Reference, index: int, checkpoint: str, previous: str
 ) -> RoundRecord:
     """Play round `index` with `checkpoint`; what finished before a crash is not repeated."""
-    strategy, clock = STRATEGIES[bench.arm.strategy], Stopwatch()
+    strategy, ledger, clock = bench.strategy, Ledger(), Stopwatch()
+    history = bench.store.finished_rounds(bench.seed, bench.arm_name)[:index]
     metrics = clock("evaluate", lambda: evaluate(bench, reference, index, checkpoint, previous))
     training: dict[str, Any] = {}
-    learnt = None
+    following = None
     if strategy.trains and index < bench.config.rounds:
         practised = clock("practise", lambda: practise(bench, index, checkpoint))
-        training_set = TrainingSet(tuple(strategy.choose(material(bench, index, practised), bench.arm)))
-        start = bench.base if strategy.start == "base" else checkpoint
-        if training_set.examples:  # a round without a single success leaves the checkpoint as it is
-            learnt = clock("learn", lambda: learn(bench, index, start, training_set))
-        training = training_set.facts() | practice_facts(practised)
+        chosen = clock("choose", lambda: choose(bench, index, practised, ledger))
+        if chosen.examples:  # a round without a single success leaves the checkpoint as it is
+            start = bench.base if strategy.start == "base" else checkpoint
+            made = clock("learn", lambda: learn(bench, index, start, chosen))
+            following, training = clock(
+                "judge", lambda: judge(bench, index, checkpoint, made, ledger, history)
+            )
+        training = account(bench, chosen, practised, ledger, history) | training
     record = RoundRecord(
         arm=bench.arm_name,
         seed=bench.seed,
         metrics=metrics,
         checkpoint_in=checkpoint,
-        checkpoint_out=learnt,
+        checkpoint_out=following,
         training=training,
         timings=clock.seconds,
     )
@@ -67,40 +71,6 @@ def evaluate(
     return measure(index, attempts, base_attempts, samples, models, reference, bench.seed)
 
 
-def practise(bench: Workbench, index: int, checkpoint: str) -> list[Attempt]:
-    """Attempts on the train tasks, verified by their visible tests."""
-    return bench.roll_out(index, checkpoint, "practise")
-
-
-def material(bench: Workbench, index: int, practised: list[Attempt]) -> Material:
-    """What the strategy may draw on."""
-    tokenizer = bench.models.tokenizer(bench.base)
-
-    def human(count: int) -> list[Example]:
-        samples = bench.suite.fresh_human(
-            derive(bench.seed, bench.arm_name, index, "human"), count, verified=bench.arm.verified
-        )
-        return [
-            from_human(
-                tokenizer, s.instruction, s.program, source=f"round-{index:02d}/human/{i}", correct=s.correct
-            )
-            for i, s in enumerate(samples)
-        ]
-
-    def earlier() -> list[Attempt]:
-        paths = [bench.attempts_path(i, "practise") for i in range(index)]
-        return [attempt for path in paths for attempt in bench.store.read_attempts(path)]
-
-    return Material(
-        current=practised,
-        earlier=earlier,
-        human=human,
-        as_example=from_attempt,
-        budget=bench.config.train.examples,
-        rng=random.Random(derive(bench.seed, bench.arm_name, index, "choose")),
-    )
-
-
 def learn(bench: Workbench, index: int, start: str, training_set: TrainingSet) -> str:
     """Make the next checkpoint, unless it is already there whole; returns its name."""
     folder = bench.folder(index) / "checkpoint"
@@ -114,17 +84,6 @@ def learn(bench: Workbench, index: int, start: str, training_set: TrainingSet) -
             progress=lambda done, total: bench.progress("training", done, total),
         )
     return bench.store.name_of(folder)
-
-
-def practice_facts(practised: list[Attempt]) -> dict[str, Any]:
-    """How practice went, by the visible tests (what was known) and the hidden ones (what was true)."""
-    verified = [attempt for attempt in practised if attempt.verdict.verified]
-    right = sum(attempt.verdict.outcome is Outcome.PASSED for attempt in verified)
-    return {
-        "practice_attempts": len(practised),
-        "practice_verified": len(verified),
-        "practice_precision": right / len(verified) if verified else None,
-    }
 
 
 class Stopwatch:

@@ -12,6 +12,7 @@ from harness.config import TrainConfig
 from harness.dataset import Example, batches, collate
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 Progress = Callable[[int, int], None]
@@ -27,11 +28,13 @@ def fine_tune(
     seed: int,
     weight_decay: float = 0.0,
     epochs: float | None = None,
+    truncate_above: float = 1.0,
     progress: Progress = lambda done, total: None,
 ) -> "PreTrainedModel":
     """Train on the loss spans of `examples` and return the model (the same object unless LoRA was merged).
 
     AdamW, betas .9/.97, gradient clip 1, 10 % warm-up, cosine to 10 % of the learning rate; bf16 on CUDA.
+    `truncate_above` below 1 leaves out the loss of tokens with a higher probability (see `truncated_loss`).
     Raises ValueError when there is nothing to learn from.
     """
     if not examples:
@@ -52,6 +55,12 @@ def fine_tune(
             from torch.utils.data import DataLoader
 
             return DataLoader(plan, batch_size=None, collate_fn=lambda batch: collate(batch, pad_id))  # type: ignore[arg-type]
+
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+            if truncate_above >= 1:
+                return super().compute_loss(model, inputs, *args, **options)
+            labels = inputs.pop("labels")
+            return truncated_loss(model(**inputs).logits, labels, truncate_above)
 
     class Report(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -84,6 +93,31 @@ def fine_tune(
         trainee = trainee.merge_and_unload()
     trained: PreTrainedModel = trainee.eval()
     return trained
+
+
+def truncated_loss(logits: "Tensor", labels: "Tensor", gamma: float) -> "Tensor":
+    """Truncated cross-entropy (ForTIFAI, 2509.08972): CE(p) where p <= gamma, else 0; mean over all labels.
+
+    logits (batch, length, vocabulary), labels (batch, length) with -100 where there is no loss. p is the
+    probability that the model being trained gives to the label now.
+    """
+    import torch
+
+    labels = labels[:, 1:]
+    there = labels != -100
+    log_p = logits[:, :-1].float().log_softmax(-1)
+    loss = -log_p.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    unsure = there & (torch.exp(-loss.detach()) <= gamma)
+    return (loss * unsure).sum() / there.sum().clamp(min=1)
+
+
+def mix_weights(model: "PreTrainedModel", anchor: "PreTrainedModel", share: float) -> None:
+    """share x model + (1 - share) x anchor, into `model` (WiSE-FT, Wortsman et al. 2109.01903)."""
+    import torch
+
+    with torch.no_grad():
+        for new, old in zip(model.parameters(), anchor.parameters(), strict=True):
+            new.lerp_(old.to(new.device, new.dtype), 1 - share)
 
 
 def _with_lora(model: "PreTrainedModel", rank: int) -> Any:

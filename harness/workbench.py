@@ -1,6 +1,6 @@
 """What stays the same over all rounds of one arm of one training seed, and where its files lie."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from harness.improve import Improver
 from harness.models import Models
 from harness.rollout import Plan, roll_out
 from harness.seeds import derive
+from harness.strategies import STRATEGIES, Strategy
 from results.records import Attempt
 from results.store import RunStore
 from sandbox.base import Backend
@@ -34,6 +35,8 @@ class Workbench:
     suite: Suite
     train_tasks: tuple[Task, ...]
     held_out: tuple[Task, ...]
+    selection: tuple[Task, ...]
+    """Tasks that only pick checkpoints; empty unless an arm of the run does that."""
     base: str
     models: Models
     backend: Backend
@@ -44,6 +47,10 @@ class Workbench:
     @property
     def arm(self) -> ArmConfig:
         return self.config.arms[self.arm_name]
+
+    @property
+    def strategy(self) -> Strategy:
+        return STRATEGIES[self.arm.strategy]
 
     @property
     def shared(self) -> Path:
@@ -57,31 +64,63 @@ class Workbench:
         return self.store.round(self.seed, self.arm_name, index)
 
     def attempts_path(self, index: int, purpose: str) -> Path:
-        name = {"evaluate": "held_out.jsonl", "practise": "train.jsonl"}[purpose]
+        name = {"evaluate": "held_out.jsonl", "practise": "train.jsonl", "select": "selection.jsonl"}[purpose]
         return self.store.round(self.seed, self.owner(index), index) / name
 
-    def roll_out(self, index: int, checkpoint: str, purpose: str) -> list[Attempt]:
-        """The attempts of this round on the held-out or the train tasks."""
-        settings = self.config.evaluate if purpose == "evaluate" else self.config.practice
+    def roll_out(
+        self,
+        index: int,
+        checkpoint: str,
+        purpose: str,
+        *,
+        tasks: Sequence[Task] | None = None,
+        temperature: float | None = None,
+        path: Path | None = None,
+    ) -> list[Attempt]:
+        """Attempts of `checkpoint` on the tasks of `purpose`: "evaluate", "practise" or "select".
+
+        `index` is the round in which the checkpoint acts. The keywords stand in for what the purpose sets.
+        """
+        settings = self.config.practice if purpose == "practise" else self.config.evaluate
+        sets = {"evaluate": self.held_out, "practise": self.train_tasks, "select": self.selection}
+        if temperature is None:
+            temperature = settings.temperature
         plan = Plan(
             arm=self.owner(index),
             seed=self.seed,
             round=index,
             purpose=purpose,
-            tasks=self.held_out if purpose == "evaluate" else self.train_tasks,
+            tasks=tuple(sets[purpose] if tasks is None else tasks),
             samples=settings.samples,
-            temperature=settings.temperature,
+            temperature=temperature,
         )
-        agent = self.models.agent(self.config.agent, checkpoint, settings.temperature)
         return roll_out(
             plan,
-            agent,
+            self.models.agent(self.config.agent, checkpoint, temperature),
             self.grader,
-            self.attempts_path(index, purpose),
+            path or self.attempts_path(index, purpose),
             lambda done, total: self.progress(purpose, done, total),
             backend=self.backend,
             boxes=self.config.agent.boxes,
         )
+
+
+def selection_tasks(config: RunConfig, suite: Suite, seed: int, held_out: Sequence[Task]) -> tuple[Task, ...]:
+    """Tasks like the held-out ones but none of them, if an arm picks checkpoints by them; else none.
+
+    Families (clusters) that no held-out task belongs to come first. Raises ValueError if the suite holds
+    too few.
+    """
+    if all(STRATEGIES[arm.strategy].judge is None for arm in config.arms.values()):
+        return ()
+    count = config.tasks.selection
+    try:
+        drawn = suite.held_out_tasks(derive(seed, "selection tasks"), len(held_out) + count)
+    except ValueError as error:
+        raise ValueError(f"tasks.selection: {count} besides the held-out ones; {error}") from None
+    digests, clusters = {task.digest for task in held_out}, {task.cluster for task in held_out}
+    others = [task for task in drawn if task.digest not in digests]
+    return tuple(sorted(others, key=lambda task: task.cluster in clusters)[:count])
 
 
 def task_sets(config: RunConfig, suite: Suite, seed: int) -> tuple[tuple[Task, ...], tuple[Task, ...]]:

@@ -6,7 +6,8 @@ import pytest
 
 from harness.config import ArmConfig
 from harness.dataset import Example, Origin, from_attempt
-from harness.strategies import STRATEGIES, Material, explain
+from harness.ledger import Ledger
+from harness.strategies import STRATEGIES, Material
 from results.records import Attempt
 from tasks.base import Outcome, Verdict
 from tests.harness.material import attempt, human
@@ -16,8 +17,8 @@ def choose(
     name: str, current: Sequence[Attempt], earlier: Sequence[Attempt] = (), budget: int = 100, **arm: float
 ) -> list[Example]:
     material = Material(
-        current=current, earlier=lambda: list(earlier), human=human, as_example=from_attempt, budget=budget,
-        rng=random.Random(1),
+        current=current, earlier=lambda: list(earlier), fresh_human=human, original_human=human,
+        as_example=from_attempt, budget=budget, ledger=Ledger(), rng=random.Random(1),
     )  # fmt: skip
     return STRATEGIES[name].choose(material, ArmConfig(strategy=name, **arm))  # type: ignore[arg-type]
 
@@ -26,13 +27,17 @@ NOW = [attempt(f"t{i}", verified=i % 2 == 0, round=1) for i in range(40)]
 BEFORE = [attempt(f"t{i}", verified=True, round=0) for i in range(40)]
 
 
-@pytest.mark.parametrize("name", [name for name, s in STRATEGIES.items() if s.trains])
+TRAINING = [name for name, strategy in STRATEGIES.items() if strategy.trains]
+CONTROLS = {"random_filter", "unverified", "wrong_verifier", "fresh_human_only"}
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINING if name not in CONTROLS])
 def test_only_what_the_visible_tests_accept_is_learnt(name: str) -> None:
     bad = {e.source for e in (from_attempt(a) for a in NOW if not a.verdict.verified)}
     assert bad.isdisjoint(e.source for e in choose(name, NOW, BEFORE))
 
 
-@pytest.mark.parametrize("name", [name for name, s in STRATEGIES.items() if s.trains])
+@pytest.mark.parametrize("name", [name for name in TRAINING if name != "accumulate"])
 @pytest.mark.parametrize("budget", [1, 7, 20, 1000])
 def test_no_arm_exceeds_the_budget(name: str, budget: int) -> None:
     assert 0 < len(choose(name, NOW, BEFORE, budget)) <= budget
@@ -58,21 +63,23 @@ def test_the_hidden_tests_never_choose() -> None:
     assert not any(example.correct for example in choose("replace", lucky))
 
 
-@pytest.mark.parametrize("name", [name for name, s in STRATEGIES.items() if s.trains])
+@pytest.mark.parametrize("name", TRAINING)
 def test_tampering_is_never_learnt_from_unless_an_ablation_asks(name: str) -> None:
     honest = [attempt(f"t{i}") for i in range(4)]
     cheat = replace(
         attempt("cheat"), verdict=Verdict(outcome=Outcome.INVALID, verified=True, reason="reward pre-seeded")
     )
     assert all("cheat" not in e.source for e in choose(name, [*honest, cheat]))
-    assert any("cheat" in e.source for e in choose(name, [*honest, cheat], tampered=True, fraction=0))
+    asked = choose(name, [*honest, cheat], tampered=True, fraction=0, share=1, verifications=0)
+    assert name == "fresh_human_only" or any("cheat" in e.source for e in asked)
 
 
 def test_the_choice_depends_on_the_seed_alone() -> None:
-    assert choose("accumulate", NOW, BEFORE, 10) == choose("accumulate", NOW, BEFORE, 10)
+    for name in TRAINING:
+        assert choose(name, NOW, BEFORE, 10) == choose(name, NOW, BEFORE, 10)
 
 
 def test_every_strategy_says_what_it_is_and_where_it_comes_from() -> None:
-    assert all(summary and source for _, summary, source in explain())
+    assert all(strategy.summary and strategy.source for strategy in STRATEGIES.values())
     assert not STRATEGIES["no_train"].trains
     assert STRATEGIES["reset_base"].start == "base"

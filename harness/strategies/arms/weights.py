@@ -1,0 +1,50 @@
+"""Other ways to fine-tune, to sample, and to pick the checkpoint that goes on."""
+
+from harness.strategies.base import Strategy
+from harness.strategies.judges import best_so_far, not_worse
+from harness.strategies.noise import corrupt_inputs
+from harness.strategies.temperature import balance
+
+STRATEGIES = {
+    "reset_base": Strategy(
+        summary="fine-tune the base model, not the latest one, on this round's own successes",
+        source="ReST-EM, Singh et al. 2312.06585",
+        start="base",
+    ),
+    "wise_ft": Strategy(
+        summary="replace, then mix the weights: `lam` of the new ones, the rest of the base",
+        source="WiSE-FT for reasoning, Dang et al. 2504.10478",
+        takes=("lam",),
+        averages=True,
+    ),
+    "truncated_ce": Strategy(
+        summary="replace, but no loss on tokens that the model already gives more than `gamma`",
+        source="truncated cross-entropy: ForTIFAI, 2509.08972",
+        takes=("gamma",),
+        truncates=True,
+    ),
+    "noise": Strategy(
+        summary="replace, but each input token is swapped for another with chance `p`",
+        source="noise against collapse, at a price in accuracy: a claim to be tested",
+        takes=("p",),
+        change=corrupt_inputs,
+    ),
+    "adaptive_temperature": Strategy(
+        summary="replace, but each round's practice temperature wins a trial among `temperatures`",
+        source="balance score: B-STaR, Zeng et al. 2412.17256",
+        takes=("temperatures",),
+        balance=balance,
+    ),
+    "gate": Strategy(
+        summary="replace, but a round that is worse on a selection split is rolled back",
+        source="model selection; the same data never selects and reports",
+        takes=("tolerance",),
+        judge=not_worse,
+    ),
+    "early_stop_rollforward": Strategy(
+        summary="replace, but after `patience` rounds without gain the best checkpoint goes on",
+        source="early-stop roll-forward, 2606.21090",
+        takes=("patience",),
+        judge=best_so_far,
+    ),
+}

@@ -1,0 +1,146 @@
+"""Strategies: what a round learns from, and what happens to the weights. Each is a small composition.
+
+    verifier   which attempts count as successes              visible_tests
+    pool       which attempts are on the table                current_round
+    select     what is picked from them, step by step         ()
+    draw       how many of them are used, by which odds       uniform
+    human      how much of the training set people wrote      nobody
+    change     what is done to the examples                   as_they_are
+    start      which weights are fine-tuned                   "previous"
+    truncates  no loss on tokens the model is sure of         False
+    averages   mix the new weights with the base              False
+    balance    score by which a practice temperature is won   None: the config's temperature
+    judge      which checkpoint acts next, by a selection split     None: the new one
+
+Budget rule, the same for all arms: a round practises `tasks.train` x `practice.samples` attempts and
+trains on as many examples as its verifier accepted in this round, at most `train.examples`. A larger pool
+is sampled without replacement; a smaller one is repeated up to `REPEATS` times. Whatever deviates says so
+in the round record (`compute_multiplier`).
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.config import ArmConfig
+from harness.dataset import Example
+from harness.ledger import Ledger
+from harness.strategies.verifiers import visible_tests
+from results.records import Attempt
+
+REPEATS = 4
+"""Scarce data repeated up to four times is worth about as much as new (Muennighoff et al. 2305.16264)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Material:
+    """What a strategy may draw on after one round."""
+
+    current: Sequence[Attempt]
+    """Practice attempts of this round. Train split only."""
+    earlier: Callable[[], list[Attempt]]
+    """Practice attempts of all rounds before, oldest first; read from disk only when asked for."""
+    fresh_human: Callable[[int], list[Example]]
+    """`fresh_human(n)`: n new human examples on training tasks, entered in the ledger."""
+    original_human: Callable[[int], list[Example]]
+    """`original_human(n)`: the first n of a human set that is the same in every round and arm."""
+    as_example: Callable[[Attempt], Example]
+    budget: int
+    """`train.examples`."""
+    ledger: Ledger
+    rng: random.Random
+
+
+Verifier = Callable[[Attempt, ArmConfig], bool]
+Accepts = Callable[[Attempt], bool]
+Pool = Callable[[Material, Accepts], list[Attempt]]
+Select = Callable[[Material, list[Attempt], ArmConfig], list[Attempt]]
+Draw = Callable[[Material, list[Attempt], int], list[Attempt]]
+"""(material, pool, how many) -> attempts."""
+Human = Callable[[Material, int, ArmConfig], list[Example]]
+"""(material, size of the whole training set, arm) -> the human part of it."""
+Change = Callable[[Material, list[Example], ArmConfig], list[Example]]
+Balance = Callable[[Sequence[Attempt], ArmConfig], float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """A checkpoint that was made, and how it did on the selection split."""
+
+    checkpoint: str
+    parent: str
+    """The checkpoint that acted when it was made; '' for the base."""
+    score: float
+    """Share of attempts that pass the visible tests."""
+
+
+Judge = Callable[[Sequence[Trial], ArmConfig], str]
+"""All trials, the base first and the newest last -> the checkpoint that acts next."""
+
+
+def current_round(material: Material, accepts: Accepts) -> list[Attempt]:
+    return [attempt for attempt in material.current if accepts(attempt)]
+
+
+def uniform(material: Material, pool: list[Attempt], count: int) -> list[Attempt]:
+    """`count` of the pool without replacement; a smaller pool in whole passes, at most `REPEATS`."""
+    if not pool:
+        return []
+    passes, rest = divmod(count, len(pool))
+    if passes >= REPEATS:
+        passes, rest = REPEATS, 0
+    return pool * passes + material.rng.sample(pool, rest)
+
+
+def nobody(material: Material, size: int, arm: ArmConfig) -> list[Example]:
+    return []
+
+
+def as_they_are(material: Material, examples: list[Example], arm: ArmConfig) -> list[Example]:
+    return examples
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Strategy:
+    """A named composition, with where the idea comes from."""
+
+    summary: str
+    source: str
+    takes: tuple[str, ...] = ()
+    """The parameters of an arm (fields of ArmConfig) that it reads; any other is an error."""
+    trains: bool = True
+    verifier: Verifier = visible_tests
+    pool: Pool = current_round
+    select: tuple[Select, ...] = ()
+    draw: Draw = uniform
+    human: Human = nobody
+    change: Change = as_they_are
+    start: Literal["previous", "base"] = "previous"
+    truncates: bool = False
+    averages: bool = False
+    balance: Balance | None = None
+    judge: Judge | None = None
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What an arm with this strategy may set."""
+        if not self.trains:
+            return self.takes
+        return (*self.takes, "tampered") if self.balance else (*self.takes, "temperature", "tampered")
+
+    def choose(self, material: Material, arm: ArmConfig) -> list[Example]:
+        """The training examples of this round, shuffled."""
+
+        def accepts(attempt: Attempt) -> bool:
+            return self.verifier(attempt, arm)
+
+        size = min(sum(map(accepts, material.current)), material.budget)
+        pool = self.pool(material, accepts)
+        for select in self.select:
+            pool = select(material, pool, arm)
+        humans = self.human(material, size, arm)
+        own = self.draw(material, pool, size - len(humans))
+        examples = [material.as_example(attempt) for attempt in own] + humans
+        material.rng.shuffle(examples)
+        return self.change(material, examples, arm)

@@ -1,0 +1,89 @@
+"""A classifier that tells this round's successes from earlier ones; what it finds new is kept."""
+
+import ast
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.config import ArmConfig
+from harness.ledger import written_tokens
+from harness.strategies.base import Material
+from harness.strategies.choices import top_share
+from harness.strategies.verifiers import visible_tests
+from results.programs import MAX_PROGRAM_CHARS
+from results.records import Attempt
+
+WIDTH = 2048
+"""Hashed features."""
+STEPS, RATE, DECAY = 60, 2.0, 1e-3
+"""Gradient descent on the mean logistic loss, with weight decay."""
+
+
+def least_seen(material: Material, pool: list[Attempt], arm: ArmConfig) -> list[Attempt]:
+    """The `arm.share` of the pool with the lowest probability of coming from an earlier round.
+
+    Logistic regression on hashed character 3- to 5-grams and syntax-tree edges, cross-fitted in two halves
+    so that no program is scored by a classifier that has seen it. As many earlier successes as current
+    ones are drawn. In round 0 there is nothing to tell apart and all are kept.
+    """
+    before = [attempt for attempt in material.earlier() if visible_tests(attempt, arm)]
+    if len(pool) < 2 or not before:
+        return pool
+    before = material.rng.sample(before, min(len(before), len(pool)))
+    # An upper bound on the classifier's cost: as if the model itself read every program once.
+    material.ledger.extra_tokens += written_tokens(pool) + written_tokens(before)
+    now, then = features(pool), features(before)
+    half = np.array(material.rng.sample([i % 2 for i in range(len(pool))], len(pool)))
+    seen_before = np.zeros(len(pool))
+    for side in (0, 1):
+        weights = fit(np.concatenate([now[half != side], then]), len(then))
+        seen_before[half == side] = with_one(now[half == side]) @ weights
+    return top_share(pool, [-float(score) for score in seen_before], arm.share)
+
+
+def fit(rows: Any, positives: int) -> Any:
+    """Weights (WIDTH + 1, the last is the constant); the last `positives` rows are 'earlier'.
+
+    Both classes weigh the same, however many rows they have.
+    """
+    rows = with_one(rows)
+    target = np.zeros(len(rows))
+    target[len(rows) - positives :] = 1
+    share = np.where(target == 1, 0.5 / positives, 0.5 / max(len(rows) - positives, 1))
+    weights = np.zeros(rows.shape[1])
+    for _ in range(STEPS):
+        error = 1 / (1 + np.exp(-(rows @ weights))) - target
+        weights -= RATE * (rows.T @ (share * error) + DECAY * weights)
+    return weights
+
+
+def with_one(rows: Any) -> Any:
+    return np.hstack([rows, np.ones((len(rows), 1))])
+
+
+def features(attempts: Sequence[Attempt]) -> Any:
+    """(attempts, WIDTH): which hashed features a program has, each row of length 1."""
+    rows = np.zeros((len(attempts), WIDTH))
+    for row, attempt in zip(rows, attempts, strict=True):
+        for piece in pieces(attempt.trajectory.answer[:MAX_PROGRAM_CHARS]):
+            row[zlib.crc32(piece.encode("utf-8", "surrogatepass")) % WIDTH] = 1
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.maximum(length, 1)
+
+
+def pieces(program: str) -> Iterator[str]:
+    """Character 3- to 5-grams, and parent > child pairs of the syntax tree where it parses."""
+    for n in (3, 4, 5):
+        yield from (program[i : i + n] for i in range(len(program) - n + 1))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(program)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    for node in ast.walk(tree):
+        for child in ast.iter_child_nodes(node):
+            yield f"{type(node).__name__}>{type(child).__name__}"

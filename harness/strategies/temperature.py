@@ -1,0 +1,27 @@
+"""How good a batch of practice was, to choose a temperature by."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+
+from harness.config import ArmConfig
+from harness.strategies.choices import program_class
+from harness.strategies.verifiers import visible_tests
+from results.records import Attempt
+
+
+def balance(attempts: Sequence[Attempt], arm: ArmConfig) -> float:
+    """Mean over tasks of min(distinct / target, 1) x distinct / accepted (B-STaR, 2412.17256).
+
+    `distinct` counts classes among a task's accepted programs, `accepted` all of them; the target is the
+    number of samples per task, so that a score of 1 is every sample right and none alike.
+    """
+    tasks: dict[str, list[Attempt]] = defaultdict(list)
+    for attempt in attempts:
+        tasks[attempt.task_id].append(attempt)
+    scores = []
+    for group in tasks.values():
+        accepted = [attempt for attempt in group if visible_tests(attempt, arm)]
+        distinct = len(set(map(program_class, accepted)))
+        scores.append(distinct / len(group) * distinct / len(accepted) if accepted else 0.0)
+    return fmean(scores) if scores else 0.0
