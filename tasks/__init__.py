@@ -1,16 +1,18 @@
 """Tasks: what is asked, how it is graded, and where suites come from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.rows import IMPORTED, SUFFIXES
 from tasks.suite import Suite
 
 
-def load_suite(name: str) -> Suite:
+def load_suite(name: str, network: Sequence[str] | None = None) -> Suite:
     """The built-in suite 'katas', the task folders in a folder, or the tasks in a file of rows.
 
     A folder holds Harbor task folders or imported rows; a file (.jsonl, .jsonl.gz, .json) holds rows of
-    HumanEval, EvalPlus or MBPP. Raises ValueError if it is none of these, or if a task in it is malformed.
+    HumanEval, EvalPlus or MBPP. `network`: hosts for the tasks in folders that ask for all of the internet;
+    None refuses those. Raises ValueError if it is none of these, or if a task in it is malformed.
     """
     if name == "katas":
         from tasks import katas
@@ -24,7 +26,7 @@ def load_suite(name: str) -> Suite:
     if path.is_dir():
         from tasks.harbor import FolderSuite
 
-        return FolderSuite(path)
+        return FolderSuite(path, network)
     if path.is_file() and name.endswith(SUFFIXES):
         from tasks.published import PublishedSuite
 
