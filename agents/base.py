@@ -113,6 +113,14 @@ class Trajectory:
         return code_of(self.answer) if self.boxed else self.answer
 
 
+class ModelUnavailable(RuntimeError):
+    """The model cannot be asked at all: nothing is known about it, and the run has to stop."""
+
+
+class BudgetSpent(RuntimeError):
+    """The next call of the model might pass the run's budget. The attempt ends with COST_LIMIT."""
+
+
 class Agent(Protocol):
     """A coding agent."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
-from agents.base import Ending, Limits, Trajectory
+from agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
 from sandbox.base import Sandbox
 
 if TYPE_CHECKING:
@@ -57,14 +57,15 @@ class OneShot:
         started = time.perf_counter()
         try:
             replies = self._ask(instruction, seeds)
-        except CancelledError:  # the run is being stopped: no fact about the model
+        except (CancelledError, ModelUnavailable):  # the run is being stopped: no fact about the model
             raise
         except Exception as error:
             spent, name = time.perf_counter() - started, model_name(self.model)
             what = f"{type(error).__name__}: {error}"
+            ending = Ending.COST_LIMIT if isinstance(error, BudgetSpent) else Ending.CRASHED
             return [
                 Trajectory(
-                    agent=self.name, model=name, seed=seed, answer="", ending=Ending.CRASHED,
+                    agent=self.name, model=name, seed=seed, answer="", ending=ending,
                     duration_s=spent, error=what,
                 )
                 for seed in seeds
@@ -99,7 +100,7 @@ class OneShot:
             ending = Ending.TOKEN_LIMIT
         else:
             ending = Ending.SUBMITTED if answer.strip() else Ending.MALFORMED
-        usage = reply.usage_metadata
+        usage, price = reply.usage_metadata, getattr(self.model, "price", None)
         return Trajectory(
             agent=self.name,
             model=facts.get("model_name") or model_name(self.model),
@@ -112,4 +113,5 @@ class OneShot:
             prompt_tokens=usage["input_tokens"] if usage else 0,
             completion_tokens=usage["output_tokens"] if usage else 0,
             duration_s=duration_s,
+            cost_usd=price.of(usage) if price and usage else None,
         )

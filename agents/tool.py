@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from agents.base import Ending, Limits, Message, ToolCall, Trajectory
+from agents.base import BudgetSpent, Ending, Limits, Message, ModelUnavailable, ToolCall, Trajectory
 from agents.oneshot import model_name
 from agents.prices import Price
 from sandbox.base import Sandbox, SandboxError
@@ -57,6 +57,7 @@ class ToolAgent:
         price: Price | None = None,
     ) -> None:
         """`price` is needed for `limits.cost_usd`. Raises ValueError if it is missing then."""
+        price = price or getattr(model, "price", None)
         if limits.cost_usd is not None and price is None:
             raise ValueError("a cost limit needs the model's price; give one or drop limits.cost_usd")
         self.model, self.limits, self.temperature = model, limits, temperature
@@ -79,7 +80,9 @@ class ToolAgent:
             )
         except Stop as stop:
             ending = stop.ending
-        except (SandboxError, CancelledError):
+        except BudgetSpent as spent:
+            ending, what = Ending.COST_LIMIT, str(spent)
+        except (SandboxError, CancelledError, ModelUnavailable):
             raise
         except Exception as error:
             ending, what = Ending.CRASHED, f"{type(error).__name__}: {error}"
@@ -121,6 +124,7 @@ class Record(AgentMiddleware):
         """Tool results since then."""
         self.prompt_tokens = self.completion_tokens = self.tool_calls = self.malformed = 0
         self.cost: float | None = None if price is None else 0.0
+        self.at_most = 0.0
         self.model_name = model_name(model)
         self._turn = threading.Condition()
 
@@ -149,7 +153,7 @@ class Record(AgentMiddleware):
             raise Stop(Ending.STEP_LIMIT)
         if limits.tokens is not None and spent >= limits.tokens:
             raise Stop(Ending.TOKEN_LIMIT)
-        if limits.cost_usd is not None and self.cost is not None and self.cost >= limits.cost_usd:
+        if limits.cost_usd is not None and self.at_most >= limits.cost_usd:
             raise Stop(Ending.COST_LIMIT)
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise Stop(Ending.TIME_LIMIT)
@@ -163,19 +167,27 @@ class Record(AgentMiddleware):
         if usage:
             self.prompt_tokens += usage["input_tokens"]
             self.completion_tokens += usage["output_tokens"]
-            if self.price and self.cost is not None:
-                self.cost += self.price.of(usage)
+        counted = usage or answer.response_metadata.get("worst_usage")
+        if self.price and counted:
+            cost = self.price.of(counted)
+            self.at_most += cost
+            # One call of unknown cost makes the sum unknown; the limit counts its worst case.
+            self.cost = None if not usage or self.cost is None else self.cost + cost
 
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """A call that cannot be read is told to the model, a few times; it is data, not a crash."""
         answer = state["messages"][-1]
-        if answer.tool_calls or not answer.invalid_tool_calls:
+        empty = not answer.invalid_tool_calls and not answer.text.strip()
+        if answer.tool_calls or not (answer.invalid_tool_calls or empty):
             self.malformed = 0
             return None
         self.malformed += 1
         if self.malformed >= PATIENCE:
             raise Stop(Ending.MALFORMED)
-        note = HumanMessage(f"The tool call could not be read: {answer.invalid_tool_calls[0]['error']}")
+        why = "Your answer was empty. Call a tool, or submit."
+        if answer.invalid_tool_calls:
+            why = f"The tool call could not be read: {answer.invalid_tool_calls[0]['error']}"
+        note = HumanMessage(why)
         self.pending.append(note)
         return {"messages": [note], "jump_to": "model"}
 
