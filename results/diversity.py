@@ -7,7 +7,7 @@ partly mechanical, because wrong answers are the diverse ones.
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -63,12 +63,14 @@ def diversity_metrics(
     'ead' and 'tail_vocabulary' are left out. Names and populations: docs/metrics.md.
     """
     programs = _by_task(attempts, table.task_ids)
-    columns, tops = _class_columns(programs, table)
+    columns, tops = class_columns(programs, table.n)
     values: dict[str, Estimate | None] = {
         name: mean_interval(column, table.clusters, seed=seed, bounds=tops[name])
         for name, column in columns.items()
     }
-    for name, column in _likeness(programs, base_attempts, int(table.n.min())).items():
+    reference = [a.trajectory.answer for a in base_attempts if a.trajectory.answer.strip()]
+    idf = inverse_frequency(gram_counts(reference)) if reference else None
+    for name, column in likeness_columns(programs, idf, int(table.n.min())).items():
         values[name] = mean_interval(column, table.clusters, seed=seed, bounds=(0.0, math.inf))
     rows = [a for a in attempts if a.trajectory.answer]
     values["compression_ratio"] = jackknife_interval(
@@ -90,34 +92,38 @@ _KEPT = ("hill1", "hill1_all")
 """Classes whose values per task are recorded: they are claimed on, or compared across arms."""
 
 
-def _by_task(attempts: Sequence[Attempt], task_ids: Sequence[str]) -> dict[str, list[tuple[str, bool]]]:
-    """Task -> (program, passed) in order of samples; work that lies in a box has no program text."""
+Solutions = Sequence[tuple[str, bool]]
+"""One task's programs in order of sampling, and whether each passed."""
+
+
+def _by_task(attempts: Sequence[Attempt], task_ids: Sequence[str]) -> list[Solutions]:
+    """Per task; work that lies in a box has no program text."""
     found: dict[str, list[tuple[str, bool]]] = {task: [] for task in task_ids}
     for attempt in sorted(attempts, key=lambda a: a.sample):
         if attempt.trajectory.answer.strip():
             passed = attempt.verdict.outcome is Outcome.PASSED
             found[attempt.task_id].append((attempt.trajectory.answer, passed))
-    return found
+    return list(found.values())
 
 
-def _class_columns(
-    programs: Mapping[str, list[tuple[str, bool]]], table: "PassTable"
+def class_columns(
+    programs: Sequence[Solutions], n: Floats
 ) -> tuple[dict[str, Floats], dict[str, tuple[float, float]]]:
-    """Per task what classes of programs tell, and the range of each measure."""
-    keyed = [[(program_key(p) or "", ok) for p, ok in rows] for rows in programs.values()]
+    """Per task what classes of programs tell, and the range of each measure. `n`: samples per task."""
+    keyed = [[(program_key(p) or "", ok) for p, ok in rows] for rows in programs]
     correct = [[key for key, ok in rows if ok] for rows in keyed]
-    rungs = [[ladder(p) for p, ok in rows if ok] for rows in programs.values()]
+    rungs = [[ladder(p) for p, ok in rows if ok] for rows in programs]
     counts = [list(Counter(keys).values()) for keys in correct]
     enough = [c if sum(c) >= DRAWS else [] for c in counts]
-    k = min(8, int(table.n.min()))
+    k = min(8, int(n.min()))
     draws = (1.0, DRAWS)
     found: dict[str, tuple[Floats, tuple[float, float]]] = {
         "hill1": (hill1_correct(correct, DRAWS), draws),
         "hill1_all": (hill1_correct([[key for key, _ in rows] for rows in keyed], DRAWS), draws),
-        "hill1_text": (hill1_correct([[p for p, ok in r if ok] for r in programs.values()], DRAWS), draws),
+        "hill1_text": (hill1_correct([[p for p, ok in r if ok] for r in programs], DRAWS), draws),
         "hill1_layout": (hill1_correct([[g.layout for g in r if g] for r in rungs], DRAWS), draws),
         "hill1_constants": (hill1_correct([[g.constants for g in r if g] for r in rungs], DRAWS), draws),
-        f"effective@{k}": (effective_distinct(correct, table.n, k), (0.0, k)),
+        f"effective@{k}": (effective_distinct(correct, n, k), (0.0, k)),
         f"utility@{k}": (np.array([utility(rows[:k]) for rows in keyed]), (0.0, 1.0)),
         "simpson": (np.array([simpson(c) for c in enough]), (0.0, 1.0)),
         "chao1": (np.array([chao1(c) for c in enough]), (1.0, math.inf)),
@@ -126,15 +132,11 @@ def _class_columns(
     return {n: column for n, (column, _) in found.items()}, {n: bounds for n, (_, bounds) in found.items()}
 
 
-def _likeness(
-    programs: Mapping[str, list[tuple[str, bool]]], base_attempts: Sequence[Attempt], n: int
-) -> dict[str, Floats]:
+def likeness_columns(programs: Sequence[Solutions], idf: Floats | None, n: int) -> dict[str, Floats]:
     """Vendi score and mean cosine distance of each task's texts: n of all, and DRAWS correct ones."""
-    reference = [a.trajectory.answer for a in base_attempts if a.trajectory.answer.strip()]
-    idf = inverse_frequency(gram_counts(reference)) if reference else None
-    blocks = cosine_blocks([[p for p, _ in rows] for rows in programs.values()], idf)
-    right = [[i for i, (_, ok) in enumerate(rows) if ok] for rows in programs.values()]
-    everyone = [list(range(len(rows))) for rows in programs.values()]
+    blocks = cosine_blocks([[p for p, _ in rows] for rows in programs], idf)
+    right = [[i for i, (_, ok) in enumerate(rows) if ok] for rows in programs]
+    everyone = [list(range(len(rows))) for rows in programs]
     found: dict[str, Floats] = {}
     for suffix, size, members in (("_all", n, everyone), ("", DRAWS, right)):
         fit = np.array([len(who) >= size >= 2 for who in members])

@@ -127,7 +127,7 @@ def head_types(texts: Sequence[Text], *, head: float = 0.5) -> frozenset[int]:
     counts = _type_counts(texts)
     needed = head * sum(counts.values())
     chosen, covered = set(), 0
-    for token, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+    for token, count in sorted(counts.items(), key=lambda item: (item[1], item[0]), reverse=True):
         if covered >= needed:
             break
         covered += count

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 from agents.checkpoint import make_model, make_tokenizer
-from results.drift import Text, rare_types, score
+from results.drift import Text, head_types, rare_types, score, scored_tokens
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,48 @@ def test_rare_types_cover_at_most_the_tail_and_nothing_rarer_is_left_out(ids: li
 
 def test_the_prompt_is_context_only() -> None:
     assert rare_types([Text(token_ids=(9, 9, 1), start=2)], tail=1.0) == {1}
+
+
+def test_scores_by_token_add_up_and_know_their_types(models: list[PreTrainedModel]) -> None:
+    p, q = models
+    found = score((p, q), TEXTS, rare=frozenset({8, 22, 4}), by_token=True)
+    types, owner = scored_tokens(TEXTS)
+    assert types.tolist() == [9, 11, 4] + [21, 22, 4] + [30, 4]
+    assert found.token_nll is not None
+    for m in (0, 1):
+        assert np.bincount(owner, found.token_nll[m]) == pytest.approx(found.nll[m])
+        rare = np.isin(types, [8, 22, 4])
+        assert np.bincount(owner[rare], found.token_nll[m][rare]) == pytest.approx(found.rare_nll[m])
+
+
+def test_kl_is_exact_by_enumerating_every_text(models: list[PreTrainedModel]) -> None:
+    """All texts of two tokens after a prompt: sum over texts of P(text) [log P(text) - log Q(text)]."""
+    p, q = models
+    prompt, size = (1, 7), p.config.vocab_size
+    logs = []
+    for model in (p, q):
+        with torch.no_grad():
+            first = model(input_ids=torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
+            after = torch.tensor([[*prompt, token] for token in range(size)])
+            second = model(input_ids=after).logits[:, -1].log_softmax(-1)
+        logs.append((first[:, None] + second).double())
+    exact = float((logs[0].exp() * (logs[0] - logs[1])).sum())
+    entropy = float(-(logs[0].exp() * logs[0]).sum())
+
+    # Ours: a mean over texts sampled from p of a sum over their prefixes; here weighted by chance instead.
+    texts = [Text(token_ids=(*prompt, token, 0), start=2) for token in range(size)]
+    found = score((p, q), texts)
+    chance = logs[0].exp().sum(-1).numpy()
+    assert float(chance @ found.kl[1]) == pytest.approx(exact, rel=1e-3)
+    assert float(chance @ found.entropy[0]) == pytest.approx(entropy, rel=1e-4)
+
+
+@given(st.lists(st.lists(st.integers(0, 30), min_size=2, max_size=30), min_size=1, max_size=20))
+def test_head_types_are_the_fewest_that_cover_half(ids: list[list[int]]) -> None:
+    counts = Counter(token for one in ids for token in one[1:])
+    head = head_types([Text(token_ids=tuple(one), start=1) for one in ids])
+    covered = sum(counts[token] for token in head)
+    assert covered >= 0.5 * counts.total()
+    assert covered - min(counts[token] for token in head) < 0.5 * counts.total()
+    assert all(counts[token] <= min(counts[h] for h in head) for token in counts if token not in head)
+    assert not head & rare_types([Text(token_ids=tuple(one), start=1) for one in ids])

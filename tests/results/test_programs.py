@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.programs import MAX_PROGRAM_CHARS, canonical, program_key
+from results.programs import MAX_PROGRAM_CHARS, canonical, ladder, program_key
 
 NAMES = st.from_regex(r"[a-z]{1,6}_[a-z]{1,3}", fullmatch=True).filter(lambda s: not keyword.iskeyword(s))
 
@@ -127,3 +127,22 @@ def test_a_round_of_programs_is_keyed_in_a_moment() -> None:
     keys = {canonical(source.format(i=i)) for i in range(1000)}
     assert len(keys) == 1000
     assert time.perf_counter() - start < 2.0
+
+
+def test_each_rung_of_the_ladder_forgives_more() -> None:
+    """Layout, then own names, then the values of constants, but never their types or free names."""
+    base = "def f(a):\n    return sum(a) + 1\n"
+    layout = 'def f(a): # first\n  "says"\n  return (sum(a)+1)'
+    names = "def g(numbers):\n    return sum(numbers) + 1\n"
+    values = "def h(x):\n    return sum(x) + 2\n"
+    types = "def h(x):\n    return sum(x) + 2.0\n"
+    free = "def f(a):\n    return max(a) + 1\n"
+    rungs = [ladder(text) for text in (base, layout, names, values, types, free)]
+    assert all(rungs)
+    same = {
+        rung: [getattr(other, rung) == getattr(rungs[0], rung) for other in rungs]
+        for rung in ("layout", "names", "constants")
+    }
+    assert same["layout"] == [True, True, False, False, False, False]
+    assert same["names"] == [True, True, True, False, False, False]
+    assert same["constants"] == [True, True, True, True, False, False]
