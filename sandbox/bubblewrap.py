@@ -134,7 +134,7 @@ class BubblewrapBackend:
                 | {"/dev/shm": SHM_MB * INODES_PER_MB},
             }
             python = "" if image else _python()
-            channel = _start("commands", config, args, group, undo.pop_all(), python, ports)
+            channel = _start("files+commands", config, args, group, undo.pop_all(), python, ports)
             return GuestSandbox(asked, channel, proxy.visits if proxy else tuple)
 
     def _image(self, spec: SandboxSpec) -> Unpacked | None:

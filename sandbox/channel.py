@@ -45,7 +45,7 @@ sys.stdout.buffer.write(marshal.dumps(done))
 
 @cache
 def guest_source(mode: str, python: str = "") -> bytes:
-    """What BOOT reads: the modules of one guest (`commands`, `programs`, `ports+tunnel`), in order of import.
+    """What BOOT reads: the modules of a guest (`files+commands`, `programs`, `ports+tunnel`), as imported.
 
     With `python`, the very interpreter that will run it, compiled by that: compiling is a third of the start.
     """

@@ -101,7 +101,7 @@ def bench(
 def soak(
     boxes: int = 1000,
     backend: Annotated[str, typer.Option(help="docker, bubblewrap or auto")] = "auto",
-    at_once: int = 4,
+    at_once: int = 8,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Open and close many boxes, then look for anything they left behind."""

@@ -107,7 +107,7 @@ class DockerBackend:
         config |= {"memory": spec.memory_mb << 20}
         env = {**_ENV, **spec.env}
         try:
-            channel, box = self._start("commands", config, spec.image, host, uid, env, spec.workdir)
+            channel, box = self._start("files+commands", config, spec.image, host, uid, env, spec.workdir)
             if spec.services:
                 channel.also_close(self._tunnel(channel, box, ports).close)
             return GuestSandbox(asked, channel, proxy.visits if proxy else tuple)

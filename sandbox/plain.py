@@ -194,14 +194,21 @@ class PlainSandbox:
         self, attached: Any, job: str, deadline: float, stdin: bytes
     ) -> tuple[bool, list[bytearray], bool]:
         """Whether the deadline passed; the tails of both streams; whether a head was dropped."""
-        raw, tails, keep, cut = bytearray(), [bytearray(), bytearray()], self.spec.output_kb << 10, False
+        tails, keep, cut = [bytearray(), bytearray()], self.spec.output_kb << 10, False
         link = getattr(attached, "_sock", attached)
+        raw = bytearray(_early(attached, link))
         feeder = threading.Thread(target=_feed, args=(link, stdin), daemon=True)
         feeder.start()
         look, pause = time.monotonic() + 0.5, 0.5
         late = False
         try:
             while True:
+                for kind, payload in frames(raw):
+                    tail = tails[kind == 2]
+                    tail += payload
+                    if len(tail) > 2 * keep:
+                        del tail[:-keep]
+                        cut = True
                 now = time.monotonic()
                 if now >= deadline:
                     late = True
@@ -211,12 +218,6 @@ class PlainSandbox:
                     if not part:
                         break
                     raw += part
-                    for kind, payload in frames(raw):
-                        tail = tails[kind == 2]
-                        tail += payload
-                        if len(tail) > 2 * keep:
-                            del tail[:-keep]
-                            cut = True
                 elif time.monotonic() >= look:  # something in the background may hold the stream open
                     if not self._api.exec_inspect(job)["Running"]:
                         break
@@ -307,6 +308,18 @@ class _Reader(io.RawIOBase):
         data, self._rest = self._rest[:size], self._rest[size:]
         self.seen += len(data)
         return data
+
+
+def _early(attached: Any, link: Any) -> bytes:
+    """Output of a fast command, which the client read together with the head of the engine's answer."""
+    response = getattr(attached, "_response", None)
+    if response is None:
+        return b""
+    link.setblocking(False)
+    try:
+        return bytes(response.raw._fp.fp.peek())
+    finally:
+        link.setblocking(True)
 
 
 def _feed(link: Any, stdin: bytes) -> None:

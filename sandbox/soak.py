@@ -40,7 +40,9 @@ def soak(
         list(pool.map(one, range(min(boxes, 20))))  # what is made once and kept is not a leak
         before, rss = _settled(None), _rss_kb()
         started = time.monotonic()
-        list(pool.map(one, range(boxes)))
+        list(pool.map(one, range(boxes // 2)))
+        half = _rss_kb()
+        list(pool.map(one, range(boxes // 2, boxes)))
         seconds = time.monotonic() - started
     after = _settled(before)
     found: dict[str, float | int | str] = {
@@ -50,7 +52,8 @@ def soak(
     }
     found |= {"failures": len(failures), "first failure": failures[0] if failures else ""}
     found |= {f"left: {key}": after[key] - before[key] for key in before}
-    return found | {"grown: rss_kb": _rss_kb() - rss, "rss_kb": _rss_kb()}
+    grown = {"grown: rss_kb": _rss_kb() - rss, "grown: rss_kb, second half": _rss_kb() - half}
+    return found | grown | {"rss_kb": _rss_kb()}  # a leak grows in both halves, an allocator in the first
 
 
 def _settled(like: dict[str, int] | None) -> dict[str, int]:

@@ -5,14 +5,12 @@
 from __future__ import annotations
 
 import _signal as signal
-import itertools
 import marshal
 import os
 import select
 import stat
 import struct
 import time
-from _collections_abc import Iterator
 
 from sandbox.guest.core import (
     FRAME,
@@ -25,17 +23,10 @@ from sandbox.guest.core import (
     set_limits,
     write_all,
 )
+from sandbox.guest.files import ALL, Identify, files
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-MAX_FILE, MAX_DIFF, MAX_FILES, MAX_DEPTH = 10_000_000, 48_000_000, 100_000, 64
-"""Bytes of one file and of all files in a diff; entries and folder levels that are looked at."""
-MAX_NAMES, MAX_HASHED = 16_000_000, 1_000_000_000
-"""Characters of all paths and bytes of all content that are looked at (sparse files cost a box nothing)."""
-ALL = "./"
-"""Stands for the whole workspace among the refused paths."""
+MAX_FILE, MAX_DIFF = 10_000_000, 48_000_000
+"""Bytes of one file and of all files in a diff."""
 WATCH_S = 0.1
 """How often the memory of a box without a cgroup is looked at."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -235,7 +226,7 @@ class Commands:
     def do_snapshot(self, _: dict, __: bytes) -> None:
         found: dict[str, str] = {}
         identify = Identify()
-        for path, fd in _files(self.config["workdir"]):
+        for path, fd in files(self.config["workdir"]):
             if fd is not None:
                 found[path] = identify(fd)
         reply(self.wfd, {}, as_json(found).encode())
@@ -247,7 +238,7 @@ class Commands:
         seen: set[str] = set()
         content = bytearray()
         identify = Identify()
-        for path, fd in _files(self.config["workdir"]):
+        for path, fd in files(self.config["workdir"]):
             seen.add(path)
             if fd is None:
                 refused.append(path)
@@ -308,98 +299,6 @@ def hand_over(top: str, uid: int) -> None:
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
     confine(None)  # a change of user may have made this process dumpable again
-
-
-def _files(top: str) -> Iterator[tuple[str, int | None]]:
-    """Every entry below `top` but directories: (path, open file), or (path, None) if it is no plain file.
-
-    Never follows a symlink. What cannot be looked into comes as (path + "/", None).
-    """
-    files, names = [MAX_FILES], [MAX_NAMES]
-
-    def walk(folder: int, prefix: str, depth: int) -> Iterator[tuple[str, int | None]]:
-        with os.scandir(folder) as entries:  # a folder of millions must not fill this guest's memory
-            some = sorted(entry.name for entry in itertools.islice(entries, max(files[0], 0) + 1))
-        for name in some:
-            path = prefix + name
-            files[0] -= 1
-            names[0] -= len(path)
-            if files[0] < 0 or names[0] < 0:
-                yield prefix or ALL, None
-                return
-            if not _is_text(path):
-                yield path.encode(errors="backslashreplace").decode() + "/", None
-                continue
-            fd, mode = None, 0
-            try:
-                mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-                if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-                    fd = os.open(name, flags, dir_fd=folder)
-                    mode = os.fstat(fd).st_mode
-                if not stat.S_ISDIR(mode):
-                    yield path, fd if stat.S_ISREG(mode) else None
-                elif fd is not None and depth < MAX_DEPTH:
-                    yield from walk(fd, path + "/", depth + 1)
-                else:
-                    yield path + "/", None
-            except OSError:
-                yield path + ("/" if stat.S_ISDIR(mode) else ""), None
-            finally:
-                if fd is not None:
-                    os.close(fd)
-
-    if not os.access(top, os.R_OK | os.X_OK):
-        os.chmod(top, 0o755)  # the box's user is this guest's
-    root = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield from walk(root, "", 0)
-    finally:
-        os.close(root)
-
-
-def _is_text(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-class Identify:
-    """What tells a file's content from another: its sha256, as long as not too much has been read.
-
-    A larger file goes by size and time of change, which nobody but the kernel can set. It would be too
-    large for a diff anyway.
-    """
-
-    def __init__(self) -> None:
-        self.left = MAX_HASHED
-
-    def __call__(self, fd: int) -> str:
-        found = os.fstat(fd)
-        self.left -= found.st_size
-        if found.st_size > MAX_HASHED // 10 or self.left < 0:
-            self.left += found.st_size
-            return f"{found.st_size} bytes, changed {found.st_ctime_ns}"
-        digest, offset = sha256(found.st_size), 0
-        while part := os.pread(fd, min(1 << 20, found.st_size - offset), offset):  # it may be growing
-            digest.update(part)
-            offset += len(part)
-        return digest.hexdigest()
-
-
-def sha256(size: int) -> Any:
-    """A fresh digest; the interpreter's own where OpenSSL's would take longer to load than it saves."""
-    if size < 1 << 20:
-        for name in ("_sha2", "_sha256"):  # since Python 3.12, before
-            try:
-                return __import__(name).sha256()
-            except ImportError:
-                pass
-    import hashlib
-
-    return hashlib.sha256()
 
 
 def main() -> None:

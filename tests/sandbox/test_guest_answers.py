@@ -122,7 +122,7 @@ def test_the_guest_starts_without_what_it_can_do_without() -> None:
     script = "import marshal, sys\nfor name, text in marshal.loads(sys.stdin.buffer.read()):\n"
     script += " sys.modules[name] = m = type(sys)(name); exec(text, m.__dict__)\nprint(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", script]
-    done = subprocess.run(command, input=guest_source("commands"), capture_output=True, check=True)
+    done = subprocess.run(command, input=guest_source("files+commands"), capture_output=True, check=True)
     heavy = {"re", "enum", "json", "ctypes", "signal", "typing", "contextlib", "collections", "functools"}
     assert not heavy & set(done.stdout.decode().split())
 
