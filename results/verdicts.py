@@ -31,7 +31,7 @@ class Judged:
         return {f.name: getattr(self.phase, f.name) for f in fields(self.phase)} | {"delta": self.delta}
 
 
-def judge_arm(rounds: Rounds) -> dict[str, Judged | None]:
+def judge_arm(rounds: Rounds, metrics: Sequence[str] = METRICS) -> dict[str, Judged | None]:
     """Metric -> PDT-1's claim; None where it cannot be judged.
 
     A metric that was not measured per task is left out. It cannot be judged with fewer than two rounds,
@@ -39,7 +39,7 @@ def judge_arm(rounds: Rounds) -> dict[str, Judged | None]:
     """
     return {
         metric: _judge(rounds, metric)
-        for metric in METRICS
+        for metric in metrics
         if all(metric in r.metrics.per_task for records in rounds.values() for r in records)
     }
 

@@ -1,9 +1,9 @@
 """All reproductions by name, with their claims. Modules that need torch are imported when played."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from harness.reproduce import categorical
-from harness.reproduce.outcome import Reproduction
+from harness.reproduce.outcome import Outcome, Reproduction, Request
 
 
 def named(name: str) -> Reproduction:
@@ -14,9 +14,32 @@ def named(name: str) -> Reproduction:
     raise ValueError(f"no reproduction {name!r}; choose one of {', '.join(CATALOGUE)}")
 
 
+def _from_scratch(request: Request) -> Outcome:
+    from harness.reproduce.scratch import from_scratch
+
+    return from_scratch(request)
+
+
+def _loop(name: str) -> Callable[[Request], Outcome]:
+    def play(request: Request) -> Outcome:
+        from harness.reproduce.loops import PLAYS
+
+        return PLAYS[name](request)
+
+    return play
+
+
 CATALOGUE: Mapping[str, Reproduction] = {
     one.name: one
     for one in (
+        Reproduction(
+            name="E1",
+            claim="a model trained from scratch on its predecessor's text alone gets worse each generation; "
+            "keeping the data of all generations bounds the loss",
+            source="Shumailov et al. 2305.17493; Gerstgrasser et al. 2404.01413; Kazdan et al. 2410.16713",
+            cost="20 minutes",
+            play=_from_scratch,
+        ),
         Reproduction(
             name="E5",
             claim="refitting a categorical distribution to its own draws loses diversity by an exact law; "
@@ -31,6 +54,42 @@ CATALOGUE: Mapping[str, Reproduction] = {
             source="Shumailov et al. 2305.17493; Kazdan et al. 2410.16713 (fixed-budget accumulation)",
             cost="seconds",
             play=categorical.tail_table,
+        ),
+        Reproduction(
+            name="E2",
+            claim="verified self-training raises pass@1 while correct programs grow alike and pass@k does "
+            "not rise; removing duplicates keeps the variety",
+            source="Yue et al. 2504.13837; Wu et al. 2407.05013; Yuan et al. 2308.01825 (distinct paths)",
+            cost="10 minutes",
+            play=_loop("E2"),
+        ),
+        Reproduction(
+            name="E3",
+            claim="a verifier that lets wrong programs through makes success rise, then fall: more, sooner",
+            source="Feng et al. 2406.07515; 2510.16657 (imperfect verifiers)",
+            cost="10 minutes",
+            play=_loop("E3"),
+        ),
+        Reproduction(
+            name="E4",
+            claim="controls do not decline: no training, and training on fresh human programs only",
+            source="A/A runs; error rate of PDT-1",
+            cost="10 minutes",
+            play=_loop("E4"),
+        ),
+        Reproduction(
+            name="E6",
+            claim="rare knowledge is lost first; a tenth of fresh human data halves the difference",
+            source="Shumailov et al. 2305.17493; Dohmatob et al. 2402.07043",
+            cost="8 minutes",
+            play=_loop("E6"),
+        ),
+        Reproduction(
+            name="E8",
+            claim="the lower the sampling temperature of practice, the faster variety is lost",
+            source="sampler ablation; Gerstgrasser et al. 2404.01413 vary it, too",
+            cost="12 minutes",
+            play=_loop("E8"),
         ),
     )
 }

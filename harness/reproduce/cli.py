@@ -16,7 +16,8 @@ def reproduce(
     ] = None,
     quick: Annotated[bool, typer.Option(help="Smallest sizes: shows that it works, proves nothing.")] = False,
     run: Annotated[
-        Path | None, typer.Option(help="Judge this run folder, which has the arms, instead of playing one.")
+        list[Path] | None,
+        typer.Option(help="Judge this run folder instead of playing one; several may hold the arms."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
@@ -34,7 +35,9 @@ def reproduce(
     folder = out or Path("runs") / "reproductions" / (reproduction.name + ("-quick" if quick else ""))
     started = time.perf_counter()
     outcome = reproduction.play(
-        Request(folder=folder, quick=quick, run=run, say=lambda line: typer.echo(line, err=True))
+        Request(
+            folder=folder, quick=quick, runs=tuple(run or ()), say=lambda line: typer.echo(line, err=True)
+        )
     )
     command = " ".join(["plateau reproduce", reproduction.name, *(["--quick"] if quick else [])])
     found = facts(

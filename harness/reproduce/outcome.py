@@ -68,8 +68,8 @@ class Request:
     say: Say
     quick: bool = False
     """Smallest sizes that go through every step; the outcome then says nothing."""
-    run: Path | None = None
-    """An existing run folder to judge instead of playing one."""
+    runs: tuple[Path, ...] = ()
+    """Run folders that hold the arms between them, to be judged instead of playing one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
