@@ -2,7 +2,8 @@
 
 It drives the model's ordinary forward with transformers' own `DynamicCache`, so any decoder that takes
 `position_ids` works (Llama, Qwen, GPT-2 and their kin). Each prompt is prefilled once and its cache is
-shared out to all its samples; rows that have ended are dropped as the batch thins out.
+shared out to all its samples; rows that have ended are dropped as the batch thins out. Full-attention
+layers of the cache keep room to grow, instead of being copied for every token.
 
 Randomness is counter-based (Philox, Salmon et al. 2011): sample i of a prompt consumes one uniform per
 step from the stream of its own seed and picks a token by inverse CDF. What a row draws therefore depends
@@ -12,11 +13,12 @@ same plan of prompts and seeds gives the same bits again.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 DROP_BELOW = 0.85  # share of live rows under which compacting the cache costs less than carrying the dead
 
@@ -30,6 +32,51 @@ class Sample:
     logprobs: tuple[float, ...]
     """Natural-log probability of each token at temperature 1 over the full vocabulary."""
     finish: Literal["stop", "length"]
+
+
+class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """A `DynamicLayer` whose tensors are the filled part of buffers with room for further tokens."""
+
+    ROOM = 16
+    """Tokens by which a full buffer grows: one copy in so many steps, at little memory to spare."""
+    _buffers: tuple[torch.Tensor, ...] = ()
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        filled = self.get_seq_length()
+        end = filled + key_states.shape[2]
+        if not filled:
+            self._buffers = tuple(_roomy(new[:, :, :0], end) for new in (key_states, value_states))
+        elif end > self._buffers[0].shape[2]:
+            self._buffers = tuple(_roomy(old, end + self.ROOM) for old in self._buffers)
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, filled:end] = new
+        return self._filled(end)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        filled = self.get_seq_length()
+        self._buffers = tuple(buffer.index_select(0, indices) for buffer in self._buffers)
+        self._filled(filled)
+
+    def _filled(self, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self.keys, self.values = keys, values = [buffer[:, :, :end] for buffer in self._buffers]
+        return keys, values
+
+
+def _roomy(old: torch.Tensor, room: int) -> torch.Tensor:
+    """A copy with `room` slots, of which the first are filled."""
+    new = old.new_empty((*old.shape[:2], room, old.shape[3]))
+    new[:, :, : old.shape[2]] = old
+    return new
+
+
+def _cache(model: PreTrainedModel) -> DynamicCache:
+    cache = DynamicCache(config=model.config)
+    cache.layers = [_RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]  # type: ignore[no-untyped-call]
+    return cache
 
 
 class _Row(NamedTuple):
@@ -46,7 +93,7 @@ def sample(
     max_new_tokens: int,
     stop_ids: Sequence[int],
     pad_id: int = 0,
-    max_rows: int = 1024,
+    max_rows: int = 2048,
     max_slots: int = 1 << 20,
 ) -> list[list[Sample]]:
     """One `Sample` per seed of each prompt, in the order given.
@@ -140,7 +187,7 @@ def _run(
     pads = torch.tensor([width - len(prompts[i]) for i in unique], device=device)
     slots = torch.arange(width + max_new_tokens, device=device)
     mask = slots >= pads[:, None]
-    cache = DynamicCache(config=model.config)
+    cache = _cache(model)
     logits = model(
         input_ids=ids, attention_mask=mask[:, :width], past_key_values=cache, use_cache=True,
         position_ids=(slots[:width] - pads[:, None]).clamp(min=0), logits_to_keep=1,

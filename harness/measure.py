@@ -1,7 +1,7 @@
 """What one checkpoint scored: pass rates, diversity and drift, as one `RoundMetrics`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from harness.rollout import WAVE
 from harness.seeds import derive
 from results.calibration import calibration_metrics
 from results.diversity import diversity_metrics
-from results.drift import Scores, Text, head_types, rare_types, score, scored_tokens
+from results.drift import Kept, Scores, Text, head_types, rare_types, score, scored_tokens
 from results.estimators import ratio_interval
 from results.metrics import pass_metrics, pass_table, retention_metrics
 from results.records import Attempt, Estimate, RoundMetrics
@@ -39,6 +39,9 @@ class Reference:
     """Token types that cover the most frequent half of them."""
     token_budget: int
     """Tokens over which n-gram measures are taken in every round."""
+    base_on_bank: Kept = field(default_factory=Kept, compare=False, repr=False)
+    base_on_human: Kept = field(default_factory=Kept, compare=False, repr=False)
+    """What the base model says about texts that never change is computed once per process."""
 
     def save(self, path: Path) -> None:
         write_json(
@@ -100,7 +103,7 @@ def sample_freely(agent: Agent, tasks: Sequence[Task], samples: int, *seed_parts
             (task.instruction, [derive(*seed_parts, "drift", task.id, i) for i in range(samples)])
             for task in wave
         ]
-        for task, group in zip(wave, solve_many(agent, jobs), strict=True):
+        for task, group in zip(wave, solve_many(agent, jobs, wave=WAVE), strict=True):
             for trajectory in group:
                 if trajectory.loss_spans:
                     texts.append(Text(token_ids=trajectory.token_ids, start=trajectory.loss_spans[0][0]))
@@ -159,15 +162,17 @@ def drift_metrics(
     """Entropy (nats/token), KL (nats/token), cross-entropy (bits/token) and perplexities."""
     now, base, previous = models["now"], models["base"], models["previous"]
     own = score((now, base, previous), samples.texts)
-    bank = score((base, now), reference.bank)
-    human = score((now, base), reference.human, rare=reference.rare, by_token=True)
+    bank = score((base, now), reference.bank, kept=reference.base_on_bank)
+    human = score(
+        (base, now), reference.human, rare=reference.rare, by_token=True, kept=reference.base_on_human
+    )
     human_clusters = [str(i) for i in range(len(reference.human))]
 
     def per_token(total: np.ndarray, scores: Scores, clusters: Sequence[str]) -> Estimate | None:
         return ratio_interval(total, scores.tokens, clusters, seed=seed)
 
-    bits = (human.nll[0] - human.nll[1]) / np.log(2)
-    rare = ratio_interval(human.rare_nll[0], human.rare_tokens, human_clusters, seed=seed)
+    bits = (human.nll[1] - human.nll[0]) / np.log(2)
+    rare = ratio_interval(human.rare_nll[1], human.rare_tokens, human_clusters, seed=seed)
     return {
         "token_entropy": per_token(bank.entropy[1], bank, reference.bank_clusters),
         "token_entropy_onpolicy": per_token(own.entropy[0], own, samples.clusters),
@@ -175,7 +180,7 @@ def drift_metrics(
         "kl_from_base": per_token(own.kl[1], own, samples.clusters),
         "kl_prev": per_token(own.kl[2], own, samples.clusters),
         "self_ppl": _exp(per_token(own.nll[0], own, samples.clusters)),
-        "human_ppl": _exp(per_token(human.nll[0], human, human_clusters)),
+        "human_ppl": _exp(per_token(human.nll[1], human, human_clusters)),
         "rare_ppl": _exp(rare),
         "excess_ce": per_token(bits, human, human_clusters),
         **frequency_perplexities(human, reference, seed),
@@ -189,13 +194,13 @@ CONTEXT_RARE = (1e-4, 1e-2)
 def frequency_perplexities(human: Scores, reference: Reference, seed: int) -> dict[str, Estimate | None]:
     """Perplexity on human programs by how common the token type is, and where the base found it unlikely.
 
-    `human` holds this model's and the base's negative log-likelihoods by token.
+    `human` holds the base's and this model's negative log-likelihoods by token.
     """
     if human.token_nll is None:
         return {}
     types, owner = scored_tokens(reference.human)
     head, tail = (np.isin(types, sorted(group)) for group in (reference.head, reference.rare))
-    base_p = np.exp(-human.token_nll[1])
+    base_p = np.exp(-human.token_nll[0])
     strata = {"context_rare_ppl": (base_p >= CONTEXT_RARE[0]) & (base_p <= CONTEXT_RARE[1])}
     if reference.head:
         strata |= {"ppl/head": head, "ppl/torso": ~head & ~tail}
@@ -203,7 +208,7 @@ def frequency_perplexities(human: Scores, reference: Reference, seed: int) -> di
     return {
         name: _exp(
             ratio_interval(
-                np.bincount(owner[chosen], human.token_nll[0][chosen], texts),
+                np.bincount(owner[chosen], human.token_nll[1][chosen], texts),
                 np.bincount(owner[chosen], minlength=texts),
                 [str(i) for i in range(texts)],
                 seed=seed,

@@ -19,8 +19,10 @@ from results.store import AttemptLog, attempt_from_json, attempt_to_json
 from sandbox.base import Backend
 from tasks.base import Task, Verdict
 
-WAVE = 64
-"""Prompts sampled together."""
+WAVE = 256
+"""Prompts sampled together: a step of a small model costs nearly the same for few rows and for many."""
+BOXED_WAVE = 64
+"""The same for agents with boxes, whose waves take long: what a crash loses."""
 
 Grade = Callable[[Sequence[tuple[Task, Trajectory]]], list[Verdict]]
 Progress = Callable[[int, int], None]
@@ -62,7 +64,8 @@ def roll_out(
     An agent that needs boxes gets them from `backend`, at most `boxes` at a time.
     Raises SandboxError only if no box can be made at all; a broken attempt is an INFRA verdict.
     """
-    waves = [plan.tasks[i : i + WAVE] for i in range(0, len(plan.tasks), WAVE)]
+    size = BOXED_WAVE if agent.needs_box else WAVE
+    waves = [plan.tasks[i : i + size] for i in range(0, len(plan.tasks), size)]
     log = AttemptLog(log_path, [len(wave) * plan.samples for wave in waves])
     done = sum(len(wave) for wave in waves[: log.finished_waves])
     progress(done, len(plan.tasks))
@@ -84,7 +87,7 @@ def _solve(
     agent: Agent, jobs: Sequence[tuple[Task, Sequence[int]]], backend: Backend | None, boxes: int
 ) -> list[list[Trajectory]]:
     if not agent.needs_box:
-        return solve_many(agent, [(task.instruction, seeds) for task, seeds in jobs])
+        return solve_many(agent, [(task.instruction, seeds) for task, seeds in jobs], wave=WAVE)
     if backend is None:
         raise ValueError(f"agent {agent.name!r} needs boxes, and no backend was given")
     return solve_in_boxes(agent, backend, jobs, at_once=boxes)

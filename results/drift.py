@@ -19,8 +19,10 @@ import torch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-MAX_PADDED_TOKENS = 8192
-"""Padded tokens in one forward pass; bounds memory, not results."""
+MAX_PADDED_TOKENS = {"cpu": 2048, "cuda": 16384}
+"""Padded tokens in one forward pass: on a CPU what its caches hold, on a GPU what keeps it busy."""
+KEPT_BYTES = 256 << 20
+"""Log-probabilities that one `Kept` holds at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +54,31 @@ class Scores:
     """(models, all scored tokens in the order of the texts), if asked for; see `scored_tokens`."""
 
 
+class Kept:
+    """What the first model of `score` says, kept for the next call with the same model and texts.
+
+    Room is limited (`KEPT_BYTES`); what does not fit is computed again, with the same result.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[int, torch.Tensor] = {}
+        self._room = KEPT_BYTES
+        self._source: tuple[object, object] = (None, None)
+
+    def log_probs(
+        self, model: "PreTrainedModel", texts: object, batch: int, ids: torch.Tensor, scored: torch.Tensor
+    ) -> torch.Tensor:
+        """`_log_probs` of the batch of this number."""
+        if self._source[0] is not model or self._source[1] is not texts:
+            self._found, self._room, self._source = {}, KEPT_BYTES, (model, texts)
+        if batch in self._found:
+            return self._found[batch]
+        made = _log_probs(model, ids, scored)
+        if made.nbytes <= self._room:
+            self._found[batch], self._room = made, self._room - made.nbytes
+        return made
+
+
 @torch.inference_mode()
 def score(
     models: Sequence["PreTrainedModel"],
@@ -59,32 +86,35 @@ def score(
     *,
     rare: frozenset[int] = frozenset(),
     by_token: bool = False,
+    kept: Kept | None = None,
 ) -> Scores:
     """Teacher-forced scores of `texts` under each model. The same object given twice is run once.
 
-    `by_token` also keeps the negative log-likelihood of each token.
+    `by_token` also keeps the negative log-likelihood of each token; `kept` what the first model says.
     """
     order = sorted(range(len(texts)), key=lambda i: len(texts[i].token_ids))
-    device = models[0].device
+    device, kept = models[0].device, kept or Kept()
     rare_ids = torch.tensor(sorted(rare), dtype=torch.long, device=device)
     counts = np.zeros((2, len(texts)))
     sums = np.zeros((4, len(models), len(texts)))
     tokens: list[list[np.ndarray]] = [[np.zeros(0)] * len(texts) for _ in models if by_token]
-    for rows in _batches(order, texts):
-        ids, mask, scored = _pad([texts[i] for i in rows], device)
-        is_rare = scored & torch.isin(ids[:, 1:], rare_ids)
-        counts[:, rows] = torch.stack([scored.sum(-1), is_rare.sum(-1)]).cpu().numpy()
-        first = _log_probs(models[0], ids, mask)
-        done: dict[int, np.ndarray] = {}
-        singles: dict[int, list[np.ndarray]] = {}
+    for number, rows in enumerate(_batches(order, texts, MAX_PADDED_TOKENS.get(device.type, 2048))):
+        ids, scored = _pad([texts[i] for i in rows], device)
+        target, owner = ids[:, 1:][scored], scored.nonzero()[:, 0].cpu().numpy()
+        is_rare = torch.isin(target, rare_ids)
+        counts[:, rows] = _per_text([torch.ones_like(target), is_rare], owner, len(rows))
+        first = kept.log_probs(models[0], texts, number, ids, scored)
+        done: dict[int, list[torch.Tensor]] = {}
         for m, model in enumerate(models):
             if id(model) not in done:
-                log_q = first if m == 0 else _log_probs(model, ids, mask)
-                done[id(model)] = _sums(log_q, first, ids[:, 1:], scored, is_rare)
-                singles[id(model)] = _token_nll(log_q, ids[:, 1:], scored) if by_token else []
-            sums[:, m, rows] = done[id(model)]
-            for row, nll in zip(rows, singles[id(model)], strict=False):
-                tokens[m][row] = nll
+                log_q = first if m == 0 else _log_probs(model, ids, scored)
+                done[id(model)] = _columns(log_q, first, target, is_rare)
+            sums[:, m, rows] = _per_text(done[id(model)], owner, len(rows))
+            if by_token:
+                nll = done[id(model)][0].double().cpu().numpy()
+                ends = np.bincount(owner, minlength=len(rows)).cumsum()[:-1]
+                for row, part in zip(rows, np.split(nll, ends), strict=True):
+                    tokens[m][row] = part
     nll, rare_nll, entropy, kl = sums
     return Scores(
         tokens=counts[0],
@@ -104,22 +134,19 @@ def scored_tokens(texts: Sequence[Text]) -> tuple[np.ndarray, np.ndarray]:
     return types, np.repeat(np.arange(len(texts)), [len(ids) for ids in scored])
 
 
-def _sums(
-    log_q: torch.Tensor, log_p: torch.Tensor, target: torch.Tensor, scored: torch.Tensor, rare: torch.Tensor
-) -> np.ndarray:
-    """(4, batch): sums of nll, rare nll, entropy of q and KL(p||q) over the scored positions."""
+def _columns(
+    log_q: torch.Tensor, log_p: torch.Tensor, target: torch.Tensor, rare: torch.Tensor
+) -> list[torch.Tensor]:
+    """For each scored token: nll, rare nll, entropy of q and KL(p||q)."""
     nll = -log_q.gather(-1, target.unsqueeze(-1)).squeeze(-1)
     entropy = -(log_q.exp() * log_q).sum(-1)
     kl = torch.zeros_like(nll) if log_q is log_p else (log_p.exp() * (log_p - log_q)).sum(-1)
-    columns = [nll * scored, nll * rare, entropy * scored, kl * scored]
-    sums: np.ndarray = torch.stack([column.double().sum(-1) for column in columns]).cpu().numpy()
-    return sums
+    return [nll, nll * rare, entropy, kl]
 
 
-def _token_nll(log_q: torch.Tensor, target: torch.Tensor, scored: torch.Tensor) -> list[np.ndarray]:
-    """One array per text of the batch."""
-    nll = -log_q.gather(-1, target.unsqueeze(-1)).squeeze(-1)
-    return [row[mask].double().cpu().numpy() for row, mask in zip(nll, scored, strict=True)]
+def _per_text(columns: Sequence[torch.Tensor], owner: np.ndarray, texts: int) -> np.ndarray:
+    """(columns, texts): sums over the tokens of each text."""
+    return np.stack([np.bincount(owner, column.double().cpu().numpy(), texts) for column in columns])
 
 
 def head_types(texts: Sequence[Text], *, head: float = 0.5) -> frozenset[int]:
@@ -156,28 +183,31 @@ def _type_counts(texts: Sequence[Text]) -> Counter[int]:
     return Counter(token for text in texts for token in text.token_ids[text.start :])
 
 
-def _log_probs(model: "PreTrainedModel", ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(batch, length - 1, vocabulary): log p of each next token, in float32."""
-    return model(input_ids=ids, attention_mask=mask).logits[:, :-1].float().log_softmax(-1)
+def _log_probs(model: "PreTrainedModel", ids: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
+    """(scored tokens of the batch, vocabulary): log p of each, in float32.
+
+    The padding is on the right, where a causal model cannot see it, so no mask is needed.
+    """
+    earliest = int(scored.any(0).int().argmax())
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - earliest).logits
+    return logits[:, :-1][scored[:, earliest:]].float().log_softmax(-1)
 
 
-def _batches(order: Sequence[int], texts: Sequence[Text]) -> list[list[int]]:
+def _batches(order: Sequence[int], texts: Sequence[Text], padded_tokens: int) -> list[list[int]]:
     result: list[list[int]] = []
     for i in order:
-        if not result or (len(result[-1]) + 1) * len(texts[i].token_ids) > MAX_PADDED_TOKENS:
+        if not result or (len(result[-1]) + 1) * len(texts[i].token_ids) > padded_tokens:
             result.append([])
         result[-1].append(i)
     return result
 
 
-def _pad(texts: Sequence[Text], device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Right-padded ids and mask (batch, length), and which targets count (batch, length - 1)."""
+def _pad(texts: Sequence[Text], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids (batch, length), and which targets count (batch, length - 1)."""
     length = max(len(text.token_ids) for text in texts)
     ids = torch.zeros((len(texts), length), dtype=torch.long)
-    mask = torch.zeros((len(texts), length), dtype=torch.long)
     scored = torch.zeros((len(texts), length - 1), dtype=torch.bool)
     for row, text in enumerate(texts):
         ids[row, : len(text.token_ids)] = torch.tensor(text.token_ids)
-        mask[row, : len(text.token_ids)] = 1
         scored[row, max(text.start, 1) - 1 : len(text.token_ids) - 1] = True
-    return ids.to(device), mask.to(device), scored.to(device)
+    return ids.to(device), scored.to(device)
