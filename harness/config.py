@@ -66,6 +66,8 @@ class TasksConfig:
     """Tasks that only measure. Drawn anew for every seed."""
     selection: int = 60
     """Tasks that only pick checkpoints, in arms that do so; neither practised on nor reported."""
+    quarantine: str | None = None
+    """List of tasks to leave out; null: the one beside the suite, if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
