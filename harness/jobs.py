@@ -15,12 +15,12 @@ from harness.practice import practise
 from harness.round import evaluate, play_round
 from harness.seeds import derive
 from harness.strategies import STRATEGIES
+from harness.suites import suite_of
 from harness.workbench import SHARED, Workbench, selection_tasks, task_sets
 from results.drift import Text
 from results.records import RoundRecord
 from results.store import RunStore, hold, read_json, record_to_json, write_json
 from sandbox import open_backend
-from tasks import load_suite
 from tasks.suite import HumanSample
 
 Progress = Callable[[str, int, int], None]
@@ -81,7 +81,7 @@ def _bench(
     progress: Progress,
     stack: ExitStack,
 ) -> Workbench:
-    suite = load_suite(config.tasks.suite)
+    suite = suite_of(config, read_json(store.manifest))
     base = base_checkpoint(config, suite, seed, store.seed(seed) / "base", progress)
     if config.model.path is None:
         base = store.name_of(store.seed(seed) / "base")

@@ -18,6 +18,7 @@ from typing import Any
 from harness.config import RunConfig, parse_config
 from harness.environment import describe, pick_device
 from harness.progress import Display
+from harness.suites import look_at
 from harness.workbench import SHARED
 from results.report import write_report
 from results.store import RunStore, hold, read_json, write_json
@@ -38,10 +39,11 @@ def start(config: RunConfig, root: Path, display: Display, *, plain: dict[str, A
         )
     backend = _backend(config.sandbox, display)
     device = pick_device(config.device)
+    facts = look_at(config, display.say)
     with hold(root / "lock", str(root)):
         write_json(
             store.manifest,
-            {"name": config.name, "config": plain, "environment": describe(backend.name, device)},
+            {"name": config.name, "config": plain, "environment": describe(backend.name, device), **facts},
         )
     return resume(root, display)
 

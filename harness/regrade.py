@@ -10,11 +10,11 @@ from typing import Any
 
 from harness.config import parse_config
 from harness.grading import Grader
+from harness.suites import suite_of
 from harness.workbench import task_sets
 from results.records import Attempt
 from results.store import RunStore, read_json, write_json
 from sandbox import open_backend
-from tasks import load_suite
 from tasks.base import Outcome, Task
 
 BATCH = 512
@@ -39,7 +39,7 @@ def regrade(root: Path, progress: Callable[[int], None] = lambda done: None) -> 
         raise ValueError(f"{root}: no run here (run.json is missing)")
     manifest = read_json(store.manifest)
     config = parse_config(manifest["config"], str(store.manifest))
-    suite = load_suite(config.tasks.suite)
+    suite = suite_of(config, manifest)
     tasks: dict[int, dict[str, Task]] = {
         seed: {task.id: task for tasks in task_sets(config, suite, seed) for task in tasks}
         for seed in config.seeds

@@ -191,16 +191,17 @@ def _task(row: Row, kind: str, instruction: str, tests: PublishedTests, solution
     if type(number) not in (int, str) or not str(number).isprintable() or not str(number).strip():
         raise row.wrong("task_id", "a name or a number")
     name = str(number) if "/" in str(number) else f"{kind}/{number}"
+    cluster = str(row.data.get("cluster") or name)
     content = [VERSION, instruction, plain_tests(tests), solution]
     licence = row.data.get("licence") or row.data.get("license") or LICENCES[kind]
     return Task(
         id=name,
         instruction=instruction,
-        split=split_of(name.replace("Mbpp/", "MBPP/")),
+        split=split_of(cluster.replace("Mbpp/", "MBPP/")),
         digest=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         tests=tests,
         solution=solution,
         stratum=str(row.data.get("stratum") or ""),
-        cluster=str(row.data.get("cluster") or name),
+        cluster=cluster,
         tags={"suite": kind, "licence": str(licence)},
     )

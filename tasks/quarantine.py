@@ -74,6 +74,7 @@ class Rest:
 
     def __init__(self, suite: Suite, quarantine: Quarantine) -> None:
         self.name, self.has_human_data = suite.name, suite.has_human_data
+        self.shares_parts = suite.shares_parts
         self._suite: Suite = suite
         self._quarantine = quarantine
         if isinstance(suite, FixedSuite):

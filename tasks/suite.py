@@ -29,6 +29,9 @@ class Suite(Protocol):
     name: str
     has_human_data: bool
     """Whether `corpus`, `fresh_human` and `held_out_text` give anything."""
+    shares_parts: bool
+    """Whether tasks are made of shared parts, so that programs are alike by design; then the split is one of
+    clusters, and these must not cross it."""
 
     def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
         """Tasks to practise on. Raises ValueError if the suite holds fewer."""
@@ -56,6 +59,7 @@ class FixedSuite:
     """A `Suite` of tasks that are there from the start; no human data. `place` names it in errors."""
 
     has_human_data = False
+    shares_parts = False
 
     def __init__(self, name: str, tasks: Sequence[Task], place: str) -> None:
         self.name, self.tasks, self._place = name, tuple(tasks), place

@@ -20,7 +20,8 @@ from tasks.suite import HumanSample
 
 name = "katas"
 has_human_data = True
-"""This module is itself a `tasks.suite.Suite`."""
+shares_parts = True
+"""This module is itself a `tasks.suite.Suite`; its tasks share operations by design."""
 
 SLIP_SHARE = 0.25
 """Share of noisy human samples with one slip. Not every slip makes the program wrong."""

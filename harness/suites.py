@@ -1,0 +1,79 @@
+"""The suite of a run: looked at once before it starts, the same in every worker and after every resume."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from harness.config import RunConfig, TasksConfig
+from harness.seeds import derive
+from harness.strategies import STRATEGIES
+from harness.strategies.base import nobody
+from tasks import load_suite
+from tasks.contamination import clashes, of_sample, of_task
+from tasks.quarantine import Entry, Quarantine, Rest, beside, read_quarantine
+from tasks.suite import Suite
+
+SAMPLES = 1000
+"""Human samples of a generated corpus that are compared with the held-out tasks."""
+
+
+def suite_of(config: RunConfig, manifest: Mapping[str, Any]) -> Suite:
+    """The suite as the run's manifest has it: without the tasks that were in quarantine when it began."""
+    out = {name: Entry(**entry) for name, entry in manifest.get("quarantine", {}).items()}
+    suite = load_suite(config.tasks.suite)
+    return Rest(suite, out) if out else suite
+
+
+def look_at(config: RunConfig, say: Callable[[str], None]) -> dict[str, Any]:
+    """Check the tasks of all seeds before anything is spent; what the manifest has to keep of it.
+
+    Raises ValueError if the suite holds too few tasks, lacks human data that an arm needs, or if something
+    trained on holds a held-out task, naming the pair.
+    """
+    out = _quarantine(config.tasks)
+    kept = {"quarantine": {name: asdict(entry) for name, entry in out.items()}} if out else {}
+    suite = suite_of(config, kept)
+    if out:
+        say(f"{len(out)} tasks are in quarantine and will not be used")
+    _human_data(config, suite)
+    for seed in config.seeds:
+        _contamination(config, suite, seed)
+    return kept
+
+
+def _quarantine(tasks: TasksConfig) -> Quarantine:
+    if tasks.quarantine is not None:
+        return read_quarantine(Path(tasks.quarantine))
+    place = beside(tasks.suite)
+    return read_quarantine(place) if place.exists() else {}
+
+
+def _human_data(config: RunConfig, suite: Suite) -> None:
+    if suite.has_human_data:
+        return
+    needy = [name for name, arm in config.arms.items() if STRATEGIES[arm.strategy].human is not nobody]
+    if needy:
+        raise ValueError(
+            f"arms.{needy[0]}: its strategy needs human data, and the suite {suite.name!r} holds none; "
+            "drop the arm, or use 'katas'"
+        )
+    if config.model.path is None:
+        raise ValueError(
+            f"model.path: the suite {suite.name!r} holds no human data to pretrain on; name a checkpoint"
+        )
+
+
+def _contamination(config: RunConfig, suite: Suite, seed: int) -> None:
+    from harness.workbench import task_sets
+
+    train, held_out = task_sets(config, suite, seed)
+    samples = suite.corpus(derive(seed, "corpus"), SAMPLES) if suite.has_human_data else ()
+    material = chain(map(of_task, train), (of_sample(sample, i) for i, sample in enumerate(samples)))
+    found = clashes(material, list(map(of_task, held_out)), shares_parts=suite.shares_parts, most=1)
+    if found:
+        raise ValueError(
+            f"tasks: {found[0]}; give both the same cluster, so that they fall on one side, or put one "
+            "of them on the quarantine list"
+        )
