@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from harness.bench_cli import app as bench_app
 from harness.detector_cli import validate_detector
 from harness.reproduce.cli import reproduce
 from harness.strategies.listing import strategies
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(bench_app, name="bench")
 app.command("validate-detector")(validate_detector)
 app.command()(reproduce)
 app.command()(strategies)
@@ -83,38 +85,6 @@ def regrade(folder: RunFolder) -> None:
         where = f"seed {row['seed']} {row['arm']} round {row['round']} {row['task']}#{row['sample']}"
         typer.echo(f"  {where}: {row['was']} -> {row['is']} {row['reason']}")
     raise typer.Exit(1 if found.changed else 0)
-
-
-@app.command()
-def bench(
-    checkpoint: Annotated[
-        str, typer.Argument(help="Checkpoint folder or hub id, such as runs/katas/seed-1/base.")
-    ],
-    prompts: int = 200,
-    samples: int = 8,
-    max_tokens: int = 80,
-    examples: int = 2000,
-    batch_tokens: int = 1024,
-) -> None:
-    """Sampling and training speed of a checkpoint here, next to plain generate and the machine's ceiling."""
-    from harness.bench import bench as measure
-
-    speeds = measure(
-        checkpoint,
-        prompts=prompts,
-        samples=samples,
-        max_tokens=max_tokens,
-        examples=examples,
-        batch_tokens=batch_tokens,
-    )
-    ratio = speeds.sample_tokens_s / speeds.generate_tokens_s
-    typer.echo(f"device        {speeds.device}, {speeds.parameters:,} parameters")
-    typer.echo(f"sampling      {speeds.sample_tokens_s:,.0f} tokens/s, {ratio:.1f} x plain generate")
-    typer.echo(f"generate      {speeds.generate_tokens_s:,.0f} tokens/s")
-    typer.echo(
-        f"training      {speeds.train_tokens_s:,.0f} tokens/s, {speeds.utilisation:.1%} of the ceiling"
-    )
-    typer.echo(f"ceiling       {speeds.ceiling_flops / 1e12:,.3f} Tflop/s")
 
 
 def _carry_through(root: Path, work: Callable[[], Path]) -> None:
