@@ -10,10 +10,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from harness.analysis_cli import app as analysis_app
 from harness.bench_cli import app as bench_app
 from harness.detector_cli import validate_detector
 from harness.reproduce.cli import reproduce
 from harness.strategies.listing import strategies
+from harness.sweep import sweep
 from sandbox.cli import app as sandbox_app
 from tasks.cli import app as tasks_app
 
@@ -27,7 +29,9 @@ app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(bench_app, name="bench")
 app.command("validate-detector")(validate_detector)
+app.add_typer(analysis_app)
 app.command()(reproduce)
+app.command()(sweep)
 app.command()(strategies)
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]

@@ -61,13 +61,19 @@ class ArmConfig:
 class TasksConfig:
     suite: str = "katas"
     train: int = 200
-    """Tasks that the agent practises on; the same ones every round."""
+    """Tasks that the agent practises on; the same ones every round unless `fresh`."""
+    fresh: bool = False
+    """New train tasks each round, the same in every arm."""
+    visible: int | None = None
+    """Visible tests of each train task, at most: the strictness of the verifier. Null leaves the suite's."""
     held_out: int = 200
     """Tasks that only measure. Drawn anew for every seed."""
     selection: int = 60
     """Tasks that only pick checkpoints, in arms that do so; neither practised on nor reported."""
     quarantine: str | None = None
     """List of tasks to leave out; null: the one beside the suite, if there is one."""
+    variants: tuple[str, ...] = ()
+    """Kinds of variants of the held-out tasks to measure beside them: rename, paraphrase, edge, large."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,8 +190,9 @@ def load_config(path: Path) -> RunConfig:
 def parse_config(data: Any, source: str) -> RunConfig:
     """Check plain data against RunConfig; `source` names it in errors. Raises ConfigError."""
     config: RunConfig = _build(RunConfig, data, source, "")
-    for (name, arm), given in zip(config.arms.items(), data["arms"].values(), strict=False):
-        _check_arm(f"{source}: arms.{name}", name, arm, given)
+    given = {str(name): keys for name, keys in data["arms"].items()}
+    for name, arm in config.arms.items():
+        _check_arm(f"{source}: arms.{name}", name, arm, given[name])
     _check_values(config, source)
     return config
 
@@ -255,6 +262,7 @@ def _check_values(config: RunConfig, source: str) -> None:
         require(enough or not tries, f"arms.{name}.temperatures", "needs more tasks.train than temperatures")
     for key, value in {
         "tasks.train": config.tasks.train,
+        "tasks.visible": 1 if config.tasks.visible is None else config.tasks.visible,
         "tasks.held_out": config.tasks.held_out,
         "tasks.selection": config.tasks.selection,
         "practice.samples": config.practice.samples,
@@ -315,7 +323,7 @@ def _value(hint: Any, value: Any, source: str, key: str) -> Any:
         (hint,) = (option for option in typing.get_args(hint) if option is not type(None))
         return _value(hint, value, source, key)
     if origin is tuple:
-        if not isinstance(value, list):
+        if not isinstance(value, list | tuple):
             raise ConfigError(f"{source}: {key}: expected a list, got {_kind(value)}")
         return tuple(
             _value(typing.get_args(hint)[0], item, source, f"{key}[{i}]") for i, item in enumerate(value)

@@ -1,6 +1,7 @@
 """Practice on the train tasks, at the config's temperature or at one that won a trial."""
 
 import random
+import shutil
 from collections import Counter
 from typing import Any
 
@@ -33,7 +34,7 @@ def practise_balanced(bench: Workbench, index: int, checkpoint: str, balance: Ba
     if log.exists():
         return list(bench.store.read_attempts(log))
     grid = bench.arm.temperatures
-    tasks = list(bench.train_tasks)
+    tasks = list(bench.practice_tasks(index))
     random.Random(derive(bench.seed, bench.arm_name, index, "temperatures")).shuffle(tasks)
     size = max(1, len(tasks) // (2 * len(grid)))
     parts = [log.parent / "practice" / f"{number}.jsonl" for number in range(len(grid) + 1)]
@@ -45,7 +46,8 @@ def practise_balanced(bench: Workbench, index: int, checkpoint: str, balance: Ba
     trials = [part(i, i * size, (i + 1) * size, temperature) for i, temperature in enumerate(grid)]
     scores = [balance(attempts, bench.arm) for attempts in trials]
     part(len(grid), len(grid) * size, None, grid[scores.index(max(scores))])
-    write_bytes(log, b"".join(path.read_bytes() for path in parts))  # appears whole: the marker to resume by
+    write_bytes(log, b"".join(path.read_bytes() for path in parts))  # appears whole: what resuming looks for
+    shutil.rmtree(log.parent / "practice")
     return list(bench.store.read_attempts(log))
 
 

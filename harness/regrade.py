@@ -11,7 +11,7 @@ from typing import Any
 from harness.config import parse_config
 from harness.grading import Grader
 from harness.suites import suite_of
-from harness.workbench import task_sets
+from harness.workbench import task_sets, train_tasks
 from results.records import Attempt
 from results.store import RunStore, read_json, write_json
 from sandbox import open_backend
@@ -44,6 +44,10 @@ def regrade(root: Path, progress: Callable[[int], None] = lambda done: None) -> 
         seed: {task.id: task for tasks in task_sets(config, suite, seed) for task in tasks}
         for seed in config.seeds
     }
+    if config.tasks.fresh:
+        for seed, known in tasks.items():
+            for index in range(1, config.rounds):
+                known |= {task.id: task for task in train_tasks(config, suite, seed, index)}
     grader = Grader(open_backend(manifest["environment"]["sandbox"]), None)
     changed: list[dict[str, Any]] = []
     batch: list[Attempt] = []

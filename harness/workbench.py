@@ -37,6 +37,8 @@ class Workbench:
     held_out: tuple[Task, ...]
     selection: tuple[Task, ...]
     """Tasks that only pick checkpoints; empty unless an arm of the run does that."""
+    variants: tuple[Task, ...]
+    """Of the held-out tasks: measured beside them, in figures of their own."""
     base: str
     models: Models
     backend: Backend
@@ -67,6 +69,12 @@ class Workbench:
         name = {"evaluate": "held_out.jsonl", "practise": "train.jsonl", "select": "selection.jsonl"}[purpose]
         return self.store.round(self.seed, self.owner(index), index) / name
 
+    def practice_tasks(self, index: int) -> tuple[Task, ...]:
+        """The train tasks of a round."""
+        if not self.config.tasks.fresh:
+            return self.train_tasks
+        return train_tasks(self.config, self.suite, self.seed, index)
+
     def roll_out(
         self,
         index: int,
@@ -82,7 +90,9 @@ class Workbench:
         `index` is the round in which the checkpoint acts. The keywords stand in for what the purpose sets.
         """
         settings = self.config.practice if purpose == "practise" else self.config.evaluate
-        sets = {"evaluate": self.held_out, "practise": self.train_tasks, "select": self.selection}
+        if tasks is None:
+            sets = {"evaluate": self.held_out, "select": self.selection}
+            tasks = sets[purpose] if purpose in sets else self.practice_tasks(index)
         if temperature is None:
             temperature = settings.temperature
         plan = Plan(
@@ -90,7 +100,7 @@ class Workbench:
             seed=self.seed,
             round=index,
             purpose=purpose,
-            tasks=tuple(sets[purpose] if tasks is None else tasks),
+            tasks=tuple(tasks),
             samples=settings.samples,
             temperature=temperature,
         )
@@ -123,9 +133,15 @@ def selection_tasks(config: RunConfig, suite: Suite, seed: int, held_out: Sequen
     return tuple(sorted(others, key=lambda task: task.cluster in clusters)[:count])
 
 
+def train_tasks(config: RunConfig, suite: Suite, seed: int, index: int = 0) -> tuple[Task, ...]:
+    """The train tasks of a round; those of round 0 throughout, unless `tasks.fresh`."""
+    words = ("train tasks", index) if config.tasks.fresh and index else ("train tasks",)
+    return suite.train_tasks(derive(seed, *words), config.tasks.train)
+
+
 def task_sets(config: RunConfig, suite: Suite, seed: int) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
     """(train tasks, held-out tasks) of a training seed. Raises ValueError if the suite holds too few."""
     return (
-        suite.train_tasks(derive(seed, "train tasks"), config.tasks.train),
+        train_tasks(config, suite, seed),
         suite.held_out_tasks(derive(seed, "held-out tasks"), config.tasks.held_out),
     )

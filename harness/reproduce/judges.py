@@ -261,7 +261,7 @@ def _outcome(
             Panel(
                 title=_TITLES[metric],
                 x_label="round",
-                lines=tuple(_line(name, curve(rounds, metric)) for name, rounds in arms.items()),
+                lines=tuple(line(name, curve(rounds, metric)) for name, rounds in arms.items()),
             )
             for metric in measured
         ),
@@ -270,7 +270,7 @@ def _outcome(
     )
 
 
-def _line(name: str, values: Floats) -> Line:
+def line(name: str, values: Floats) -> Line:
     low, mean, high = (tuple(getattr(values, part)(axis=0).tolist()) for part in ("min", "mean", "max"))
     return Line(label=name, y=mean, low=low, high=high)
 

@@ -16,7 +16,7 @@ from tasks.base import Case, FunctionTests, Split, Task
 from tasks.katas import grammar
 from tasks.katas.grammar import STRATA, Pipeline
 from tasks.katas.render import instruction, render_any
-from tasks.suite import HumanSample
+from tasks.suite import HumanSample, Suite
 
 name = "katas"
 has_human_data = True
@@ -58,8 +58,11 @@ def held_out_text(seed: int, size: int) -> list[HumanSample]:
     return [sample for sample, _ in (_sample(rng, 0.0, held_out=True) for _ in range(size))]
 
 
-def train_tasks(seed: int, count: int) -> tuple[Task, ...]:
-    """`count` training tasks in the natural Zipf mix, instructions distinct as far as possible."""
+def train_tasks(seed: int, count: int, *, visible: int = grammar.VISIBLE) -> tuple[Task, ...]:
+    """`count` training tasks in the natural Zipf mix, instructions distinct as far as possible.
+
+    `visible` changes the number of visible cases and nothing else about the tasks.
+    """
     rng = random.Random(f"katas/train/{seed}")
     seen: set[str] = set()
     tasks = []
@@ -69,8 +72,17 @@ def train_tasks(seed: int, count: int) -> tuple[Task, ...]:
             if text not in seen:
                 break
         seen.add(text)
+        if visible != grammar.VISIBLE:
+            tests = grammar.with_visible(tests, pipeline, visible, random.Random(f"visible/{text}"))
         tasks.append(_task(f"t-{seed}-{number}", Split.TRAIN, pipeline, text, tests, rng))
     return tuple(tasks)
+
+
+def with_visible(count: int) -> Suite:
+    """The same suite with another number of visible cases in training tasks."""
+    from tasks.katas.visible import Visible
+
+    return Visible(count)
 
 
 def held_out_tasks(seed: int, count: int) -> tuple[Task, ...]:
@@ -146,5 +158,5 @@ def _task(
         solution=solution,
         stratum=grammar.stratum(pipeline),
         cluster=grammar.combo(pipeline),
-        tags={"suite": "katas", "style": style},
+        tags={"suite": "katas", "style": style, "constants": ",".join(str(step.k) for step in pipeline)},
     )

@@ -194,7 +194,8 @@ class _Rejected(Exception):
     """No telling input was found for this pipeline."""
 
 
-_RAISES = (IndexError, ValueError, ZeroDivisionError)
+UNDEFINED = (IndexError, ValueError, ZeroDivisionError)
+"""What a pipeline raises where it has no answer."""
 
 
 def _telling(pipeline: Pipeline, value: list[Any]) -> bool:
@@ -205,7 +206,7 @@ def _telling(pipeline: Pipeline, value: list[Any]) -> bool:
             if not result:
                 return False
             result = op.run(result, k)
-    except _RAISES:
+    except UNDEFINED:
         return False
     return result != []
 
@@ -235,7 +236,7 @@ def _edges(pipeline: Pipeline, rng: random.Random) -> list[Case]:
     for value in ([], draw_input(rng, pipeline[0].op.family, 1)):
         try:
             edges.append(_case(pipeline, value))
-        except _RAISES:
+        except UNDEFINED:
             continue
     return edges
 
@@ -259,6 +260,21 @@ def draw_tests(pipeline: Pipeline, rng: random.Random) -> FunctionTests | None:
     return None
 
 
+def with_visible(tests: FunctionTests, pipeline: Pipeline, count: int, rng: random.Random) -> FunctionTests:
+    """The same hidden cases with `count` visible ones: the first of those there are, or more drawn by `rng`.
+
+    Fewer where the pipeline has not as many telling inputs.
+    """
+    visible = list(tests.visible[:count])
+    taken = [case.args[0] for case in (*tests.visible, *tests.hidden)]
+    try:
+        for _ in range(count - len(visible)):
+            visible += _draw_cases(pipeline, rng, 1, lambda: rng.randint(3, 5), taken)
+    except _Rejected:
+        pass
+    return FunctionTests(entry_point=tests.entry_point, visible=tuple(visible), hidden=tests.hidden)
+
+
 def agree(pipeline: Pipeline, other: Pipeline, rng: random.Random, tries: int = 12) -> bool:
     """Whether two pipelines give the same answers on drawn inputs on which the first is defined."""
     if pipeline == other:
@@ -267,11 +283,11 @@ def agree(pipeline: Pipeline, other: Pipeline, rng: random.Random, tries: int = 
         value = draw_input(rng, pipeline[0].op.family, rng.randint(4, 12))
         try:
             expected = evaluate(pipeline, value)
-        except _RAISES:
+        except UNDEFINED:
             continue
         try:
             if evaluate(other, value) != expected:
                 return False
-        except _RAISES:
+        except UNDEFINED:
             return False
     return True
