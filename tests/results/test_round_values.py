@@ -1,0 +1,92 @@
+"""What a round records, by hand: perplexities by frequency, and which names a round has."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.measure import Reference, frequency_perplexities
+from results.calibration import calibration_metrics
+from results.diversity import diversity_metrics
+from results.drift import Scores, Text
+from results.metrics import pass_metrics, pass_table, retention_metrics
+from tests.results.attempts import task_attempts
+
+DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+def test_perplexity_by_frequency_by_hand() -> None:
+    """Token 1 is head, 2 torso, 3 tail; the base finds the torso token likely and one tail token unlikely."""
+    texts = (Text(token_ids=(0, 1, 2), start=1), Text(token_ids=(0, 3, 3, 2), start=1))
+    now = np.log([2.0, 4.0, 8.0, 8.0, 16.0])
+    base = -np.log([0.5, 0.5, 0.001, 0.5, 0.5])
+    nothing = np.zeros((2, 2))
+    human = Scores(
+        tokens=np.array([2, 3]),
+        rare_tokens=np.array([0, 2]),
+        nll=nothing,
+        rare_nll=nothing,
+        entropy=nothing,
+        kl=nothing,
+        token_nll=np.stack([base, now]),
+    )
+    reference = Reference(
+        human=texts, bank=(), bank_clusters=(), rare=frozenset({3}), head=frozenset({1}), token_budget=0
+    )
+    # Head and tail lie in one text each, too few for an interval.
+    values = frequency_perplexities(human, reference, seed=0)
+    torso = values["ppl/torso"]
+    assert torso is not None
+    assert torso.value == pytest.approx(math.sqrt(4 * 16))
+    assert values["ppl/head"] is None
+    twice = Reference(
+        human=texts * 8, bank=(), bank_clusters=(), rare=reference.rare, head=reference.head, token_budget=0
+    )
+    scores = Scores(
+        tokens=np.tile([2, 3], 8),
+        rare_tokens=np.tile([0, 2], 8),
+        nll=nothing,
+        rare_nll=nothing,
+        entropy=nothing,
+        kl=nothing,
+        token_nll=np.tile(human.token_nll, 8) if human.token_nll is not None else None,
+    )
+    many = {name: e.value for name, e in frequency_perplexities(scores, twice, seed=0).items() if e}
+    assert many == pytest.approx({"ppl/head": 2.0, "ppl/torso": 8.0, "context_rare_ppl": 8.0})
+
+
+def test_every_value_of_a_round_is_explained() -> None:
+    """docs/metrics.md names each value, in full or as a pattern such as `cover@τ` or `/only_base`."""
+    attempts = [a for i in range(3) for a in task_attempts(f"t{i}", "11110000")]
+    later = [a for i in range(3) for a in task_attempts(f"t{i}", "11110000", round=1)]
+    table, base = pass_table(later), pass_table(attempts)
+    texts = [Text(token_ids=tuple(range(60)), start=0)] * 2
+    more = {"base_attempts": attempts, "vocabulary": 99, "tail": frozenset({3})}
+    names = {
+        *pass_metrics(table, seed=0)[0],
+        *retention_metrics(table, base, seed=0)[0],
+        *diversity_metrics(later, table, texts, ["x", "y"], 60, seed=0, **more)[0],
+        *calibration_metrics(later, seed=0),
+    }
+    told = set(re.findall(r"`([^`]+)`", DOCS.read_text()))
+    patterns = {
+        r"(pass@)\d+": "pass@k",
+        r"(cover@)[\d.]+": "cover@τ",
+        r"(effective@)\d+": "effective@k",
+        r"(utility@)\d+": "utility@k",
+        r"(ending/)\w+": "ending/<ending>",
+        r"(\w+)_all": None,
+        r"solved/(\w+)": None,
+        r"(\w+)/text": None,
+        r"(retention|keep)_\w+": None,
+        r"(pass@1)/\w+": None,
+    }
+    unexplained = []
+    for name in names - told:
+        matches = [(re.fullmatch(pattern, name), target) for pattern, target in patterns.items()]
+        hits = [target or match[1] for match, target in matches if match]
+        if not any(hit in told or f"/{hit}" in told for hit in hits):
+            unexplained.append(name)
+    assert unexplained == []
