@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from harness.analysis_cli import app as analysis_app
 from harness.bench_cli import app as bench_app
 from harness.detector_cli import validate_detector
 from harness.reproduce.cli import reproduce
@@ -28,6 +29,7 @@ app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(bench_app, name="bench")
 app.command("validate-detector")(validate_detector)
+app.add_typer(analysis_app)
 app.command()(reproduce)
 app.command()(sweep)
 app.command()(strategies)

@@ -37,7 +37,7 @@ def draw(report: Mapping[str, Any], group: Group, panel: Panel) -> str | None:
         return None
     shown = [p.metric for p in group.panels] if group.share_y else [panel.metric]
     last = max(report["arms"][arm]["rounds"][-1]["round"] for arm in curves)
-    longest = max(len(_shorten(arm)) for arm in curves)
+    longest = max(len(shorten(arm)) for arm in curves)
     size = 11.0 if group.in_threes else 9.5
     with canvas(panel.metric, (4.7, 2.85), size) as figure:
         axes = figure.add_axes(
@@ -210,10 +210,10 @@ def _label_ends(axes: "Axes", curves: Mapping[str, _Curve]) -> None:
         axes.plot(
             [1.03], [height], marker=MARKERS[index % len(MARKERS)], color=colour, markersize=4.2, **kwargs
         )
-        axes.text(1.065, height, _shorten(arm), va="center", color=TEXT, parse_math=False, **kwargs)
+        axes.text(1.065, height, shorten(arm), va="center", color=TEXT, parse_math=False, **kwargs)
 
 
-def _shorten(arm: str) -> str:
+def shorten(arm: str) -> str:
     printable = "".join(c if c.isprintable() else "?" for c in arm)
     return printable if len(printable) <= _LABEL_LENGTH else printable[: _LABEL_LENGTH - 1] + "…"
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from results.figures import colour_of, draw, format_value, sparkline
+from results.generations import CLAIMED, COLUMNS, DEFAULT_ARM, LABEL, change, claim_text
 from results.panels import GROUPS, Panel
+from results.remedies import costs, delay_text, draw_delays, when_text
 from results.summary import arm_findings, closing_sentences, lead, p_text, points
 from results.verdicts import ALPHA, RATE_MARGIN, VARIETY_MARGIN, WINDOW, plain_label, tone
 
@@ -79,6 +81,10 @@ def render_page(report: Facts) -> str:
         zero=zero,
         unmeasured=unmeasured,
         degradation=[_degradation(report, arm) for arm in report["arm_order"]],
+        degradation_columns=list(COLUMNS.values()),
+        claimed_by=LABEL,
+        claimed=_claimed(report),
+        remedies=_remedies(report),
         glossary={_keep_together(word): _keep_together(text) for word, text in GLOSSARY.items()},
         methods=[_keep_together(sentence) for sentence in _methods(report)],
         command=report["environment"].get("command") or "plateau run config.yaml",
@@ -222,12 +228,68 @@ def _degradation(report: Facts, arm: str) -> dict[str, Any]:
         "name": arm,
         "colour": colour_of(report, arm),
         "rows": [
-            {
-                "round": row["round"],
-                "cells": [row[name] and _cell(row[name]) for name in ("rare_ppl", "distinct4", "excess_ce")],
-            }
+            {"round": row["round"], "cells": [row[name] and _cell(row[name]) for name in COLUMNS]}
             for row in report["article_table"][arm]
         ],
+    }
+
+
+def _claimed(report: Facts) -> dict[str, Any]:
+    """One arm's generations beside the article's: the unverified arm where there is one, else the first."""
+    arm = DEFAULT_ARM if DEFAULT_ARM in report["article_table"] else report["arm_order"][0]
+    rows = report["article_table"][arm]
+    return {
+        "arm": arm,
+        "rows": [
+            {
+                "round": row["round"],
+                "ours": [row[name] and _cell(row[name])["value"] for name in CLAIMED],
+                "theirs": [claim_text(name, row["claimed"][name]) for name in CLAIMED],
+            }
+            for row in rows
+            if row["claimed"]["rare_ppl"] is not None
+        ],
+        "changes": [
+            f"{COLUMNS[name]}: {ours:.2f} × measured, {theirs:.2f} × {LABEL}"
+            for name in CLAIMED
+            for ours, theirs in [change(rows, name)]
+            if ours is not None and theirs is not None
+        ],
+    }
+
+
+def _remedies(report: Facts) -> dict[str, Any] | None:
+    """The leaderboard of remedies; None with a single arm."""
+    content = report["remedies"]
+    if content is None:
+        return None
+    svg = draw_delays(content)
+    return {
+        "base": content["base"],
+        "events": list(content["events"].values()),
+        "svg": _trusted(svg) if svg else None,
+        "rows": [
+            {
+                "name": row["arm"],
+                "colour": colour_of(report, row["arm"]),
+                "claim": row["claim"],
+                "delays": [_delay(delay) for delay in row["delays"].values()],
+                "costs": costs(row),
+            }
+            for row in content["rows"]
+        ],
+    }
+
+
+def _delay(delay: Facts) -> dict[str, Any]:
+    mean, p = delay["mean"], delay["p_holm"]
+    interval = f"mean {mean['value']:+.1f}, {mean['low']:+.1f} to {mean['high']:+.1f}" if mean else ""
+    return {
+        "text": delay_text(delay),
+        "when": when_text(delay),
+        "interval": interval.replace("-", "−"),
+        "p": "" if p is None else p_text(p),
+        "significant": delay["significant"],
     }
 
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from results.comparisons import Rounds, compare_arms
 from results.estimators import seeds_interval
+from results.generations import generation_rows
 from results.page import render_page
 from results.records import Estimate, RoundRecord, RunResults
+from results.remedies import remedies
 from results.store import write_bytes
 from results.summary import summarise
 from results.verdicts import Judged, collapse_of, judge_arm
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = "plateau-report/1"
-ARTICLE_COLUMNS = ("rare_ppl", "distinct4", "excess_ce")
 BOUNDS = {"pass@1": (0.0, 1.0), "pass@8": (0.0, 1.0), "pass^8": (0.0, 1.0), "hill1": (1.0, 4.0)}
 _UNBOUNDED = (-math.inf, math.inf)
 SELECTED = "selected_precision"
@@ -63,7 +64,8 @@ def build_report(results: RunResults) -> dict[str, Any]:
                 arm: {"shown": (found := collapse_of(claims)).claimed, "p": found.p}
                 for arm, claims in judged.items()
             },
-            "article_table": {arm: _article_rows(fact["rounds"]) for arm, fact in facts.items()},
+            "article_table": {arm: generation_rows(fact["rounds"]) for arm, fact in facts.items()},
+            "remedies": remedies(arms, facts),
         }
     )
     return report | {"summary": summarise(report)}
@@ -131,13 +133,6 @@ def _finished(arm: str, by_seed: Mapping[int, tuple[RoundRecord, ...]]) -> tuple
             "are used, because rounds with fewer seeds are not comparable with the others."
         )
     return {seed: records[:common] for seed, records in started.items()}, notes
-
-
-def _article_rows(rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {"round": row["round"]} | {name: row["metrics"].get(name) for name in ARTICLE_COLUMNS}
-        for row in rounds
-    ]
 
 
 def _arm(rounds: Rounds, judged: Mapping[str, Judged | None]) -> dict[str, Any]:

@@ -70,6 +70,8 @@ def arm_findings(report: Facts, arm: str) -> list[Finding]:
             )
         )
     findings.append(Finding("Reach", _level(phase, len(facts["seeds"]))))
+    if phase["sd_round"] is not None:
+        findings.append(Finding("Training noise", _noise(phase["sd_round"])))
     # The note on few seeds says what the reach has just said in other words.
     findings += [Finding("Note", f"{note.rstrip('.')}.") for note in phase["notes"] if "seed(s)" not in note]
     return findings
@@ -217,6 +219,14 @@ def _level(phase: Facts, seeds: int) -> str:
         f"This is checkpoint-level: about these weights only ({count}); the same method trained again may "
         "turn "
         "out differently."
+    )
+
+
+def _noise(sd_round: float) -> str:
+    """A shift of every logit by x moves a pass rate of one half by x / 4."""
+    return (
+        f"{number(sd_round)} logits from round to round beyond what tasks and samples explain; at a pass "
+        f"rate of 50\u00a0% that is {points(sd_round / 4)} points."
     )
 
 

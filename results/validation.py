@@ -70,16 +70,18 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def truth(curve: str, last: int = LAST) -> dict[str, bool]:
-    """Which claims are true of a curve. A plateau claim is true if some round from which on it may start is.
+    """Which claims are true of a curve.
 
-    A plateau is false where even the last round from which it may be claimed, T-3, is exceeded by the margin.
+    A plateau claim says that no later round is better by the margin. That is false where even the last
+    round from which it may be claimed, T-3, is exceeded; of a fall it is true, though PDT-1
+    should see the decline instead.
     """
     rates = np.array(true_rates(shape(curve, last)))
-    end = rates[-W:].mean()
+    falls = bool(rates[: last + 1 - W].max() > rates[-W:].mean() + 1e-9)
     return {
         "rise": bool(rates[1:].max() > rates[0] + 1e-9),
-        "decline": (falls := bool(rates[: last + 1 - W].max() > end + 1e-9)),
-        "plateau": not falls and bool(rates[last - 2 :].max() - rates[last - 3] < DELTA),
+        "decline": falls,
+        "plateau": bool(rates[last - 2 :].max() - rates[last - 3] < DELTA),
         "naive": falls,
     }
 

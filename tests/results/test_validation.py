@@ -47,7 +47,7 @@ def test_what_is_true_of_each_curve() -> None:
     assert told["rise"] == {"rise"}
     assert told["rise-plateau"] == {"rise", "plateau"}
     for name in ("fall-2", "fall-5", "fall-10", "late-cliff"):
-        assert told[name] == {"rise", "decline", "naive"}
+        assert told[name] == {"rise", "decline", "naive", "plateau"}
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

@@ -1,0 +1,79 @@
+"""`plateau warnings | remedies | generations RUN`: questions to a finished run. Parses and delegates."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer()
+
+RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def warnings(
+    folder: RunFolder,
+    metrics: Annotated[str, typer.Option(help="Only these, separated by commas; default all.")] = "",
+    top: Annotated[int, typer.Option(help="So many candidates in the table.", min=1)] = 12,
+    as_json: AsJson = False,
+) -> None:
+    """Which sign in round t tells of a decline by round t + 2: hits, false alarms, and whether it is luck."""
+    from results.precursors import early_warnings, to_plain, warnings_table
+    from results.store import RunStore
+
+    chosen = [name.strip() for name in metrics.split(",") if name.strip()] or None
+    found = early_warnings(RunStore(folder).results().rounds, metrics=chosen)
+    if as_json:
+        typer.echo(json.dumps(to_plain(found)))
+        return
+    _print(warnings_table(found, top))
+    if any(score.shared for score in found.candidates[:top]):
+        typer.echo("* measured on the same attempts as the fall: partly regression to the mean")
+    for note in found.notes:
+        typer.echo(note)
+
+
+@app.command()
+def remedies(folder: RunFolder, as_json: AsJson = False) -> None:
+    """Leaderboard of remedies: by how many rounds each arm puts off a loss, where it ends, what it costs."""
+    from results.remedies import remedies_table
+
+    content = _report(folder)["remedies"]
+    if content is None:
+        raise ValueError(f"{folder}: one arm alone has nothing to be compared with")
+    if as_json:
+        typer.echo(json.dumps(content))
+    else:
+        _print(remedies_table(content))
+
+
+@app.command()
+def generations(
+    folder: RunFolder,
+    arm: Annotated[str, typer.Option(help="The arm to show.")] = "unverified",
+    as_json: AsJson = False,
+) -> None:
+    """Rare-token perplexity, distinct 4-grams and KL by generation, beside what an article claims."""
+    from results.generations import generations_table
+
+    report = _report(folder)
+    table = generations_table(report, arm)
+    if as_json:
+        typer.echo(json.dumps({"arm": arm, "generations": report["article_table"][arm]}))
+    else:
+        _print(table)
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    from results.report import build_report
+    from results.store import RunStore
+
+    return build_report(RunStore(folder).results())
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    Console().print(table)
