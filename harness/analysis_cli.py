@@ -9,6 +9,7 @@ import typer
 app = typer.Typer()
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
+WIDTH = 160
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -28,7 +29,7 @@ def warnings(
     if as_json:
         typer.echo(json.dumps(to_plain(found)))
         return
-    _print(warnings_table(found, top))
+    print_table(warnings_table(found, top))
     if any(score.shared for score in found.candidates[:top]):
         typer.echo("* measured on the same attempts as the fall: partly regression to the mean")
     for note in found.notes:
@@ -46,7 +47,7 @@ def remedies(folder: RunFolder, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(content))
     else:
-        _print(remedies_table(content))
+        print_table(remedies_table(content))
 
 
 @app.command()
@@ -63,7 +64,7 @@ def generations(
     if as_json:
         typer.echo(json.dumps({"arm": arm, "generations": report["article_table"][arm]}))
     else:
-        _print(table)
+        print_table(table)
 
 
 def _report(folder: Path) -> dict[str, Any]:
@@ -73,7 +74,9 @@ def _report(folder: Path) -> dict[str, Any]:
     return build_report(RunStore(folder).results())
 
 
-def _print(table: Any) -> None:
+def print_table(table: Any) -> None:
+    """To the terminal; wide, so that nothing is cut, where the output goes to a file or a pipe."""
     from rich.console import Console
 
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDTH)).print(table)

@@ -33,8 +33,7 @@ def validate_detector(
     processes: Annotated[int, typer.Option(help="Default: one per CPU.", min=0)] = 0,
 ) -> None:
     """Error rates of the claims on simulated runs with a known truth; exits with 1 on a miss."""
-    from rich.console import Console
-
+    from harness.analysis_cli import print_table
     from results.detector_page import terminal_table, write_page
     from results.validation import checks, grid, to_plain, try_all
 
@@ -61,7 +60,7 @@ def validate_detector(
     if as_json:
         typer.echo(json.dumps(to_plain(cells)))
     else:
-        Console().print(terminal_table(cells))
+        print_table(terminal_table(cells))
     for check in missed:
         rate, design = check.cell.rate(check.claim), check.cell.design
         where = f"{check.claim} on {design.curve}, training noise {design.sd_round:g}"
