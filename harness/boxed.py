@@ -68,7 +68,7 @@ def _solve_wave(agent: Agent, backend: Backend, wave: Sequence[Work]) -> list[Tr
     def work(position: int) -> None:
         try:
             with cohort.member(position):
-                solved = _attempt(agent, backend, wave[position])
+                solved = attempt_in_box(agent, backend, wave[position])
         except BaseException as error:  # carried to the caller's thread, whatever it is
             results[position].set_exception(error)
         else:
@@ -84,7 +84,8 @@ def _solve_wave(agent: Agent, backend: Backend, wave: Sequence[Work]) -> list[Tr
         raise
 
 
-def _attempt(agent: Agent, backend: Backend, work: Work) -> Trajectory:
+def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
+    """One attempt in a box of its own. Raises SandboxUnavailable, and what the agent raises."""
     broken = ""
     for _ in range(TRIES):
         try:

@@ -13,6 +13,7 @@ import typer
 from harness.analysis_cli import app as analysis_app
 from harness.bench_cli import app as bench_app
 from harness.detector_cli import validate_detector
+from harness.eval_cli import compare, evaluate, leaderboard, show
 from harness.reproduce.cli import reproduce
 from harness.strategies.listing import strategies
 from harness.sweep import sweep
@@ -33,6 +34,10 @@ app.add_typer(analysis_app)
 app.command()(reproduce)
 app.command()(sweep)
 app.command()(strategies)
+app.command("eval")(evaluate)
+app.command()(compare)
+app.command()(leaderboard)
+app.command()(show)
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
 

@@ -1,0 +1,108 @@
+"""Which agent: a YAML file, or a short form such as `tool:openai:gpt-5` or `oracle`."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agents import make_agent
+from agents.base import Agent, Limits, Trajectory
+from agents.prices import Price
+from harness.config import ConfigError, build
+from harness.recite import Nop, Oracle, Replay
+from tasks.base import Task
+
+CONTROLS = ("oracle", "nop")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentSpec:
+    """One agent of an evaluation."""
+
+    name: str
+    kind: str
+    """oneshot, tool, oracle (the suite's solutions), nop (does nothing), replay, or a dotted class."""
+    model: str | None = None
+    """A checkpoint folder, or a name of LangChain's such as 'openai:gpt-5'."""
+    base_url: str | None = None
+    """For a server of one's own that speaks OpenAI's protocol; `model` is then 'openai:NAME'."""
+    api_key_env: str | None = None
+    """Environment variable with the key; null: the provider's usual one."""
+    attempts: str | None = None
+    """Kind replay: the attempts file of an earlier evaluation."""
+    temperature: float = 0.7
+    timeout_s: float = 300.0
+    """Of one call of an endpoint."""
+    price: Price | None = None
+    limits: Limits = field(default_factory=lambda: Limits(completion_tokens=4096, steps=50))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether weights are run in this process."""
+        return self.model is not None and (Path(self.model).exists() or ":" not in self.model)
+
+
+def read_agent(text: str) -> AgentSpec:
+    """A YAML file, 'oracle', 'nop', 'replay:FILE' or 'KIND:MODEL'. Raises ConfigError."""
+    if text.endswith((".yaml", ".yml")):
+        try:
+            data = yaml.safe_load(Path(text).read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{text}: cannot be read: {' '.join(str(error).split())}") from None
+        if isinstance(data, Mapping) and "name" not in data:
+            data = {"name": Path(text).stem, **data}
+        spec: AgentSpec = build(AgentSpec, data, text)
+        return spec
+    kind, _, model = text.partition(":")
+    if kind in CONTROLS and not model:
+        return AgentSpec(name=kind, kind=kind)
+    if kind == "replay" and model:
+        return AgentSpec(name=f"replay-{Path(model).parent.name}", kind=kind, attempts=model)
+    if not model:
+        raise ConfigError(f"--agent {text}: expected a YAML file, oracle, nop, replay:FILE, or KIND:MODEL")
+    return AgentSpec(name=text.replace("/", "-").replace(":", "-").strip("-"), kind=kind, model=model)
+
+
+def open_agent(spec: AgentSpec, tasks: Sequence[Task], earlier: Sequence[Trajectory], budget: Any) -> Agent:
+    """The agent, ready to solve `tasks`; `earlier` are the trajectories that a replay repeats.
+
+    Raises ValueError naming what is wrong with the model or the key.
+    """
+    if spec.kind == "oracle":
+        return Oracle(tasks)
+    if spec.kind == "nop":
+        return Nop(boxed=Oracle(tasks).needs_box)
+    if spec.kind == "replay":
+        return Replay(earlier)
+    if spec.model is None:
+        raise ConfigError(f"{spec.name}: model: an agent of kind {spec.kind} needs one")
+    return make_agent(spec.kind, _model(spec, budget), limits=spec.limits, temperature=spec.temperature)
+
+
+def _model(spec: AgentSpec, budget: Any) -> Any:
+    assert spec.model is not None
+    if spec.is_local:
+        from agents.local import LocalChatModel
+
+        try:
+            return LocalChatModel.load(spec.model, name_or_path=spec.model)
+        except (OSError, KeyError) as error:
+            raise ConfigError(f"{spec.name}: model: {spec.model!r} cannot be loaded: {error}") from None
+    from agents.endpoint import open_endpoint
+
+    key = None
+    if spec.api_key_env is not None:
+        key = os.environ.get(spec.api_key_env)
+        if not key:
+            raise ConfigError(f"{spec.name}: api_key_env: {spec.api_key_env} is not set; export it first")
+    return open_endpoint(
+        spec.model,
+        base_url=spec.base_url,
+        api_key=key,
+        price=spec.price,
+        timeout_s=spec.timeout_s,
+        budget=budget,
+    )

@@ -1,0 +1,184 @@
+"""`plateau eval` and what reads its folder: real grading in bubblewrap, scripted and endpoint models."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from agents.base import Ending, Limits, ModelUnavailable
+from harness.agents_file import AgentSpec, read_agent
+from harness.cli import app
+from harness.config import ConfigError
+from harness.evaluation import Evaluation, attempts_path, evaluate_agent, read_attempts, scores_of
+from harness.meter import running
+from harness.showing import pick, plain, show_attempt
+from results.records import Attempt
+from results.scores import Leaderboard
+from sandbox import open_backend
+from tasks import katas
+from tests.agents.hostile import HostileServer
+
+TASKS = katas.held_out_tasks(7, 6)
+
+
+def evaluation(*agents: AgentSpec) -> Evaluation:
+    return Evaluation(suite="katas", split="held_out", tasks=6, samples=2, seed=7, agents=agents)
+
+
+def run(folder: Path, spec: AgentSpec, **options: object) -> list[Attempt]:
+    what = evaluation(spec)
+    folder.mkdir(exist_ok=True)
+    what.save(folder)
+    settings: dict[str, object] = {"at_once": 3, "budget": None, "progress": lambda *_: None} | options
+    return evaluate_agent(folder, what, spec, TASKS, open_backend("bubblewrap"), **settings)  # type: ignore[arg-type]
+
+
+def facts(made: list[Attempt]) -> list[object]:
+    return [(a.task_id, a.sample, a.verdict) for a in made]
+
+
+def test_oracle_solves_all_and_nop_nothing(tmp_path: Path) -> None:
+    oracle = run(tmp_path, read_agent("oracle"))
+    nop = run(tmp_path, read_agent("nop"))
+    assert len(oracle) == len(nop) == 12
+    board = Leaderboard.of({"oracle": oracle, "nop": nop})
+    assert [s.pass1.value for s in board.scores] == [1.0, 0.0]
+    assert board.found[0].better == "oracle"
+    assert board.letters == {"oracle": "a", "nop": "b"}
+    assert "oracle is better than nop" in board.markdown()
+    assert "<svg" in board.html("x")
+    assert board.csv().splitlines()[1].startswith("oracle,")
+    assert set(scores_of(tmp_path)) == {"oracle", "nop"}
+
+
+def test_a_stopped_evaluation_repeats_nothing(tmp_path: Path) -> None:
+    with HostileServer(share=0.0) as server:
+        spec = AgentSpec(name="m", kind="oneshot", model="openai:hostile", base_url=server.url)
+        whole = run(tmp_path / "whole", spec)
+        calls = server.served["good"]
+        path = attempts_path(tmp_path / "part", "m")
+        path.parent.mkdir(parents=True)
+        lines = attempts_path(tmp_path / "whole", "m").read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[:5]) + lines[5][:40])  # torn in the sixth
+        again = run(tmp_path / "part", spec)
+        assert server.served["good"] == calls + 7
+    assert [(a.task_id, a.sample, a.verdict) for a in again] == [
+        (a.task_id, a.sample, a.verdict) for a in whole
+    ]
+
+
+def test_an_endpoint_that_is_gone_stops_the_evaluation_and_loses_nothing(tmp_path: Path) -> None:
+    from agents import endpoint
+
+    class Impatient(endpoint.Breaker):
+        def __init__(self) -> None:
+            super().__init__(failures=3, rest_s=0.01, give_up_s=0.1)
+
+    with HostileServer(share=1.0, only=("500",)) as server:
+        model = endpoint.open_endpoint(
+            "openai:x",
+            base_url=server.url,
+            breaker=Impatient(),
+            policy=endpoint.Policy(tries=99, first_wait_s=0.001, longest_wait_s=0.01),
+        )
+        with pytest.raises(ModelUnavailable, match="resume"):
+            model.invoke("x")
+
+
+def test_a_replay_gives_the_same_verdicts(tmp_path: Path) -> None:
+    first = run(tmp_path, read_agent("oracle"))
+    spec = read_agent(f"replay:{attempts_path(tmp_path, 'oracle')}")
+    again = run(tmp_path, spec)
+    assert [a.verdict for a in again] == [a.verdict for a in first]
+
+
+def test_the_runs_budget_stops_new_attempts(tmp_path: Path) -> None:
+    from agents.endpoint import Budget
+    from agents.prices import Price
+
+    with HostileServer(share=0.0) as server:
+        price = Price(read=1, written=100)
+        spec = AgentSpec(
+            name="m",
+            kind="oneshot",
+            model="openai:x",
+            base_url=server.url,
+            price=price,
+            limits=Limits(completion_tokens=50),
+        )
+        budget = Budget(usd=0.008)
+        made = run(tmp_path, spec, budget=budget, at_once=1)
+    endings = [a.trajectory.ending for a in made]
+    assert endings.count(Ending.COST_LIMIT) == 1
+    assert len(made) < 12
+    assert budget.spent_usd <= 0.008
+
+
+def test_another_evaluation_in_the_folder_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, read_agent("nop"))
+    other = Evaluation(
+        suite="katas", split="held_out", tasks=9, samples=2, seed=7, agents=(read_agent("nop"),)
+    )
+    with pytest.raises(ValueError, match="tasks 6, not 9"):
+        other.save(tmp_path)
+    changed = evaluation(AgentSpec(name="nop", kind="nop", temperature=0.1))
+    with pytest.raises(ValueError, match="described differently"):
+        changed.save(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tool", "expected a YAML file"),
+        ("missing.yaml", "missing.yaml: cannot be read"),
+        ("bad.yaml", "bad.yaml: unknown key modle; did you mean model"),
+    ],
+)
+def test_a_wrong_agent_is_named(
+    text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.yaml").write_text("kind: tool\nmodle: x\n")
+    with pytest.raises(ConfigError, match=message):
+        read_agent(text)
+    Path("good.yaml").write_text(
+        "kind: tool\nmodel: openai:x\nprice: {read: 1, written: 2}\nlimits: {steps: 9, cost_usd: 0.5}\n"
+    )
+    good = read_agent("good.yaml")
+    assert (good.name, good.limits.steps, good.is_local) == ("good", 9, False)
+    assert good.price is not None
+    assert good.price.written == 2.0
+
+
+def test_commands_end_to_end(tmp_path: Path) -> None:
+    out = str(tmp_path / "e")
+    common = ["--tasks", "6", "-n", "1", "--out", out, "--sandbox", "bubblewrap"]
+    done = CliRunner().invoke(app, ["eval", "--agent", "oracle", "--agent", "nop", *common])
+    assert done.exit_code == 0, done.output
+    assert "oracle is better than nop" in done.stdout
+    compared = CliRunner().invoke(app, ["compare", out, "--json"])
+    assert json.loads(compared.stdout)[0]["better"] == "oracle"
+    board = CliRunner().invoke(app, ["leaderboard", out, "--out", str(tmp_path / "b")])
+    assert board.exit_code == 0
+    assert {p.name for p in (tmp_path / "b").iterdir()} == {f"leaderboard.{x}" for x in ("md", "csv", "html")}
+    shown = CliRunner().invoke(app, ["show", f"{out}/oracle/attempts.jsonl", "0"])
+    assert "PASSED" in shown.stdout
+    series = tmp_path / "s.csv"
+    series.write_text("label,rate,n\nmarch,13.86%,570\njune,16.2%,570\n")
+    said = CliRunner().invoke(app, ["compare", "--series", str(series)])
+    assert "no rise is significant" in said.stdout
+
+
+def test_a_terminal_does_not_obey_a_model(tmp_path: Path) -> None:
+    assert plain("a\x1b[31mb\x07\u202e") == "a\\x1b[31mb\\x07\\x202e"
+    made = run(tmp_path, read_agent("oracle"))
+    console = Console(record=True, width=100, file=io.StringIO())
+    show_attempt(pick(made, f"{TASKS[0].id}#1", "x"), console)
+    assert "all hidden tests passed" in console.export_text()
+    with pytest.raises(ValueError, match="no attempt 'zz'"):
+        pick(made, "zz", "x")
+    assert running(made) == "pass 100.0 %"
+    assert len(read_attempts(attempts_path(tmp_path, "oracle"))) == 12
