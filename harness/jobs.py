@@ -15,7 +15,7 @@ from harness.practice import practise
 from harness.round import evaluate, play_round
 from harness.seeds import derive
 from harness.strategies import STRATEGIES
-from harness.suites import suite_of
+from harness.suites import suite_of, variants
 from harness.workbench import SHARED, Workbench, selection_tasks, task_sets
 from results.drift import Text
 from results.records import RoundRecord
@@ -81,7 +81,8 @@ def _bench(
     progress: Progress,
     stack: ExitStack,
 ) -> Workbench:
-    suite = suite_of(config, read_json(store.manifest))
+    manifest = read_json(store.manifest)
+    suite = suite_of(config, manifest)
     base = base_checkpoint(config, suite, seed, store.seed(seed) / "base", progress)
     if config.model.path is None:
         base = store.name_of(store.seed(seed) / "base")
@@ -100,6 +101,7 @@ def _bench(
         train_tasks=train_tasks,
         held_out=held_out,
         selection=selection_tasks(config, suite, seed, held_out),
+        variants=variants(config, manifest, seed, held_out),
         base=base,
         models=models,
         backend=backend,

@@ -39,7 +39,7 @@ def start(config: RunConfig, root: Path, display: Display, *, plain: dict[str, A
         )
     backend = _backend(config.sandbox, display)
     device = pick_device(config.device)
-    facts = look_at(config, display.say)
+    facts = look_at(config, backend, display.say)
     with hold(root / "lock", str(root)):
         write_json(
             store.manifest,

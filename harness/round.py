@@ -1,7 +1,8 @@
 """One round, left to right: measure the checkpoint, practise, choose, learn, judge, record."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from harness.choosing import account, choose, judge
@@ -11,8 +12,9 @@ from harness.measure import Reference, measure, sample_freely
 from harness.practice import practise
 from harness.seeds import derive
 from harness.workbench import Workbench
-from results.records import RoundMetrics, RoundRecord
+from results.records import Attempt, RoundMetrics, RoundRecord
 from results.store import read_json, record_from_json, record_to_json, write_json
+from results.variants import variant_metrics
 
 T = TypeVar("T")
 
@@ -68,7 +70,20 @@ def evaluate(
     }
     base_attempts = list(bench.store.read_attempts(bench.shared / "held_out.jsonl"))
     bench.progress("measuring", 0, 1)
-    return measure(index, attempts, base_attempts, samples, models, reference, bench.seed)
+    metrics = measure(index, attempts, base_attempts, samples, models, reference, bench.seed)
+    return with_variants(bench, metrics, attempts, checkpoint)
+
+
+def with_variants(
+    bench: Workbench, metrics: RoundMetrics, attempts: Sequence[Attempt], checkpoint: str
+) -> RoundMetrics:
+    """The metrics, and those of the variants of the held-out tasks, if the run has any."""
+    if not bench.variants:
+        return metrics
+    path = bench.attempts_path(metrics.round, "evaluate").with_name("variants.jsonl")
+    varied = bench.roll_out(metrics.round, checkpoint, "evaluate", tasks=bench.variants, path=path)
+    values = {**metrics.values, **variant_metrics(varied, attempts, seed=bench.seed)}
+    return replace(metrics, values=values)
 
 
 def learn(bench: Workbench, index: int, start: str, training_set: TrainingSet) -> str:

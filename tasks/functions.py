@@ -33,6 +33,8 @@ OWN_S = 20.0
 """CPU seconds, at nominal speed, for the task's own code: its solution and its tests."""
 LOOPS, NOMINAL_S = 40_000, 0.05
 """Work of the calibration program, and the CPU seconds that define nominal speed."""
+LEAST = 3
+"""Inputs that have to remain where those are left out that the solution raises on."""
 ROUNDS = 50
 """How often test code may ask for calls that depend on earlier answers."""
 
@@ -50,6 +52,8 @@ class PublishedTests(FunctionTests):
     hidden_inputs: tuple[tuple[Any, ...], ...] = ()
     tolerance: float | None = 0.0
     """Of the comparison with what the solution returned; see `Case`."""
+    fallible: bool = False
+    """Inputs on which the solution raises are left out; at least three have to remain."""
     as_set: bool = False
     """The order of the items of an answer to the inputs, and how often one occurs, mean nothing."""
     script: str = ""
@@ -281,8 +285,10 @@ def _reference(
         limits.append(max(floor, FACTOR * spent))
     first = len(tests.visible) + len(tests.hidden)
     last = first + len(tests.visible_inputs) + len(tests.hidden_inputs)
-    raised = next((o.error for o in outputs[first:last] if o.error is not None), "")
-    if last > first and raised:
+    errors = [output.error for output in outputs[first:last] if output.error is not None]
+    enough = tests.fallible and last - first - len(errors) >= LEAST
+    raised = "" if enough or not errors else errors[0]
+    if raised:
         problem = problem or f"the solution fails on the task's own inputs: {raised}"
     needed = last > first or bool(tests.script)
     return Reference(
@@ -306,6 +312,8 @@ def _judge(tests: PublishedTests, reference: Reference, outputs: list[Output], e
     seen: list[str] = []
     unseen: list[str] = []
     for i, (name, case) in enumerate(_cases(tests, reference)):
+        if case is None:
+            continue
         shown = name.startswith("visible")
         found = _unordered(outputs[i]) if tests.as_set and "input" in name else outputs[i]
         (seen if shown else unseen).append(complaint(name, case, found))
@@ -316,14 +324,19 @@ def _judge(tests: PublishedTests, reference: Reference, outputs: list[Output], e
     return None if tests.script else Verdict(outcome=Outcome.PASSED, verified=True)
 
 
-def _cases(tests: PublishedTests, reference: Reference) -> list[tuple[str, Case]]:
-    """Named cases in the order of the reference's calls; the script's own calls are not among them."""
+def _cases(tests: PublishedTests, reference: Reference) -> list[tuple[str, Case | None]]:
+    """Named cases in the order of the reference's calls, None for those that do not count; the script's own
+    calls are not among them."""
+    named: list[tuple[str, Case | None]]
     named = [(f"visible case {i}", case) for i, case in enumerate(tests.visible, 1)]
     named += [(f"hidden case {i}", case) for i, case in enumerate(tests.hidden, 1)]
     inputs = [(f"visible input {i}", args) for i, args in enumerate(tests.visible_inputs, 1)]
     inputs += [(f"hidden input {i}", args) for i, args in enumerate(tests.hidden_inputs, 1)]
     for name, args in inputs:
         found = reference.outputs[len(named)]
+        if found.error is not None:
+            named.append((name, None))
+            continue
         expected = (_unordered(found) if tests.as_set else found).value
         named.append((name, Case(args=args, expected=expected, tolerance=tests.tolerance)))
     return named
@@ -406,5 +419,6 @@ def plain_tests(tests: PublishedTests) -> Mapping[str, Any]:
         "hidden_inputs": [pack(list(args)) for args in tests.hidden_inputs],
         "tolerance": tests.tolerance,
         "as_set": tests.as_set,
+        "fallible": tests.fallible,
         "script": tests.script,
     }

@@ -10,6 +10,7 @@ from harness.config import parse_config
 from harness.suites import look_at, suite_of
 from tasks.base import Split
 from tasks.suite import split_of
+from tests.tasks.test_grade import TrustedBackend
 
 ROW = {
     "entry_point": "merge",
@@ -51,10 +52,10 @@ def different() -> dict[str, str]:
 
 def test_a_clean_suite_passes(tmp_path: Path) -> None:
     said: list[str] = []
-    assert look_at(config(suite(tmp_path, different())), said.append) == {}
+    assert look_at(config(suite(tmp_path, different())), TrustedBackend(), said.append) == {}
     assert said == []
     katas = parse_config({"name": "k", "arms": {"r": {"strategy": "fresh_human"}}}, "k.yaml")
-    assert look_at(katas, said.append) == {}
+    assert look_at(katas, TrustedBackend(), said.append) == {}
 
 
 def test_a_held_out_solution_in_the_train_tasks_is_refused_by_name(tmp_path: Path) -> None:
@@ -65,15 +66,15 @@ def test_a_held_out_solution_in_the_train_tasks_is_refused_by_name(tmp_path: Pat
     }
     name = suite(tmp_path, {key: copies[key] for key in (*train, *held_out)})
     with pytest.raises(ValueError, match=f"{train[0]} and held-out {held_out[1]}: their solutions are alike"):
-        look_at(config(name), print)
+        look_at(config(name), TrustedBackend(), print)
 
 
 def test_arms_that_need_human_data_say_so(tmp_path: Path) -> None:
     name = suite(tmp_path, different())
     with pytest.raises(ValueError, match=r"arms\.people: its strategy needs human data.*'own' holds none"):
-        look_at(config(name, arms={"people": {"strategy": "fresh_human"}}), print)
+        look_at(config(name, arms={"people": {"strategy": "fresh_human"}}), TrustedBackend(), print)
     with pytest.raises(ValueError, match=r"model\.path: the suite 'own' holds no human data"):
-        look_at(config(name, model={}), print)
+        look_at(config(name, model={}), TrustedBackend(), print)
 
 
 def test_the_quarantine_of_the_start_holds_to_the_end(tmp_path: Path) -> None:
@@ -83,11 +84,11 @@ def test_the_quarantine_of_the_start_holds_to_the_end(tmp_path: Path) -> None:
     entry = {"digest": first.digest, "kind": "flaky", "reason": "why"}
     (tmp_path / "own.quarantine.json").write_text(json.dumps({"tasks": {first.id: entry}}))
     said: list[str] = []
-    manifest = look_at(settings, said.append)
+    manifest = look_at(settings, TrustedBackend(), said.append)
     assert manifest == {"quarantine": {first.id: entry}}
     assert said == ["1 tasks are in quarantine and will not be used"]
     (tmp_path / "own.quarantine.json").unlink()
     assert first.id not in {task.id for task in suite_of(settings, manifest).train_tasks(0, 2)}
     tasks = {"suite": name, "train": 2, "held_out": 2, "quarantine": str(tmp_path / "gone.json")}
     with pytest.raises(ValueError, match="no such file"):
-        look_at(config(name, tasks=tasks), print)
+        look_at(config(name, tasks=tasks), TrustedBackend(), print)
