@@ -60,6 +60,8 @@ class ArmConfig:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TasksConfig:
     suite: str = "katas"
+    network: tuple[str, ...] | None = None
+    """Hosts for tasks that ask for all of the internet, "*" for every public one. Null refuses such tasks."""
     train: int = 200
     """Tasks that the agent practises on; the same ones every round unless `fresh`."""
     fresh: bool = False
@@ -289,11 +291,6 @@ def _check_values(config: RunConfig, source: str) -> None:
         "evaluate.temperature": config.evaluate.temperature,
     }.items():
         require(0 <= temperature <= 5, key, "from 0 (greedy) to 5")
-
-
-def build(cls: type, data: Any, source: str) -> Any:
-    """Fill a dataclass from plain data; `source` names the file in errors. Raises ConfigError."""
-    return _build(cls, data, source, "")
 
 
 def _build(cls: type, data: Any, source: str, prefix: str) -> Any:

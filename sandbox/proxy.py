@@ -97,8 +97,8 @@ class Proxy:
         except _Refused as e:
             return _answer(client, e.status, str(e))
         number = self._note(Visit(host=host, port=port, allowed=True))
-        sent = received = 0
-        reason, allowed = "", True
+        sent = received = status = 0
+        reason = ""
         try:
             limit = None
             if method != b"CONNECT":
@@ -114,16 +114,22 @@ class Proxy:
                 finally:
                     sent, received = pump.up.count, pump.down.count
         except _Refused as e:
-            reason, allowed = str(e), e.status != 403
-            _answer(client, e.status, reason)
+            reason, status = str(e), e.status
         except OSError as e:
             reason = reason or e.strerror or type(e).__name__
         finally:
             self._note(
-                Visit(host=host, port=port, allowed=allowed, reason=reason, sent=sent, received=received),
+                Visit(
+                    host=host,
+                    port=port,
+                    allowed=status != 403,
+                    reason=reason,
+                    sent=sent,
+                    received=received,
+                ),
                 number,
             )
-        return None
+        return _answer(client, status, reason) if status else None
 
     def _note(self, visit: Visit, number: int | None = None) -> int | None:
         with self._lock:
