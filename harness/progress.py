@@ -16,7 +16,8 @@ _ROUND = {
     "evaluate": (0.0, 0.45),
     "measuring": (0.45, 0.1),
     "practise": (0.55, 0.2),
-    "training": (0.75, 0.25),
+    "training": (0.75, 0.2),
+    "select": (0.95, 0.05),
 }
 _PREPARE = {
     "human corpus": (0.0, 0.5),

@@ -12,7 +12,7 @@ def strategies(
     """List the strategies that an arm can use, with their parameters and sources."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from harness.config import ArmConfig
     from harness.strategies import STRATEGIES
@@ -28,7 +28,7 @@ def strategies(
         }
         typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table("strategy", "what it does", "parameters", "source", box=SIMPLE_HEAD)
+    table = Table(Column("strategy", no_wrap=True), "what it does", "parameters", "source", box=SIMPLE_HEAD)
     for name, strategy in STRATEGIES.items():
         values = "\n".join(f"{key}: {value}" for key, value in parameters[name].items())
         table.add_row(name, strategy.summary, values, strategy.source)

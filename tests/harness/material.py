@@ -15,14 +15,17 @@ def attempt(
     round: int = 0,
     token_ids: tuple[int, ...] = (1, 5, 6, 4),
     stratum: str = "head",
+    answer: str = "def f(a):\n return a",
+    logprob: float = -0.5,
 ) -> Attempt:
     outcome = Outcome.PASSED if passed else Outcome.FAILED
     return Attempt(
         arm="replace", seed=1, round=round, split=Split.TRAIN, task_id=task, task_digest="d" + task,
         stratum=stratum, cluster=task, sample=sample, temperature=0.8,
         trajectory=Trajectory(
-            agent="oneshot", model="m", seed=7, answer="def f(a):\n return a", ending=Ending.SUBMITTED,
-            token_ids=token_ids, loss_spans=((2, len(token_ids)),), logprobs=(-0.5,) * (len(token_ids) - 2),
+            agent="oneshot", model="m", seed=7, answer=answer, ending=Ending.SUBMITTED,
+            token_ids=token_ids, loss_spans=((2, len(token_ids)),),
+            logprobs=(logprob,) * (len(token_ids) - 2),
         ),
         verdict=Verdict(outcome=outcome, verified=verified),
     )  # fmt: skip

@@ -43,6 +43,20 @@ def test_the_main_job_is_what_the_defaults_describe() -> None:
         ({"arms": {"shared": {"strategy": "replace"}}}, "arms.shared: use letters"),
         ({"arms": {"../up": {"strategy": "replace"}}}, "arms.../up: use letters"),
         ({"arms": {"a": {"strategy": "fresh_human", "fraction": 1.5}}}, "arms.a.fraction: a share"),
+        (
+            {"arms": {"a": {"strategy": "dedupe_cap", "fraction": 0.5}}},
+            "arms.a.fraction: the strategy dedupe_cap does not use it; it takes cap, temperature, tampered",
+        ),
+        ({"arms": {"a": {"strategy": "no_train", "cap": 4}}}, "arms.a.cap: the strategy no_train does not"),
+        ({"arms": {"a": {"strategy": "gate", "tolerance": -1}}}, "arms.a.tolerance: from 0 to 1"),
+        (
+            {"arms": {"a": {"strategy": "adaptive_temperature", "temperatures": [1.0, 1.0]}}},
+            "arms.a.temperatures: different ones",
+        ),
+        (
+            {"arms": {"a": {"strategy": "adaptive_temperature"}}, "tasks": {"train": 4}},
+            "arms.a.temperatures: needs more tasks.train",
+        ),
         ({"practice": {"temperature": -1}}, "practice.temperature: from 0"),
         ({"model": {"path": 3}}, "model.path: expected str, got int 3"),
         ({"train": None}, "train: expected keys and values, got nothing"),

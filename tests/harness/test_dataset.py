@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -36,6 +38,14 @@ def test_loss_is_only_on_the_spans() -> None:
     assert tensors["labels"].tolist() == [[-100, -100, 3, 4, -100, -100], [-100, -100, -100, 4, 5, 6]]
     assert tensors["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
     assert torch.equal(tensors["input_ids"][0], torch.tensor([1, 2, 3, 4, 0, 0]))
+
+
+def test_noise_is_read_and_the_clean_tokens_are_the_labels() -> None:
+    noisy = replace(example(4), input_ids=(9, 9, 3, 9))
+    tensors = collate([noisy], pad_id=0)
+    assert tensors["input_ids"].tolist() == [[9, 9, 3, 9]]
+    assert tensors["labels"].tolist() == [[-100, -100, 3, 4]]
+    assert TrainingSet((noisy,)).digest != TrainingSet((example(4),)).digest
 
 
 def test_the_models_own_tokens_are_used_as_sampled() -> None:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from agents.checkpoint import make_model, make_tokenizer
 from harness.config import TrainConfig
 from harness.dataset import Example, Origin
-from harness.train import fine_tune
+from harness.train import fine_tune, mix_weights, truncated_loss
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +64,32 @@ def test_lora_changes_the_outputs_and_leaves_an_ordinary_model(tokenizer) -> Non
 def test_nothing_to_learn_from_is_an_error(tokenizer) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="nothing to train on"):
         fine_tune(model(tokenizer), [], CONFIG, pad_id=0, seed=1)
+
+
+def test_truncated_loss_leaves_out_what_the_model_is_sure_of() -> None:
+    labels = torch.tensor([[-100, 1, 2, -100]])
+    logits = torch.zeros(1, 4, 4)
+    logits[0, 0, 1] = 10.0  # sure of the first label, undecided about the second
+    whole = truncated_loss(logits, labels, 1.0)
+    plain = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+    assert whole == pytest.approx(plain.item())
+    assert truncated_loss(logits, labels, 0.9) == pytest.approx(torch.log(torch.tensor(4.0)).item() / 2)
+    assert truncated_loss(logits, labels, 0.1) == 0
+
+
+def test_truncation_changes_training_only_below_one(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    config = TrainConfig(epochs=2, learning_rate=1e-2, batch_tokens=40)
+    prints = [
+        fingerprint(fine_tune(model(tokenizer), EXAMPLES, config, pad_id=0, seed=5, truncate_above=gamma))
+        for gamma in (1.0, 1e-9)
+    ]
+    assert prints[0] != prints[1] == fingerprint(model(tokenizer))  # no token is under the loss
+
+
+def test_mixed_weights_lie_between(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    base = model(tokenizer)
+    trained = fine_tune(model(tokenizer), EXAMPLES, CONFIG, pad_id=0, seed=5)
+    expected = [0.25 * t + 0.75 * b for t, b in zip(trained.parameters(), base.parameters(), strict=True)]
+    mix_weights(trained, base, 0.25)
+    for mixed, wanted in zip(trained.parameters(), expected, strict=True):
+        assert torch.allclose(mixed, wanted, atol=1e-6)
