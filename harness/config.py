@@ -293,6 +293,11 @@ def _check_values(config: RunConfig, source: str) -> None:
         require(0 <= temperature <= 5, key, "from 0 (greedy) to 5")
 
 
+def build(cls: type, data: Any, source: str) -> Any:
+    """Fill a dataclass from plain data; `source` names the file in errors. Raises ConfigError."""
+    return _build(cls, data, source, "")
+
+
 def _build(cls: type, data: Any, source: str, prefix: str) -> Any:
     """Fill the dataclass `cls` from a mapping, recursively."""
     if not isinstance(data, Mapping):

@@ -1,6 +1,6 @@
 """The suite of a run: looked at once before it starts, the same in every worker and after every resume."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -10,10 +10,14 @@ from harness.config import RunConfig, TasksConfig
 from harness.seeds import derive
 from harness.strategies import STRATEGIES
 from harness.strategies.base import nobody
+from sandbox.base import Backend
 from tasks import load_suite
+from tasks.base import Task
 from tasks.contamination import clashes, of_sample, of_task
+from tasks.grade import FunctionGrader
 from tasks.quarantine import Entry, Quarantine, Rest, beside, read_quarantine
 from tasks.suite import Suite
+from tasks.variants import unsound, variants_of
 
 SAMPLES = 1000
 """Human samples of a generated corpus that are compared with the held-out tasks."""
@@ -33,21 +37,50 @@ def suite_of(config: RunConfig, manifest: Mapping[str, Any]) -> Suite:
     return Rest(suite, out) if out else suite
 
 
-def look_at(config: RunConfig, say: Callable[[str], None]) -> dict[str, Any]:
+def variants(
+    config: RunConfig, manifest: Mapping[str, Any], seed: int, held_out: Sequence[Task]
+) -> tuple[Task, ...]:
+    """The sound variants of a seed's held-out tasks, of the kinds that the config names."""
+    made = variants_of(held_out, config.tasks.variants, derive(seed, "variants"))
+    out = manifest.get("unsound_variants", {})
+    return tuple(task for task in made if out.get(task.id) != task.digest)
+
+
+def look_at(config: RunConfig, backend: Backend, say: Callable[[str], None]) -> dict[str, Any]:
     """Check the tasks of all seeds before anything is spent; what the manifest has to keep of it.
 
     Raises ValueError if the suite holds too few tasks, lacks human data that an arm needs, or if something
     trained on holds a held-out task, naming the pair.
     """
     out = _quarantine(config.tasks)
-    kept = {"quarantine": {name: asdict(entry) for name, entry in out.items()}} if out else {}
+    kept: dict[str, Any] = {"quarantine": {name: asdict(entry) for name, entry in out.items()}} if out else {}
     suite = suite_of(config, kept)
     if out:
         say(f"{len(out)} tasks are in quarantine and will not be used")
     _human_data(config, suite)
     for seed in config.seeds:
         _contamination(config, suite, seed)
+    if config.tasks.variants:
+        kept["unsound_variants"] = _unsound(config, suite, backend, say)
     return kept
+
+
+def _unsound(config: RunConfig, suite: Suite, backend: Backend, say: Callable[[str], None]) -> dict[str, str]:
+    """Variant id -> digest of the variants that their own solutions fail."""
+    from harness.workbench import task_sets
+
+    made: dict[str, Task] = {}
+    for seed in config.seeds:
+        made |= {t.digest: t for t in variants(config, {}, seed, task_sets(config, suite, seed)[1])}
+    grader = FunctionGrader(backend)
+    try:
+        found = unsound(list(made.values()), grader)
+    finally:
+        grader.close()
+    say(f"variants: {len(made) - len(found)} verified against solutions, {len(found)} left out")
+    if len(found) == len(made):
+        raise ValueError(f"tasks.variants: the suite {suite.name!r} has none that its solutions pass")
+    return {name: task.digest for task in made.values() if (name := task.id) in found}
 
 
 def _quarantine(tasks: TasksConfig) -> Quarantine:

@@ -235,7 +235,11 @@ def _parse(file: Path) -> dict[str, Any]:
 
 
 def _text(file: Path) -> str:
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise ValueError(f"{file}: only regular files can be part of a task")
     try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"{file}: is larger than {_MAX_BYTES // 10**6} MB")
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ValueError(f"{file}: is missing") from None
