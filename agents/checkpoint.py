@@ -5,11 +5,11 @@ For machines where no weights can be downloaded. The result is an ordinary Huggi
 
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GenerationConfig,
     LlamaConfig,
@@ -60,15 +60,31 @@ RESPONSE_TEMPLATE = {
 """How to read such calls back: transformers' response parsing."""
 
 
+STABLE = (
+    r"\A\w+= *",  # the name of an argument; what follows is written as in any other place
+    r"\w+\.py\b",
+    r"[A-Za-z]+(?=_)|_[A-Za-z]+",
+    r"[\n\t] *",
+)
+"""What is a token of its own with tools, so that what has to be copied looks alike everywhere: file names,
+the halves of snake_case names, indentation after a line break and after the tab of a numbered line."""
+
+
 def make_tokenizer(
-    texts: Iterable[str], vocab_size: int = 768, *, context: int = 512, tools: bool = False
+    texts: Iterable[str],
+    vocab_size: int = 768,
+    *,
+    context: int = 512,
+    tools: bool = False,
+    whole: Sequence[str] = (),
 ) -> PreTrainedTokenizerFast:
     """Byte-pair encoding whose tokens may span words, split only before newlines and around digits.
 
     Whole idioms (" for x in a") become one token, which shortens samples of a narrow domain; digits stay
     single so that constants can be copied. Printable ASCII, tabs, newlines and every character of `texts`
     survive encode and decode unchanged; bytes never seen become <|unk|>. The same texts give the same file.
-    `tools` adds what tool calls need to the vocabulary and to the chat template.
+    `tools` adds what tool calls need to the vocabulary and to the chat template, and splits at `STABLE`.
+    Each text of `whole` is one token (a system prompt that opens every conversation), beyond `vocab_size`.
     Raises ValueError if `vocab_size` has no room for the alphabet.
     """
     special = [*SPECIAL, *([TOOL, CALL, ARGUMENT] if tools else [])]
@@ -78,6 +94,7 @@ def make_tokenizer(
         [
             pre_tokenizers.Split(Regex("[0-9]"), "isolated"),
             pre_tokenizers.Split(Regex("\n"), "merged_with_next"),
+            *[pre_tokenizers.Split(Regex(one), "isolated") for one in STABLE if tools],
             to_bytes,
         ]
     )
@@ -104,6 +121,7 @@ def make_tokenizer(
     fast.chat_template = TOOL_TEMPLATE if tools else CHAT_TEMPLATE
     if tools:
         fast.response_template = RESPONSE_TEMPLATE
+    fast.add_tokens([AddedToken(text, normalized=False) for text in whole])
     return fast
 
 

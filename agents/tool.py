@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
+from functools import cache
 from typing import Any, cast
 
 from langchain.agents import create_agent
@@ -252,6 +253,12 @@ def box_tools(box: Sandbox, command_s: float) -> list[StructuredTool]:
         raise Stop(Ending.SUBMITTED)
 
     return [StructuredTool.from_function(tool) for tool in (bash, edit, submit)]
+
+
+@cache
+def tool_schemas() -> tuple[dict[str, Any], ...]:
+    """What the model is shown of the tools, in OpenAI's function format."""
+    return tuple(convert_to_openai_tool(tool) for tool in box_tools(cast(Sandbox, None), 0))
 
 
 def clip(text: str, limit: int = OBSERVATION) -> str:

@@ -7,17 +7,19 @@ cached by everything it depends on. The cache is `$PLATEAU_CACHE`, else `~/.cach
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agents.checkpoint import make_model, make_tokenizer, save
-from harness.config import RunConfig, TrainConfig
-from harness.dataset import from_human
+from harness.config import PretrainConfig, RunConfig, TrainConfig
+from harness.dataset import Example, batches, from_sample
 from harness.seeds import derive
 from harness.train import fine_tune
 from results.store import copy_folder
-from tasks.suite import Suite
+from tasks.suite import HumanSample, Suite
 
 TOKENIZER_TEXTS = 4000
 """Samples that the tokenizer is trained on; more makes it slower, not better."""
@@ -50,30 +52,30 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
     key = hashlib.sha256(
         repr((settings, seed, torch.__version__, transformers.__version__, tokenizers.__version__)).encode()
     )
+    later = (settings.context, settings.observed, settings.short_first)
+    if later != (512, 0.0, 0.0):
+        key.update(repr(later).encode())
     for sample in corpus:
         key.update(f"{sample.instruction}\x1f{sample.program}\x1e".encode())
+        if sample.chat:
+            key.update(json.dumps(sample.chat).encode())
     target = cache_folder() / "base" / key.hexdigest()[:24]
     if target.exists():
         return target
 
-    texts = [text for sample in corpus[:TOKENIZER_TEXTS] for text in (sample.instruction, sample.program)]
-    tokenizer = make_tokenizer(texts, settings.vocab)
+    tokenizer = _tokenizer(corpus, settings)
     model: Any = make_model(
         tokenizer,
         hidden=settings.hidden,
         layers=settings.layers,
         heads=settings.heads,
         ffn=settings.ffn,
+        context=settings.context,
         seed=derive(seed, "weights") % 2**31,
     )
     if _gpu(config):
         model = model.to("cuda")
-    examples = [
-        from_human(
-            tokenizer, sample.instruction, sample.program, source=f"corpus/{i}", correct=sample.correct
-        )
-        for i, sample in enumerate(corpus)
-    ]
+    examples = [from_sample(tokenizer, sample, source=f"corpus/{i}") for i, sample in enumerate(corpus)]
     model = fine_tune(
         model,
         examples,
@@ -81,6 +83,7 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
         epochs=settings.epochs,
         pad_id=tokenizer.pad_token_id,
         seed=derive(seed, "pretrain"),
+        plan=_plan(examples, settings, derive(seed, "pretrain")),
         weight_decay=0.05,
         progress=lambda done, total: progress("pretraining", done, total),
     )
@@ -89,6 +92,45 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
         json.dumps({"corpus": len(corpus), "seed": seed, "parameters": model.num_parameters()}) + "\n"
     )
     return target
+
+
+def _tokenizer(corpus: Sequence[HumanSample], settings: PretrainConfig) -> Any:
+    """For conversations it knows tool calls and has the agent's system prompt as one token."""
+    texts = [text for sample in corpus[:TOKENIZER_TEXTS] for text in _texts(sample)]
+    if not any(sample.chat for sample in corpus):
+        return make_tokenizer(texts, settings.vocab, context=settings.context)
+    from agents.tool import SYSTEM_PROMPT
+
+    return make_tokenizer(texts, settings.vocab, context=settings.context, tools=True, whole=[SYSTEM_PROMPT])
+
+
+def _texts(sample: HumanSample) -> Iterator[str]:
+    """What lies between the special tokens of a sample's rendering."""
+    if not sample.chat:
+        yield from (sample.instruction, sample.program)
+    for message in sample.chat:
+        yield message["content"]
+        for call in message.get("tool_calls", ()):
+            yield call["function"]["name"]
+            yield from (f"{key}={value}" for key, value in call["function"]["arguments"].items())
+
+
+def _plan(examples: list[Example], settings: PretrainConfig, seed: int) -> list[list[Example]]:
+    """The batches of pretraining: first the shortest third of the corpus, then all of it."""
+    rng = random.Random(seed)
+    examples = [
+        replace(one, loss_spans=((1, len(one.token_ids)),)) if rng.random() < settings.observed else one
+        for one in examples
+    ]
+    size = settings.batch_tokens
+    short = sorted(examples, key=lambda one: len(one.token_ids))[: max(1, len(examples) // 3)]
+    ratio = sum(len(one.token_ids) for one in examples) / sum(len(one.token_ids) for one in short)
+    parts = ((short, settings.short_first * ratio), (examples, 1 - settings.short_first))
+    return [
+        batch
+        for some, share in parts
+        for batch in batches(some, batch_tokens=size, epochs=share * settings.epochs, seed=seed)
+    ]
 
 
 def _gpu(config: RunConfig) -> bool:

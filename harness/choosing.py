@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from harness.dataset import Example, TrainingSet, from_attempt, from_human
+from harness.dataset import Example, TrainingSet, from_attempt, from_sample
 from harness.ledger import Ledger, compute_multiplier, written_tokens
 from harness.practice import practice_facts
 from harness.seeds import derive
@@ -25,10 +25,7 @@ def material(bench: Workbench, index: int, practised: list[Attempt], ledger: Led
     def human(count: int, seed: int, source: str) -> list[Example]:
         tokenizer = bench.models.tokenizer(bench.base)
         samples = bench.suite.fresh_human(seed, count, verified=bench.arm.verified) if count else ()
-        return [
-            from_human(tokenizer, s.instruction, s.program, source=f"{source}/{i}", correct=s.correct)
-            for i, s in enumerate(samples)
-        ]
+        return [from_sample(tokenizer, sample, source=f"{source}/{i}") for i, sample in enumerate(samples)]
 
     def fresh(count: int) -> list[Example]:
         ledger.human_drawn += count

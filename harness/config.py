@@ -92,6 +92,13 @@ class PretrainConfig:
     epochs: float = 1.1
     learning_rate: float = 4e-3
     batch_tokens: int = 2048
+    # Left out of repr, so that checkpoints that were cached before these came keep their names.
+    context: int = field(default=512, repr=False)
+    """Positions of the model: the longest conversation, in tokens."""
+    observed: float = field(default=0.0, repr=False)
+    """Share of the corpus whose prompts and tool results carry loss too."""
+    short_first: float = field(default=0.0, repr=False)
+    """Share of pretraining, at its start, that sees only the shortest third of the corpus."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -277,6 +284,7 @@ def _check_values(config: RunConfig, source: str) -> None:
         "train.examples": config.train.examples,
         "train.epochs": config.train.epochs,
         "train.batch_tokens": config.train.batch_tokens,
+        "model.pretrain.context": config.model.pretrain.context,
         "model.pretrain.batch_tokens": config.model.pretrain.batch_tokens,
     }.items():
         require(value >= 1, key, "at least 1")
@@ -286,6 +294,11 @@ def _check_values(config: RunConfig, source: str) -> None:
         "model.pretrain.epochs": config.model.pretrain.epochs,
     }.items():
         require(rate > 0, key, "above 0")
+    for key, share in {
+        "model.pretrain.observed": config.model.pretrain.observed,
+        "model.pretrain.short_first": config.model.pretrain.short_first,
+    }.items():
+        require(0 <= share <= 1, key, "a share from 0 to 1")
     for key, temperature in {
         "practice.temperature": config.practice.temperature,
         "evaluate.temperature": config.evaluate.temperature,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from results.records import Attempt
 from results.store import write_bytes
+from tasks.suite import HumanSample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -111,6 +112,39 @@ def from_human(
         source=source,
         correct=correct,
     )
+
+
+def from_sample(tokenizer: "PreTrainedTokenizerBase", sample: HumanSample, *, source: str) -> Example:
+    """Render a human sample: its conversation if it has one, else its program."""
+    if not sample.chat:
+        return from_human(
+            tokenizer, sample.instruction, sample.program, source=source, correct=sample.correct
+        )
+    token_ids, spans = render_chat(tokenizer, sample.chat)
+    return Example(
+        token_ids=token_ids, loss_spans=spans, origin=Origin.HUMAN, source=source, correct=sample.correct
+    )
+
+
+def render_chat(
+    tokenizer: "PreTrainedTokenizerBase", chat: Sequence[Mapping[str, Any]]
+) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """(token ids, spans that the assistant wrote) of a conversation, as the agent 'tool' would have had it.
+
+    The spans are those that the chat template marks with {% generation %}.
+    """
+    from agents.tool import SYSTEM_PROMPT, tool_schemas
+
+    rendered: Any = tokenizer.apply_chat_template(
+        [{"role": "system", "content": SYSTEM_PROMPT}, *map(dict, chat)],
+        tools=list(tool_schemas()),
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    edges = [0, *rendered["assistant_masks"], 0]
+    starts = [i for i in range(len(edges) - 1) if edges[i] < edges[i + 1]]
+    ends = [i for i in range(len(edges) - 1) if edges[i] > edges[i + 1]]
+    return tuple(rendered["input_ids"]), tuple(zip(starts, ends, strict=True))
 
 
 def render(

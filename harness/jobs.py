@@ -6,10 +6,10 @@ from pathlib import Path
 
 from harness.base_model import base_checkpoint
 from harness.config import RunConfig, parse_config
-from harness.dataset import render
+from harness.dataset import from_sample
 from harness.grading import Grader
 from harness.improve import FineTune, Recipe
-from harness.measure import Reference, make_reference, sample_freely
+from harness.measure import Reference, drift_samples, in_turns, make_reference
 from harness.models import Models
 from harness.practice import practise
 from harness.round import evaluate, play_round
@@ -117,15 +117,16 @@ def _reference(bench: Workbench) -> Reference:
         settings, tokenizer = bench.config.evaluate, bench.models.tokenizer(bench.base)
 
         def text(sample: HumanSample) -> Text:
-            prompt, completion = render(tokenizer, sample.instruction, sample.program)
-            return Text(token_ids=(*prompt, *completion), start=len(prompt))
+            made = from_sample(tokenizer, sample, source="")
+            if sample.chat:
+                return in_turns(made.token_ids, made.loss_spans)
+            return Text(token_ids=made.token_ids, start=made.loss_spans[0][0])
 
         corpus: Sequence[HumanSample] = ()
         human: Sequence[HumanSample] = ()
         if bench.suite.has_human_data:
             corpus = bench.suite.corpus(derive(bench.seed, "corpus"), 10 * settings.human_text)
             human = bench.suite.held_out_text(derive(bench.seed, "held-out text"), settings.human_text)
-        free = bench.models.agent(bench.config.agent, bench.base, 1.0)
-        bank = sample_freely(free, bench.held_out, settings.drift_samples, bench.seed, "bank")
+        bank = drift_samples(bench, 0, bench.base, "bank")
         make_reference([text(s) for s in corpus], [text(s) for s in human], bank).save(path)
     return Reference.load(path)

@@ -18,10 +18,13 @@ from results.estimators import ratio_interval
 from results.metrics import pass_metrics, pass_table, retention_metrics
 from results.records import Attempt, Estimate, RoundMetrics
 from results.store import read_json, write_json
+from results.trajectories import trajectory_metrics
 from tasks.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from harness.workbench import Workbench
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +50,8 @@ class Reference:
         write_json(
             path,
             {
-                "human": [[text.start, *text.token_ids] for text in self.human],
-                "bank": [[text.start, *text.token_ids] for text in self.bank],
+                "human": [_row(text) for text in self.human],
+                "bank": [_row(text) for text in self.bank],
                 "bank_clusters": list(self.bank_clusters),
                 "rare": sorted(self.rare),
                 "head": sorted(self.head),
@@ -60,8 +63,8 @@ class Reference:
     def load(path: Path) -> "Reference":
         row = read_json(path)
         return Reference(
-            human=tuple(Text(token_ids=tuple(ids), start=start) for start, *ids in row["human"]),
-            bank=tuple(Text(token_ids=tuple(ids), start=start) for start, *ids in row["bank"]),
+            human=tuple(map(_text, row["human"])),
+            bank=tuple(map(_text, row["bank"])),
             bank_clusters=tuple(row["bank_clusters"]),
             rare=frozenset(row["rare"]),
             head=frozenset(row.get("head", ())),  # runs from before it was recorded
@@ -69,12 +72,30 @@ class Reference:
         )
 
 
+def _row(text: Text) -> list[int] | dict[str, Any]:
+    if text.spans:
+        return {"token_ids": text.token_ids, "spans": text.spans}
+    return [text.start, *text.token_ids]
+
+
+def _text(row: list[int] | dict[str, Any]) -> Text:
+    if isinstance(row, dict):
+        return in_turns(row["token_ids"], row["spans"])
+    return Text(token_ids=tuple(row[1:]), start=row[0])
+
+
+def in_turns(token_ids: Sequence[int], spans: Sequence[Sequence[int]]) -> Text:
+    """A conversation, scored where `spans` say."""
+    turns = tuple((start, end) for start, end in spans)
+    return Text(token_ids=tuple(token_ids), start=turns[0][0], spans=turns)
+
+
 BUDGET_SHARE = 0.6
 """Of the tokens that the base writes: leaves room for later models that write less."""
 
 
 def make_reference(corpus: Sequence[Text], human: Sequence[Text], samples: "DriftSamples") -> Reference:
-    written = sum(len(text.token_ids) - text.start for text in samples.texts)
+    written = sum(len(text.written) for text in samples.texts)
     return Reference(
         human=tuple(human),
         bank=samples.texts,
@@ -87,7 +108,7 @@ def make_reference(corpus: Sequence[Text], human: Sequence[Text], samples: "Drif
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DriftSamples:
-    """Ungraded samples at temperature 1, and the task cluster that each belongs to."""
+    """Samples on held-out tasks, and the task cluster that each belongs to."""
 
     texts: tuple[Text, ...]
     clusters: tuple[str, ...]
@@ -109,6 +130,27 @@ def sample_freely(agent: Agent, tasks: Sequence[Task], samples: int, *seed_parts
                     texts.append(Text(token_ids=trajectory.token_ids, start=trajectory.loss_spans[0][0]))
                     clusters.append(task.cluster or task.id)
     return DriftSamples(texts=tuple(texts), clusters=tuple(clusters))
+
+
+def drift_samples(bench: "Workbench", index: int, checkpoint: str, *words: int | str) -> DriftSamples:
+    """What drift is measured on in round `index`. `words` say what the random numbers are for."""
+    agent = bench.models.agent(bench.config.agent, checkpoint, 1.0)
+    samples = bench.config.evaluate.drift_samples
+    if agent.needs_box:
+        return of_conversations(bench.roll_out(index, checkpoint, "evaluate"), samples)
+    return sample_freely(agent, bench.held_out, samples, bench.seed, *words)
+
+
+def of_conversations(attempts: Sequence[Attempt], samples: int) -> DriftSamples:
+    """The first `samples` conversations per task of agents with boxes, as they were graded.
+
+    More of them, at temperature 1, would cost as many boxes again; so these have the agent's temperature.
+    """
+    kept = [a for a in attempts if a.sample < samples and a.trajectory.loss_spans]
+    return DriftSamples(
+        texts=tuple(in_turns(a.trajectory.token_ids, a.trajectory.loss_spans) for a in kept),
+        clusters=tuple(a.cluster or a.task_id for a in kept),
+    )
 
 
 def measure(
@@ -142,6 +184,7 @@ def measure(
             tail=reference.rare,
         ),
         (calibration_metrics(attempts, seed=seed), {}),
+        (trajectory_metrics(attempts, table, seed=seed), {}),
     ):
         values |= found
         per_task |= columns

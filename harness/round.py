@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from harness.choosing import account, choose, judge
 from harness.dataset import TrainingSet
 from harness.ledger import Ledger
-from harness.measure import Reference, measure, sample_freely
+from harness.measure import Reference, drift_samples, measure
 from harness.practice import practise
 from harness.seeds import derive
 from harness.workbench import Workbench
@@ -54,15 +54,12 @@ def play_round(
 def evaluate(
     bench: Workbench, reference: Reference, index: int, checkpoint: str, previous: str
 ) -> RoundMetrics:
-    """Held-out attempts at the agent's temperature, and free samples at temperature 1."""
+    """Held-out attempts at the agent's temperature, and samples to measure drift on."""
     if index == 0 and (marker := bench.shared / "round.json").exists():
         return record_from_json(read_json(marker)).metrics
-    settings, now = bench.config.evaluate, bench.models
+    now = bench.models
     attempts = bench.roll_out(index, checkpoint, "evaluate")
-    free = now.agent(bench.config.agent, checkpoint, 1.0)
-    samples = sample_freely(
-        free, bench.held_out, settings.drift_samples, bench.seed, bench.owner(index), index
-    )
+    samples = drift_samples(bench, index, checkpoint, bench.owner(index), index)
     models = {
         "now": now.weights(checkpoint),
         "base": now.weights(bench.base),

@@ -29,12 +29,14 @@ def fine_tune(
     weight_decay: float = 0.0,
     epochs: float | None = None,
     truncate_above: float = 1.0,
+    plan: Sequence[list[Example]] = (),
     progress: Progress = lambda done, total: None,
 ) -> "PreTrainedModel":
     """Train on the loss spans of `examples` and return the model (the same object unless LoRA was merged).
 
     AdamW, betas .9/.97, gradient clip 1, 10 % warm-up, cosine to 10 % of the learning rate; bf16 on CUDA.
     `truncate_above` below 1 leaves out the loss of tokens with a higher probability (see `truncated_loss`).
+    `plan` gives the batches, step by step; without one they are drawn from `examples` for `epochs`.
     Raises ValueError when there is nothing to learn from.
     """
     if not examples:
@@ -42,7 +44,9 @@ def fine_tune(
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
     set_seed(seed % 2**32)
-    plan = batches(examples, batch_tokens=config.batch_tokens, epochs=epochs or config.epochs, seed=seed)
+    plan = list(plan) or batches(
+        examples, batch_tokens=config.batch_tokens, epochs=epochs or config.epochs, seed=seed
+    )
     on_gpu = model.device.type == "cuda"
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]

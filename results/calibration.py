@@ -92,7 +92,7 @@ def calibration_metrics(attempts: Sequence[Attempt], *, seed: int) -> dict[str, 
     clusters = {a.task_id: a.cluster or a.task_id for a in ordered}
     known: dict[str, list[tuple[str, bool]]] = {}
     for attempt in ordered:
-        if (key := program_key(attempt.trajectory.answer)) is not None:
+        if (key := program_key(attempt.trajectory.code)) is not None:
             known.setdefault(attempt.task_id, []).append((key, attempt.verdict.outcome is Outcome.PASSED))
     confidence, right = modal_confidence(
         [[k for k, _ in rows] for rows in known.values()], [[ok for _, ok in rows] for rows in known.values()]

@@ -34,13 +34,10 @@ DRAWS = 4
 
 
 class Written(Protocol):
-    """A tokenised text of which the model wrote the tokens from `start` on."""
+    """A tokenised text, some of whose tokens the model wrote."""
 
     @property
-    def token_ids(self) -> tuple[int, ...]: ...
-
-    @property
-    def start(self) -> int: ...
+    def written(self) -> tuple[int, ...]: ...
 
 
 def diversity_metrics(
@@ -68,17 +65,17 @@ def diversity_metrics(
         name: mean_interval(column, table.clusters, seed=seed, bounds=tops[name])
         for name, column in columns.items()
     }
-    reference = [a.trajectory.answer for a in base_attempts if a.trajectory.answer.strip()]
+    reference = [a.trajectory.code for a in base_attempts if a.trajectory.code.strip()]
     idf = inverse_frequency(gram_counts(reference)) if reference else None
     for name, column in likeness_columns(programs, idf, int(table.n.min())).items():
         values[name] = mean_interval(column, table.clusters, seed=seed, bounds=(0.0, math.inf))
-    rows = [a for a in attempts if a.trajectory.answer]
+    rows = [a for a in attempts if a.trajectory.code]
     values["compression_ratio"] = jackknife_interval(
-        lambda kept: compression_ratio([rows[i].trajectory.answer for i in kept]),
+        lambda kept: compression_ratio([rows[i].trajectory.code for i in kept]),
         [a.cluster or a.task_id for a in rows],
         bounds=(0.0, math.inf),
     )
-    written = [text.token_ids[text.start :] for text in texts]
+    written = [text.written for text in texts]
     values |= lexical_metrics(written, text_clusters, budget, vocabulary=vocabulary, tail=tail)
     by_cluster: dict[str, list[Sequence[int]]] = {}
     for ids, cluster in zip(written, text_clusters, strict=True):
@@ -97,12 +94,12 @@ Solutions = Sequence[tuple[str, bool]]
 
 
 def _by_task(attempts: Sequence[Attempt], task_ids: Sequence[str]) -> list[Solutions]:
-    """Per task; work that lies in a box has no program text."""
+    """Per task; of what was left in a box, the changed modules."""
     found: dict[str, list[tuple[str, bool]]] = {task: [] for task in task_ids}
     for attempt in sorted(attempts, key=lambda a: a.sample):
-        if attempt.trajectory.answer.strip():
+        if attempt.trajectory.code.strip():
             passed = attempt.verdict.outcome is Outcome.PASSED
-            found[attempt.task_id].append((attempt.trajectory.answer, passed))
+            found[attempt.task_id].append((attempt.trajectory.code, passed))
     return list(found.values())
 
 

@@ -32,6 +32,17 @@ class Text:
     token_ids: tuple[int, ...]
     start: int
     """Tokens from here on are scored; those before are context."""
+    spans: tuple[tuple[int, int], ...] = ()
+    """Half-open ranges that are scored, in place of all from `start`: a text written in several turns."""
+
+    @property
+    def scored(self) -> tuple[tuple[int, int], ...]:
+        return self.spans or ((self.start, len(self.token_ids)),)
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """The tokens that are scored."""
+        return tuple(token for start, end in self.scored for token in self.token_ids[start:end])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +140,9 @@ def score(
 
 def scored_tokens(texts: Sequence[Text]) -> tuple[np.ndarray, np.ndarray]:
     """Type and text number of each column of `Scores.token_nll`."""
-    scored = [text.token_ids[max(text.start, 1) :] for text in texts]
+    scored = [
+        [t for start, end in text.scored for t in text.token_ids[max(start, 1) : end]] for text in texts
+    ]
     types = np.array([token for ids in scored for token in ids], dtype=np.int64)
     return types, np.repeat(np.arange(len(texts)), [len(ids) for ids in scored])
 
@@ -180,7 +193,7 @@ def rare_types(texts: Sequence[Text], *, tail: float = 0.1) -> frozenset[int]:
 
 
 def _type_counts(texts: Sequence[Text]) -> Counter[int]:
-    return Counter(token for text in texts for token in text.token_ids[text.start :])
+    return Counter(token for text in texts for token in text.written)
 
 
 def _log_probs(model: "PreTrainedModel", ids: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
@@ -209,5 +222,6 @@ def _pad(texts: Sequence[Text], device: torch.device) -> tuple[torch.Tensor, tor
     scored = torch.zeros((len(texts), length - 1), dtype=torch.bool)
     for row, text in enumerate(texts):
         ids[row, : len(text.token_ids)] = torch.tensor(text.token_ids)
-        scored[row, max(text.start, 1) - 1 : len(text.token_ids) - 1] = True
+        for start, end in text.scored:
+            scored[row, max(start, 1) - 1 : end - 1] = True
     return ids.to(device), scored.to(device)

@@ -8,7 +8,7 @@ from tasks.suite import Suite
 
 
 def load_suite(name: str, network: Sequence[str] | None = None) -> Suite:
-    """The built-in suite 'katas', the task folders in a folder, or the tasks in a file of rows.
+    """The built-in suite 'katas' or 'repo-katas', the task folders in a folder, or a file of rows.
 
     A folder holds Harbor task folders or imported rows; a file (.jsonl, .jsonl.gz, .json) holds rows of
     HumanEval, EvalPlus or MBPP. `network`: hosts for the tasks in folders that ask for all of the internet;
@@ -18,6 +18,10 @@ def load_suite(name: str, network: Sequence[str] | None = None) -> Suite:
         from tasks import katas
 
         return katas
+    if name == "repo-katas":
+        from tasks import repo_katas
+
+        return repo_katas
     path = Path(name)
     if (path / IMPORTED).is_file():
         from tasks.published import PublishedSuite
@@ -32,6 +36,6 @@ def load_suite(name: str, network: Sequence[str] | None = None) -> Suite:
 
         return PublishedSuite(path)
     raise ValueError(
-        f"tasks.suite: {name!r} is neither 'katas' nor a folder of Harbor task folders nor a file of rows "
-        f"({', '.join(SUFFIXES)})"
+        f"tasks.suite: {name!r} is neither 'katas' nor 'repo-katas' nor a folder of Harbor task folders "
+        f"nor a file of rows ({', '.join(SUFFIXES)})"
     )

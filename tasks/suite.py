@@ -2,9 +2,9 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tasks.base import Split, Task
 
@@ -21,6 +21,8 @@ class HumanSample:
     combo: str = ""
     """Which operations it composes; the split is decided by its hash."""
     style: str = ""
+    chat: tuple[Mapping[str, Any], ...] = ()
+    """How it came about, for agents with tools: messages as chat templates take them, from the issue on."""
 
 
 class Suite(Protocol):

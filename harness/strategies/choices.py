@@ -24,7 +24,7 @@ def any_attempt(material: Material, accepts: Accepts) -> list[Attempt]:
 
 def program_class(attempt: Attempt) -> tuple[str, str]:
     """Task and class of program: equal but for layout, comments and own names."""
-    return attempt.task_id, program_key(attempt.trajectory.answer) or ""
+    return attempt.task_id, program_key(attempt.trajectory.code) or ""
 
 
 def distinct_capped(material: Material, pool: list[Attempt], arm: ArmConfig) -> list[Attempt]:

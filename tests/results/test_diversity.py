@@ -15,15 +15,14 @@ from tests.results.attempts import attempt
 
 @dataclass(frozen=True)
 class Text:
-    token_ids: tuple[int, ...]
-    start: int
+    written: tuple[int, ...]
 
 
 def test_diversity_of_a_round() -> None:
     ways = ["def f(a): return a", "def g(b): return b", "def f(a): return -a", "def f(a): return a + 1"]
     attempts = [attempt("a", i, answer=way) for i, way in enumerate(ways)]
     attempts += [attempt("b", i, Outcome.FAILED, answer=way) for i, way in enumerate(ways)]
-    texts = [Text(token_ids=(9, 9, *range(30)), start=2), Text(token_ids=(9, 9, *range(30)), start=2)]
+    texts = [Text(written=tuple(range(30)))] * 2
     values, columns = diversity_metrics(attempts, pass_table(attempts), texts, ["x", "y"], 60, seed=0)
     hill = math.exp(0.5 * math.log(2) + 0.5 * math.log(4))  # classes of sizes 2, 1, 1
     assert columns["hill1"][0] == pytest.approx(hill)

@@ -27,12 +27,13 @@ TEXTS = [
     Text(token_ids=(1, 7, 9, 11, 4), start=2),
     Text(token_ids=(3, 8, 8, 8, 20, 21, 22, 4), start=5),
     Text(token_ids=(1, 30, 4), start=1),
+    Text(token_ids=(1, 7, 9, 8, 30, 4, 20), start=1, spans=((1, 3), (5, 7))),
 ]
 
 
 def by_hand(p: PreTrainedModel, q: PreTrainedModel, text: Text, rare: frozenset[int]) -> dict[str, float]:
     sums = Counter[str]()
-    for position in range(text.start, len(text.token_ids)):
+    for position in [i for start, end in text.scored for i in range(start, end)]:
         prefix = torch.tensor([text.token_ids[:position]])
         with torch.no_grad():
             a = p(input_ids=prefix).logits[0, -1].softmax(-1)
@@ -90,7 +91,7 @@ def test_scores_by_token_add_up_and_know_their_types(models: list[PreTrainedMode
     p, q = models
     found = score((p, q), TEXTS, rare=frozenset({8, 22, 4}), by_token=True)
     types, owner = scored_tokens(TEXTS)
-    assert types.tolist() == [9, 11, 4] + [21, 22, 4] + [30, 4]
+    assert types.tolist() == [9, 11, 4] + [21, 22, 4] + [30, 4] + [7, 9, 4, 20]
     assert found.token_nll is not None
     for m in (0, 1):
         assert np.bincount(owner, found.token_nll[m]) == pytest.approx(found.nll[m])
