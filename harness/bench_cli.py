@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +40,51 @@ def checkpoint(
         f"training      {speeds.train_tokens_s:,.0f} tokens/s, {speeds.utilisation:.1%} of the ceiling"
     )
     typer.echo(f"ceiling       {speeds.ceiling_flops / 1e12:,.3f} Tflop/s")
+
+
+@app.command(name="round")
+def one_round(
+    config: Annotated[Path | None, typer.Argument(help="A YAML file; default: the katas.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to play; the result is their mean.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="All values as JSON.")] = False,
+) -> None:
+    """Where the time of a round goes: phases, tokens/s and the share of what this machine could do.
+
+    Plays the first arm that trains, in a temporary folder. The base model is pretrained unless it is cached.
+    """
+    from harness.bench_round import bench_round
+    from harness.config import ArmConfig, RunConfig, load_config
+
+    settings = (
+        load_config(config)
+        if config
+        else RunConfig(name="katas", arms={"replace": ArmConfig(strategy="replace")})
+    )
+    told: list[str] = []
+
+    def progress(phase: str, done: int, total: int) -> None:
+        if told[-1:] != [phase]:
+            told.append(phase)
+            typer.echo(phase, err=True)
+
+    found = bench_round(settings, rounds=rounds, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+        return
+    typer.echo(f"device        {found.device}, {found.parameters:,} parameters")
+    typer.echo(f"one round     {found.seconds:.2f} s, {found.cpu_s:.2f} s of CPU without boxes")
+    for phase, seconds in found.phases.items():
+        cpu = found.phases_cpu.get(phase, 0.0)
+        typer.echo(f"  {phase:13} {seconds:6.2f} s {seconds / found.seconds:6.1%} {cpu:6.2f} s of CPU")
+    ratio = found.sample_tokens_s / found.generate_tokens_s
+    typer.echo(
+        f"sampling      {found.sample_tokens_s:,.0f} tokens/s, {ratio:.1f} x plain generate, "
+        f"{found.sample_utilisation:.1%} of the ceiling"
+    )
+    typer.echo(
+        f"training      {found.train_tokens_s:,.0f} tokens/s, {found.train_utilisation:.1%} of the ceiling"
+    )
+    typer.echo(f"ceiling       {found.ceiling_flops / 1e12:,.3f} Tflop/s")
 
 
 @app.command()

@@ -5,6 +5,7 @@ everything they finished is on the disk, so `resume` is `run` on a folder that a
 """
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import signal
@@ -130,13 +131,21 @@ def _enter(events: Any, threads: int, parent: int) -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the run
     if os.getppid() != parent:
         os._exit(1)
+    set_up_libraries(threads)
+
+
+def set_up_libraries(threads: int) -> None:
+    """Make this process compute as every worker does: its threads, and the same bits every time."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
+    from transformers import Trainer  # noqa: F401 (what training needs)
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    gc.collect()
+    gc.freeze()  # each training collects garbage, and need not look through all these modules again
 
 
 def _work(root: Path, seed: int, arm: str) -> None:

@@ -73,14 +73,17 @@ def roll_out(
         pending: Future[None] | None = None
         for wave in waves[log.finished_waves :]:
             groups = _solve(agent, [(task, plan.sampling_seeds(task)) for task in wave], backend, boxes)
-            if pending:
-                pending.result()
+            _wait(pending)
             pending = grader.submit(_grade_and_record, plan, wave, groups, grade, log)
             done += len(wave)
             progress(done, len(plan.tasks))
-        if pending:
-            pending.result()
+        _wait(pending)
     return [attempt_from_json(row) for row in log.rows()]
+
+
+def _wait(pending: Future[None] | None) -> None:
+    if pending:
+        pending.result()
 
 
 def _solve(

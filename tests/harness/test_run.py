@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.rollout import WAVE
 from results.frames import attempts_frame, metrics_frame
 from results.store import RunStore, read_lines
 
@@ -27,7 +28,7 @@ TINY: dict[str, Any] = {
     "device": "cpu",
     "workers": 1,
     "arms": {"replace": {"strategy": "replace"}, "fresh_human": {"strategy": "fresh_human", "fraction": 0.5}},
-    "tasks": {"train": 90, "held_out": 130},
+    "tasks": {"train": 90, "held_out": WAVE + 4},
     "model": {
         "pretrain": {
             "corpus": 5000,
@@ -133,6 +134,18 @@ def test_killed_in_rollouts_and_in_training_a_resumed_run_equals_an_uninterrupte
     assert code == 0, err
     assert without_timings(run) == without_timings(uninterrupted)
     assert (run / "report.json").read_bytes() == (uninterrupted / "report.json").read_bytes()
+
+
+def test_a_round_is_taken_apart(cache: Path, tmp_path: Path) -> None:
+    settings = config(tmp_path, tasks={"train": 60, "held_out": 60})
+    code, out, err = finish(plateau(cache, "bench", "round", settings, "--rounds", 1, "--json"))
+    assert code == 0, err
+    told = json.loads(out)
+    assert {"sample", "train", "drift"} <= set(told["phases"])
+    assert sum(told["phases"].values()) == pytest.approx(told["seconds"])
+    assert 0 < sum(told["phases_cpu"].values()) <= told["cpu_s"]
+    assert 0 < told["train_utilisation"] < 1
+    assert told["sampled_tokens"] >= 180  # at least one of each attempt
 
 
 def test_ctrl_c_is_one_line_and_loses_nothing(cache: Path, tmp_path: Path) -> None:
