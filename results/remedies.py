@@ -125,7 +125,7 @@ def costs(row: Facts) -> tuple[str, str, str, str]:
     end, drop, human, compute = (row[k] for k in ("end", "variety_drop", "human_examples", "compute"))
     return (
         "–" if not end else f"{100 * end['value']:.1f} %",
-        "–" if drop is None else f"{100 * drop:.0f} %".replace("-", "−"),
+        "–" if drop is None else f"{round(100 * drop):d} %".replace("-", "−"),
         "–" if human is None else f"{human:,.0f}",
         "–" if compute is None else f"{compute:.2f} ×",
     )
