@@ -1,5 +1,6 @@
 """`plateau tasks ...`: parses and delegates."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def validate(
     What fails goes to a quarantine list, which runs heed. Exits with 1 if a task is in quarantine.
     """
     from sandbox import open_backend
-    from tasks.proof import OUT, Finding, Kind, prove, quarantine_of
+    from tasks.proof import OUT, Finding, Kind, prove, quarantine_of, read_log
     from tasks.quarantine import beside, write_quarantine
 
     tasks = every_task(suite, count, seed)
@@ -114,6 +115,8 @@ def validate(
         raise ValueError(f"--out: {place.parent} is no folder")
     log = place.with_name(place.name.removesuffix(".json") + ".log.jsonl")
     seen: Counter[Kind] = Counter()
+    started = time.monotonic()
+    known = len(read_log(log, repeats))
     with _Bar("validating", len(tasks)) as bar:
 
         def found(finding: Finding) -> None:
@@ -125,6 +128,8 @@ def validate(
         findings = prove(tasks, open_backend(sandbox), repeats=repeats, workers=workers, log=log, found=found)
     write_quarantine(place, quarantine_of(findings))
     typer.echo(", ".join(f"{number} {kind}" for kind, number in seen.most_common()))
+    spent, attempts = time.monotonic() - started, 2 * repeats * max(0, len(tasks) - known)
+    typer.echo(f"{attempts} attempts graded in {spent / 60:.1f} minutes, {attempts / spent:.0f} per second")
     typer.echo(f"quarantine list: {place}")
     raise typer.Exit(1 if any(finding.kind in OUT for finding in findings) else 0)
 

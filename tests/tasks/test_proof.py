@@ -215,6 +215,41 @@ def test_folders_prove_themselves(tmp_path: Path, backend: Backend) -> None:
     assert "exit code 3" in findings[1].reason
 
 
+@pytest.mark.docker
+def test_images_are_built_ahead_and_once(tmp_path: Path) -> None:
+    from sandbox.docker import DockerBackend
+    from tasks.building import build, to_build
+
+    docker = DockerBackend()
+    docker.open().close()  # the base image is there
+    places = [folder(tmp_path / name) for name in ("good", "same", "bad")]
+    for place in places:
+        recipe = (
+            "FROM plateau-base\nCOPY . /opt/own\n"
+            if place.name != "bad"
+            else "FROM plateau-base\nCOPY absent /\n"
+        )
+        (place / "environment" / "Dockerfile").write_text(recipe)
+        (place / "environment" / "note").write_text(f"for {tmp_path.name}")
+        settings = (place / "task.toml").read_text().replace('image = "plateau-base"\n', "")
+        (place / "task.toml").write_text(settings)
+    tasks = [read_folder(place, name=place.name) for place in places]
+    images = to_build(tasks)
+    assert len(images) == 2
+    try:
+        seen: list[tuple[str, str]] = []
+        problems = build(images, docker, done=lambda *one: seen.append(one))
+        assert list(problems) == [tasks[2].box.image]
+        assert "absent" in problems[tasks[2].box.image]
+        assert len(seen) == 2
+        assert build(to_build(tasks[:2]), docker) == {}
+        docker.images.min_free_gb = 1e9
+        with pytest.raises(SandboxError, match="images may need"):
+            build({"plateau-task:absent": str(places[2] / "environment")}, docker)
+    finally:
+        docker.api.remove_image(tasks[0].box.image)
+
+
 @pytest.mark.bwrap
 def test_the_command(tmp_path: Path, backend: Backend) -> None:
     suite(tmp_path, MEAN, WRONG)
