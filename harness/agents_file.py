@@ -24,7 +24,9 @@ class AgentSpec:
 
     name: str
     kind: str
-    """oneshot, tool, oracle (the suite's solutions), nop (does nothing), replay, or a dotted class."""
+    """oneshot, tool, cli, oracle (the suite's solutions), nop (does nothing), replay, or a dotted class."""
+    vendor: str | None = None
+    """Kind cli: a shipped description (mini-swe-agent, claude-code, ...) or a YAML file of one's own."""
     model: str | None = None
     """A checkpoint folder, or a name of LangChain's such as 'openai:gpt-5'."""
     base_url: str | None = None
@@ -79,6 +81,13 @@ def open_agent(spec: AgentSpec, tasks: Sequence[Task], earlier: Sequence[Traject
         return Replay(earlier)
     if spec.model is None:
         raise ConfigError(f"{spec.name}: model: an agent of kind {spec.kind} needs one")
+    if spec.kind == "cli":
+        from agents.cli import CliAgent, read_vendor
+
+        if spec.vendor is None:
+            raise ConfigError(f"{spec.name}: vendor: an agent of kind cli needs one, as 'mini-swe-agent'")
+        vendor = read_vendor(spec.vendor)
+        return CliAgent(_model(spec, budget), vendor=vendor, limits=spec.limits, temperature=spec.temperature)
     return make_agent(spec.kind, _model(spec, budget), limits=spec.limits, temperature=spec.temperature)
 
 

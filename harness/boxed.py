@@ -90,7 +90,7 @@ def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
     for _ in range(TRIES):
         try:
             with OPENING:
-                box = open_with(backend, work.spec, work.files)
+                box = open_with(backend, _with_services(agent, work.spec), work.files)
         except SandboxUnavailable:
             raise
         except SandboxError as error:
@@ -113,6 +113,12 @@ def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
         error=f"the box broke {TRIES} times: {broken}"[:500],
         boxed=True,
     )
+
+
+def _with_services(agent: Agent, spec: SandboxSpec) -> SandboxSpec:
+    """The spec with what an agent wants on its box's loopback; new for every attempt."""
+    services = getattr(agent, "services", None)
+    return replace(spec, services={**spec.services, **services()}) if services else spec
 
 
 def _tidy(diff: Diff) -> Diff:

@@ -1,0 +1,145 @@
+"""Any vendor's agent: its own command line, in a box whose only way out is the gateway to the model."""
+
+import json
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+
+from agents.base import Ending, Limits, Trajectory
+from agents.gateway import PORT, Gateway
+from agents.oneshot import model_name
+from agents.prices import Price
+from sandbox.base import Sandbox, Service
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vendor:
+    """A vendor's command line as a file of `agents/vendors/` describes it."""
+
+    name: str
+    command: str
+    """Run in the workspace; {instruction} and {log} stand for paths in the box, {model} for the name."""
+    install: str = ""
+    """What an image needs before: run once with a network when the image is built."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """{gateway} stands for http://127.0.0.1:PORT."""
+    log: str = "/tmp/agent.log"
+    """Where the agent writes what it did; kept with the attempt."""
+    model: str = "plateau"
+    """The name by which the agent asks for its model; the gateway decides what answers."""
+
+
+class CliAgent:
+    """Runs a vendor's command line in the box; its model calls are the trajectory."""
+
+    needs_box = True
+
+    def __init__(
+        self,
+        model: BaseChatModel,
+        *,
+        vendor: Vendor,
+        limits: Limits = Limits(completion_tokens=4096, steps=100, seconds=1800.0),  # noqa: B008 (frozen)
+        temperature: float | None = None,
+        price: Price | None = None,
+    ) -> None:
+        self.name, self.vendor, self.limits = vendor.name, vendor, limits
+        self._model, self._temperature = model, temperature
+        self._price = price or getattr(model, "price", None)
+
+    def services(self) -> Mapping[int, Service]:
+        """What a box of this agent must offer on its loopback: a gateway of its own."""
+        gateway = Gateway(
+            self._model, limits=self.limits, price=self._price, temperature=self._temperature
+        )  # fmt: skip
+        return {PORT: gateway}
+
+    def solve(
+        self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
+    ) -> list[Trajectory]:
+        """Raises SandboxError if a box dies, ModelUnavailable if the model cannot be asked at all."""
+        return [self._attempt(instruction, seed, box) for seed, box in zip(seeds, boxes, strict=True)]
+
+    def _attempt(self, instruction: str, seed: int, box: Sandbox) -> Trajectory:
+        gateway = box.spec.services[PORT]
+        assert isinstance(gateway, Gateway)
+        gateway.begin(seed)
+        box.write("/tmp/instruction.md", instruction.encode())
+        env = {k: v.replace("{gateway}", f"http://127.0.0.1:{PORT}") for k, v in self.vendor.env.items()}
+        command = self.vendor.command
+        for name, value in {
+            "instruction": "/tmp/instruction.md",
+            "log": self.vendor.log,
+            "model": self.vendor.model,
+        }.items():
+            command = command.replace("{" + name + "}", shlex.quote(value))
+        settings = " ".join(f"{key}={shlex.quote(value)}" for key, value in env.items())
+        started = time.perf_counter()
+        seconds = self.limits.seconds or 3600.0
+        done = box.run(f"HOME=/tmp env {settings} sh -c {shlex.quote(command)}", timeout_s=seconds)
+        if gateway.down is not None:
+            raise gateway.down
+        return self._trajectory(gateway, seed, time.perf_counter() - started, done.exit_code, done.stderr)
+
+    def _trajectory(
+        self, gateway: Gateway, seed: int, duration_s: float, exit_code: int | None, stderr: str
+    ) -> Trajectory:
+        ending, error = gateway.ending, ""
+        if ending is None and exit_code is None:
+            ending = Ending.TIME_LIMIT
+        if ending is None:
+            ending = Ending.SUBMITTED if exit_code == 0 else Ending.CRASHED
+        if exit_code:
+            error = f"exit code {exit_code}: {stderr.strip()[-400:]}"
+        return Trajectory(
+            agent=self.name,
+            model=model_name(self._model),
+            seed=seed,
+            answer="",
+            ending=ending,
+            prompt_tokens=gateway.prompt_tokens,
+            completion_tokens=gateway.completion_tokens,
+            duration_s=duration_s,
+            error=error,
+            messages=gateway.messages(),
+            tools=tuple(json.loads(json.dumps(gateway.tools, default=str))),
+            cost_usd=gateway.cost,
+        )
+
+
+VENDORS = Path(__file__).parent / "vendors"
+
+
+def read_vendor(name: str) -> Vendor:
+    """A shipped description by name, or a YAML file by path. Raises ValueError naming file and key."""
+    import yaml
+
+    path = Path(name) if name.endswith((".yaml", ".yml")) else VENDORS / f"{name}.yaml"
+    try:
+        data: Any = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        known = ", ".join(sorted(file.stem for file in VENDORS.glob("*.yaml")))
+        raise ValueError(f"no agent description {name!r}; shipped are {known}, or give a YAML file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: expected keys and values")
+    data = {"name": path.stem, **data}
+    known_keys = set(Vendor.__dataclass_fields__)
+    for key, value in data.items():
+        if key not in known_keys:
+            raise ValueError(f"{path}: unknown key {key!r}; known are {', '.join(sorted(known_keys))}")
+        if key == "env":
+            if not isinstance(value, dict):
+                raise ValueError(f"{path}: env: expected names and values")
+        elif not isinstance(value, str):
+            raise ValueError(f"{path}: {key}: expected text, got {value!r}")
+    if "command" not in data:
+        raise ValueError(f"{path}: missing key command")
+    data["env"] = {str(k): str(v) for k, v in data.get("env", {}).items()}
+    return Vendor(**data)
