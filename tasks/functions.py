@@ -11,20 +11,15 @@ CPU limits are relative: to what the solution needs on this machine, and to the 
 """
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 from sandbox.base import Output, Program, ProgramBox, ProgramResult, Status
-from tasks.base import Case, FunctionTests, Outcome, Task, Verdict
+from tasks.base import Case, Outcome, Task, Verdict
 from tasks.compare import complaint, line
-from tasks.exchange_guest import pack, unpack
+from tasks.exchange_guest import pack
+from tasks.programs import CHUNK, PublishedTests, answering, decoded, merge, own_code, read_json
 
-CHUNK = 64
-"""Calls of one program: what it answers has to fit in one message of the box."""
 FLOOR_S = 1.0
 """CPU seconds that every chunk of calls may take, on a machine of nominal speed."""
 FACTOR = 10.0
@@ -37,27 +32,6 @@ LEAST = 3
 """Inputs that have to remain where those are left out that the solution raises on."""
 ROUNDS = 50
 """How often test code may ask for calls that depend on earlier answers."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PublishedTests(FunctionTests):
-    """Tests of a published function-level task. To pass, everything has to hold, visible or hidden."""
-
-    prelude: str = ""
-    """What the answer continues: imports, helpers, the signature with its docstring."""
-    preamble: int = 0
-    """Characters of the prelude before the signature, which a whole function comes after."""
-    visible_inputs: tuple[tuple[Any, ...], ...] = ()
-    """Arguments of calls that must return what the solution returns."""
-    hidden_inputs: tuple[tuple[Any, ...], ...] = ()
-    tolerance: float | None = 0.0
-    """Of the comparison with what the solution returned; see `Case`."""
-    fallible: bool = False
-    """Inputs on which the solution raises are left out; at least three have to remain."""
-    as_set: bool = False
-    """The order of the items of an answer to the inputs, and how often one occurs, mean nothing."""
-    script: str = ""
-    """Python text that defines the solution and `check(candidate)`; "" if cases and inputs say it all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,18 +70,9 @@ class References:
 
 def measure(box: ProgramBox) -> float:
     """How slow the box's machine is, from 0.25 to 20 times nominal; the best of three."""
-    results = box.run([_own_code("calibrate", (LOOPS,), 30.0)] * 3)
-    times = [said for said, _ in map(_said, results) if isinstance(said, float) and said > 0]
+    results = box.run([own_code("calibrate", (LOOPS,), 30.0)] * 3)
+    times = [said for said, _ in map(read_json, results) if isinstance(said, float) and said > 0]
     return min(20.0, max(0.25, min(times) / NOMINAL_S)) if times else 1.0
-
-
-def completed(tests: PublishedTests, answer: str) -> str:
-    """The program that an answer stands for: it continues the prelude, or repeats its function whole."""
-    continues = not answer.strip() or re.match(r"(?:[ \t]*\n)*[ \t]+\S", answer)
-    if continues:
-        return tests.prelude + answer
-    before = tests.prelude[: tests.preamble].rstrip()
-    return f"{before}\n\n\n{answer}" if before else answer
 
 
 def grade_published(
@@ -120,11 +85,11 @@ def grade_published(
     references.ready(list({task.digest: task for task, _ in pairs}.values()), box)
     jobs = [(_tests(task), references.known[task.digest], answer) for task, answer in pairs]
     programs = [
-        [] if reference.broken else _programs(tests, answer, reference.calls, reference.limits)
+        [] if reference.broken else answering(tests, answer, reference.calls, reference.limits)
         for tests, reference, answer in jobs
     ]
     results = iter(box.run([program for part in programs for program in part]))
-    merged = [_merge([next(results) for _ in part]) for part in programs]
+    merged = [merge([next(results) for _ in part]) for part in programs]
     verdicts = [_judge(*job[:2], *found) for job, found in zip(jobs, merged, strict=True)]
     pending = [i for i, verdict in enumerate(verdicts) if verdict is None]
     exams = [_Exam.of(*jobs[i], merged[i][0]) for i in pending]
@@ -136,77 +101,6 @@ def grade_published(
 def _tests(task: Task) -> PublishedTests:
     assert isinstance(task.tests, PublishedTests)
     return task.tests
-
-
-# --- programs ------------------------------------------------------------------------------------------
-
-
-@cache
-def _guest(*names: str) -> str:
-    """Source that loads guest modules, so that they share no name with what else the program holds."""
-    folder = Path(__file__).parent
-    texts = [(f"tasks.{name}_guest", (folder / f"{name}_guest.py").read_text()) for name in names]
-    return (
-        f"import sys, types\nfor name, text in {texts!r}:\n"
-        "    GUEST = types.ModuleType(name)\n"
-        "    exec(text, GUEST.__dict__)\n"
-        "    sys.modules.setdefault(name, GUEST)\n"
-    )
-
-
-def _own_code(function: str, args: tuple[Any, ...], cpu_s: float) -> Program:
-    """A program of one call into `testcode_guest`."""
-    source = _guest("exchange", "testcode") + f"work = GUEST.{function}\n"
-    return Program(source=source, entry_point="work", calls=[args], cpu_s=cpu_s)
-
-
-def _said(result: ProgramResult) -> tuple[Any, str]:
-    """(the JSON value that the program's one call gave, "") or (None, what went wrong)."""
-    if result.status is not Status.COMPLETED or not result.outputs:
-        return None, f"{result.status}: {result.detail}"
-    output = result.outputs[0]
-    try:
-        return (None, output.error) if output.error is not None else (json.loads(output.value), "")
-    except (ValueError, TypeError, RecursionError):
-        return None, "no answer"
-
-
-def _programs(
-    tests: PublishedTests, answer: str, calls: Sequence[str], limits: Sequence[float]
-) -> list[Program]:
-    """The code under test with its calls, chunk by chunk."""
-    source = (
-        f"{completed(tests, answer)}\n\n\n{_guest('exchange')}\n\n"
-        f"def plateau_answers(call):\n    return GUEST.answer({tests.entry_point}, call)\n"
-    )
-    return [
-        Program(
-            source=source,
-            entry_point="plateau_answers",
-            calls=[(call,) for call in calls[i * CHUNK : (i + 1) * CHUNK]],
-            cpu_s=limit,
-        )
-        for i, limit in enumerate(limits)
-    ]
-
-
-def _merge(results: Sequence[ProgramResult]) -> tuple[list[Output], str]:
-    """(answers to all calls, "") or ([], why there are none). What the box says is checked, not trusted."""
-    outputs: list[Output] = []
-    for result in results:
-        if result.status is not Status.COMPLETED or result.outputs is None:
-            return [], f"{result.status}: {result.detail}"
-        outputs += map(_decoded, result.outputs)
-    return outputs, ""
-
-
-def _decoded(output: Output) -> Output:
-    if output.error is not None:
-        return output
-    try:
-        return Output(value=unpack(json.loads(output.value)))
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        return Output(error="malformed value")
 
 
 # --- the task's own code -------------------------------------------------------------------------------
@@ -223,7 +117,7 @@ def _learn(tasks: Sequence[Task], box: ProgramBox, slowness: float) -> list[Refe
         args += [*tests.visible_inputs, *tests.hidden_inputs]
         calls = [json.dumps(pack(list(one))) for one in args] + asked
         chunks = max(1, -(-len(calls) // CHUNK))
-        plans.append((tests, calls, _timed(_programs(tests, task.solution, calls, [limit] * chunks))))
+        plans.append((tests, calls, _timed(answering(tests, task.solution, calls, [limit] * chunks))))
     results = iter(box.run([program for _, _, programs in plans for program in programs]))
     references = []
     for (tests, calls, programs), (_, failed) in zip(plans, traced, strict=True):
@@ -235,16 +129,20 @@ def _learn(tasks: Sequence[Task], box: ProgramBox, slowness: float) -> list[Refe
 def _trace(all_tests: Sequence[PublishedTests], box: ProgramBox, limit: float) -> list[tuple[list[str], str]]:
     """(calls that the script makes, why it cannot be used) for each; nothing where there is no script."""
     asked = [(t.script, t.entry_point) for t in all_tests if t.script]
-    results = iter(box.run([_own_code("trace", args, limit) for args in asked]))
+    results = iter(box.run([own_code("trace", args, limit) for args in asked]))
     return [_traced(next(results)) if tests.script else ([], "") for tests in all_tests]
 
 
 def _traced(result: ProgramResult) -> tuple[list[str], str]:
-    said, problem = _said(result)
+    said, problem = read_json(result)
     if problem:
         return [], f"the test code does not run: {problem}"
-    calls, failed = said
-    return list(map(json.dumps, calls)), failed and f"the solution fails the task's own test: {failed}"
+    try:
+        calls, failed = said
+        texts = list(map(json.dumps, calls))
+    except (ValueError, TypeError):
+        return [], "the test code does not run: no trace of it"
+    return texts, failed and f"the solution fails the task's own test: {failed}"
 
 
 def _timed(programs: Sequence[Program]) -> list[Program]:
@@ -280,8 +178,8 @@ def _reference(
             limits.append(floor)
             continue
         *said, clock = result.outputs
-        outputs += map(_decoded, said)
-        spent = float(clock.value) if clock.error is None else 0.0  # from the task's own code
+        outputs += map(decoded, said)
+        spent = _seconds(clock)
         limits.append(max(floor, FACTOR * spent))
     first = len(tests.visible) + len(tests.hidden)
     last = first + len(tests.visible_inputs) + len(tests.hidden_inputs)
@@ -297,6 +195,14 @@ def _reference(
         limits=tuple(limits),
         broken=(failed or problem) if needed else "",
     )
+
+
+def _seconds(clock: Output) -> float:
+    """What the solution's program says about its CPU time; at least it is no reason to fail."""
+    try:
+        return max(0.0, min(float(clock.value), OWN_S * 20))
+    except (ValueError, TypeError):
+        return 0.0
 
 
 # --- verdicts ------------------------------------------------------------------------------------------
@@ -368,11 +274,11 @@ class _Exam:
 
     def question(self, limit: float) -> Program:
         answers = json.dumps([[pack(o.value)] if o.error is None else o.error for o in self.outputs])
-        return _own_code("check", (self.tests.script, f"[{','.join(self.calls)}]", answers), limit)
+        return own_code("check", (self.tests.script, f"[{','.join(self.calls)}]", answers), limit)
 
     def read(self, result: ProgramResult) -> bool:
         """Whether the program has to be asked for further answers."""
-        said, problem = _said(result)
+        said, problem = read_json(result)
         failed, more = (problem, []) if problem else said
         self.calls = list(map(json.dumps, more))
         if not more:
@@ -380,7 +286,7 @@ class _Exam:
         return bool(more)
 
     def further(self) -> list[Program]:
-        return _programs(self.tests, self.answer, self.calls, [self.limit] * -(-len(self.calls) // CHUNK))
+        return answering(self.tests, self.answer, self.calls, [self.limit] * -(-len(self.calls) // CHUNK))
 
 
 def _examine(exams: Sequence[_Exam], box: ProgramBox, limit: float) -> list[Verdict]:
@@ -392,7 +298,7 @@ def _examine(exams: Sequence[_Exam], box: ProgramBox, limit: float) -> list[Verd
         programs = [exam.further() for exam in open_]
         found = iter(box.run([program for part in programs for program in part]) if programs else [])
         for exam, part in zip(list(open_), programs, strict=True):
-            exam.outputs, ended = _merge([next(found) for _ in part])
+            exam.outputs, ended = merge([next(found) for _ in part])
             if ended:
                 exam.reason = line(*ended.split(": ", 1))
                 open_.remove(exam)
@@ -406,19 +312,3 @@ def _examine(exams: Sequence[_Exam], box: ProgramBox, limit: float) -> list[Verd
         )
         for exam in exams
     ]
-
-
-def plain_tests(tests: PublishedTests) -> Mapping[str, Any]:
-    """What decides a verdict, as plain data: for digests and for writing a row."""
-    return {
-        "entry_point": tests.entry_point,
-        "prelude": [tests.prelude, tests.preamble],
-        "visible": [[pack(list(c.args)), pack(c.expected), c.tolerance] for c in tests.visible],
-        "hidden": [[pack(list(c.args)), pack(c.expected), c.tolerance] for c in tests.hidden],
-        "visible_inputs": [pack(list(args)) for args in tests.visible_inputs],
-        "hidden_inputs": [pack(list(args)) for args in tests.hidden_inputs],
-        "tolerance": tests.tolerance,
-        "as_set": tests.as_set,
-        "fallible": tests.fallible,
-        "script": tests.script,
-    }

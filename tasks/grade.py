@@ -25,7 +25,8 @@ from sandbox.base import (
 )
 from tasks.base import FunctionTests, Outcome, Task, Verdict
 from tasks.compare import complaint, line, same
-from tasks.functions import PublishedTests, References, grade_published
+from tasks.functions import References, grade_published
+from tasks.programs import PublishedTests
 
 __all__ = ["FunctionGrader", "Memo", "grade_functions", "judge", "program_digest", "same"]
 

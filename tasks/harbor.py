@@ -24,7 +24,7 @@ from sandbox.allow import AllowList
 from sandbox.base import BASE_IMAGE, SandboxSpec
 from tasks import expected, values
 from tasks.base import FolderTests, FunctionTests, Split, Task
-from tasks.functions import PublishedTests
+from tasks.programs import PublishedTests
 from tasks.suite import FixedSuite, split_of
 
 _BUILD_FILES = ("Dockerfile", "docker-compose.yaml", "docker-compose.yml", ".dockerignore")

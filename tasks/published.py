@@ -20,7 +20,7 @@ from typing import Any
 from tasks.asserts import parse, read_asserts, read_check
 from tasks.base import Case, Task
 from tasks.exchange_guest import pack
-from tasks.functions import PublishedTests, plain_tests
+from tasks.programs import PublishedTests, plain_tests
 from tasks.rows import Row, read_rows
 from tasks.suite import FixedSuite, split_of
 

@@ -21,10 +21,10 @@ from typing import Any
 
 from tasks.base import FunctionTests, Outcome, Task
 from tasks.compare import same
-from tasks.functions import PublishedTests, plain_tests
 from tasks.grade import FunctionGrader
 from tasks.katas import digest as kata_digest
 from tasks.katas.variants import vary as vary_kata
+from tasks.programs import PublishedTests, plain_tests
 from tasks.renaming import rename
 
 KINDS = ("rename", "paraphrase", "edge", "large")

@@ -14,8 +14,9 @@ from tasks import load_suite
 from tasks.asserts import read_check
 from tasks.base import Case, Outcome, Split, Task
 from tasks.compare import alike
-from tasks.functions import PublishedTests, References, completed
+from tasks.functions import References
 from tasks.grade import FunctionGrader, grade_functions
+from tasks.programs import PublishedTests, completed
 from tasks.published import PublishedSuite
 from tests.tasks.trusted_box import TrustedBox
 

@@ -8,10 +8,10 @@ import pytest
 
 from tasks import katas
 from tasks.base import FunctionTests, Outcome, Task
-from tasks.functions import PublishedTests
 from tasks.grade import FunctionGrader
 from tasks.katas import grammar
 from tasks.katas.variants import pipeline_of
+from tasks.programs import PublishedTests
 from tasks.renaming import rename
 from tasks.variants import KINDS, original, unsound, variants_of
 from tests.tasks.test_grade import TrustedBackend
