@@ -267,7 +267,7 @@ def test_a_folder_of_tasks_is_a_suite(tmp_path: Path) -> None:
 
 def test_unknown_suites_are_refused_with_the_choices(tmp_path: Path) -> None:
     assert load_suite("katas").name == "katas"
-    with pytest.raises(ValueError, match="'kata' is neither 'katas' nor a folder"):
+    with pytest.raises(ValueError, match="'kata' is neither 'katas' nor 'repo-katas' nor a folder"):
         load_suite("kata")
     with pytest.raises(ValueError, match="holds no task folder"):
         load_suite(str(tmp_path))
