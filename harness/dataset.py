@@ -180,17 +180,19 @@ def batches(
 
 
 def collate(batch: Sequence[Example], pad_id: int) -> Mapping[str, Any]:
-    """Right-padded tensors: input_ids, attention_mask, labels (-100 where no loss), each (batch, length)."""
+    """Right-padded tensors: input_ids and labels (-100 where no loss), each (batch, length).
+
+    No mask: the padding is on the right, where a causal model cannot see it, and carries no loss.
+    """
     import torch
 
     length = max(len(example.token_ids) for example in batch)
-    input_ids = torch.full((len(batch), length), pad_id)
-    mask = torch.zeros((len(batch), length), dtype=torch.long)
-    labels = torch.full((len(batch), length), -100)
-    for row, example in enumerate(batch):
-        ids = torch.tensor(example.token_ids)
-        input_ids[row, : len(ids)] = torch.tensor(example.input_ids or example.token_ids)
-        mask[row, : len(ids)] = 1
+    rows, labels = [], []
+    for example in batch:
+        padding = [pad_id] * (length - len(example.token_ids))
+        marked = [-100] * length
         for start, end in example.loss_spans:
-            labels[row, start:end] = ids[start:end]
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+            marked[start:end] = example.token_ids[start:end]
+        rows.append([*(example.input_ids or example.token_ids), *padding])
+        labels.append(marked)
+    return {"input_ids": torch.tensor(rows), "labels": torch.tensor(labels)}

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.checkpoint import make_tokenizer
+from agents.checkpoint import make_model, make_tokenizer
 from harness.dataset import Example, Origin, TrainingSet, batches, collate, from_attempt, from_human
 from tests.harness.material import attempt, human
 
@@ -36,8 +36,20 @@ def test_loss_is_only_on_the_spans() -> None:
     short, long = example(4), example(6)
     tensors = collate([short, long], pad_id=0)
     assert tensors["labels"].tolist() == [[-100, -100, 3, 4, -100, -100], [-100, -100, -100, 4, 5, 6]]
-    assert tensors["attention_mask"].tolist() == [[1, 1, 1, 1, 0, 0], [1] * 6]
     assert torch.equal(tensors["input_ids"][0], torch.tensor([1, 2, 3, 4, 0, 0]))
+
+
+def test_padding_does_not_change_the_loss() -> None:
+    model = make_model(make_tokenizer(["abc"], 220), hidden=16, layers=2, heads=2, ffn=32, seed=1).eval()
+    short, long = example(4), example(9)
+
+    def loss(batch: list[Example]) -> torch.Tensor:
+        return model(**collate(batch, pad_id=0)).loss.detach()
+
+    together = loss([short, long])
+    counts = [sum(end - start for start, end in one.loss_spans) for one in (short, long)]
+    alone = [float(loss([one])) * n for one, n in zip((short, long), counts, strict=True)]
+    assert float(together) == pytest.approx(sum(alone) / sum(counts), rel=1e-5)
 
 
 def test_noise_is_read_and_the_clean_tokens_are_the_labels() -> None:
