@@ -117,13 +117,20 @@ def seed_bonferroni(curves: Sequence[Curve], seed: int = 0) -> float:
 
 def rivals(seeds: int) -> dict[str, Rule]:
     """Rules that make sense with this many training seeds, by name."""
-    common: dict[str, Rule] = {"bonferroni": bonferroni, "window-1": window(1), "window-3": window(3)}
-    if seeds < STRATEGY_SEEDS:
-        return common | {"all-pairs": all_pairs, "mann-kendall": mann_kendall, "segmented": segmented}
-    return common | {
-        "task-only": task_only,
-        "left-out-seed": left_out_seed,
-        "seed-bonferroni": seed_bonferroni,
+    if seeds >= STRATEGY_SEEDS:
+        return {
+            "bonferroni": bonferroni,
+            "task-only": task_only,
+            "left-out-seed": left_out_seed,
+            "seed-bonferroni": seed_bonferroni,
+        }
+    return {
+        "bonferroni": bonferroni,
+        "window-1": window(1),
+        "window-3": window(3),
+        "all-pairs": all_pairs,
+        "mann-kendall": mann_kendall,
+        "segmented": segmented,
     }
 
 
