@@ -229,7 +229,8 @@ MUTATIONS: list[Mutation] = [
 NO_SHRINKING = """
 from hypothesis import Phase, settings
 
-settings.register_profile("mutations", deadline=None, database=None, phases=[Phase.explicit, Phase.generate])
+phases = [Phase.explicit, Phase.generate]
+settings.register_profile("mutations", deadline=None, derandomize=True, phases=phases)
 settings.load_profile("mutations")
 """
 """That a test fails is enough here; looking for the smallest failing example takes most of the time."""
@@ -278,7 +279,6 @@ LIBRARIES = (
     "pytest",
     "sacrebleu",
     "scipy.sparse",
-    "scipy.spatial.distance",
     "scipy.stats",
     "skbio.diversity",
     "sklearn.metrics",
