@@ -81,6 +81,19 @@ def test_foreign_image_keeps_its_files(docker_backend: DockerBackend) -> None:
 
 
 @pytest.mark.docker
+def test_a_foreign_image_has_services_too(docker_backend: DockerBackend) -> None:
+    name = "plateau-test-services"
+    talk = "import socket; s = socket.create_connection(('127.0.0.1', 8000)); print(s.recv(9).decode())"
+    services = {8000: lambda sock: sock.sendall(b"hello")}
+    spec = SandboxSpec(image=name, workdir="/app", services=services)
+    with image_of(docker_backend, name, f"FROM {BASE_IMAGE}\nWORKDIR /app\n"):  # its guest begins as root
+        with closing(docker_backend.open(spec)) as box:
+            assert box.run(["python3", "-c", talk]).stdout == "hello\n"
+            assert box.run("sleep 9", timeout_s=0.1).timed_out
+            assert box.run(["python3", "-c", talk]).stdout == "hello\n"
+
+
+@pytest.mark.docker
 def test_missing_image_is_named(docker_backend: DockerBackend) -> None:
     with pytest.raises(Exception, match="registry.invalid/none"):
         docker_backend.open(SandboxSpec(image="registry.invalid/none:1"))
@@ -170,6 +183,8 @@ def test_an_image_without_python_has_boxes_too(docker_backend: DockerBackend) ->
     spec = SandboxSpec(image=name, workdir="/app", memory_mb=128, pids=40)
     with image_of(docker_backend, name, recipe), closing(docker_backend.open(spec)) as box:
         assert isinstance(box, PlainSandbox)
+        with pytest.raises(SandboxUnavailable, match="has no python3, which a network needs"):
+            docker_backend.open(SandboxSpec(image=name, workdir="/app", network=("pypi.org",)))
         before = box.snapshot()
         assert set(before) == {"file"}
         done = box.run("cat; id -u; grep CapEff /proc/self/status; echo err >&2; exit 3", stdin=b"in\n")
