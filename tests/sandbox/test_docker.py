@@ -86,11 +86,11 @@ def test_a_foreign_image_has_services_too(docker_backend: DockerBackend) -> None
     talk = "import socket; s = socket.create_connection(('127.0.0.1', 8000)); print(s.recv(9).decode())"
     services = {8000: lambda sock: sock.sendall(b"hello")}
     spec = SandboxSpec(image=name, workdir="/app", services=services)
-    with image_of(docker_backend, name, f"FROM {BASE_IMAGE}\nWORKDIR /app\n"):  # its guest begins as root
-        with closing(docker_backend.open(spec)) as box:
-            assert box.run(["python3", "-c", talk]).stdout == "hello\n"
-            assert box.run("sleep 9", timeout_s=0.1).timed_out
-            assert box.run(["python3", "-c", talk]).stdout == "hello\n"
+    recipe = f"FROM {BASE_IMAGE}\nWORKDIR /app\n"  # its guest begins as root
+    with image_of(docker_backend, name, recipe), closing(docker_backend.open(spec)) as box:
+        assert box.run(["python3", "-c", talk]).stdout == "hello\n"
+        assert box.run("sleep 9", timeout_s=0.1).timed_out
+        assert box.run(["python3", "-c", talk]).stdout == "hello\n"
 
 
 @pytest.mark.docker
