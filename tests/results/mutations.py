@@ -1,5 +1,7 @@
 """Do the tests of the formulas notice a wrong formula? `python -m tests.results.mutations` says for each.
 
+`python -m tests.results.mutations drift power` takes only files whose paths contain one of these words.
+
 Every mutation changes one place of a copy of the packages in a temporary folder, and the test named with it
 is run against the copy: it must fail. The heavy libraries are loaded once; each test runs in a forked child.
 """
@@ -12,6 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -236,8 +239,12 @@ settings.load_profile("mutations")
 """That a test fails is enough here; looking for the smallest failing example takes most of the time."""
 
 
-def main() -> int:
-    """Print mutation -> test -> killed; 1 if some mutation survived or an unchanged formula fails."""
+def main(words: Sequence[str] = ()) -> int:
+    """Print mutation -> test -> killed; 1 if some mutation survived or an unchanged formula fails.
+
+    With `words`, only mutations of files whose path contains one of them.
+    """
+    chosen = [m for m in MUTATIONS if not words or any(word in m.path for word in words)]
     for library in LIBRARIES:
         importlib.import_module(library)
     started, survived = time.perf_counter(), 0
@@ -251,11 +258,11 @@ def main() -> int:
         (copy / "tests/results/conftest.py").write_text(NO_SHRINKING)
         compileall.compile_dir(copy, quiet=2)
         sys.dont_write_bytecode = True  # only what a mutation changes is compiled again
-        tests = sorted({m.test for m in MUTATIONS})
+        tests = sorted({m.test for m in chosen})
         if not passes(copy, *tests):
             print((copy / "output").read_text()[-2000:], "\nthe tests fail without any mutation")
             return 1
-        for mutation in MUTATIONS:
+        for mutation in chosen:
             path = copy / mutation.path
             text, times = path.read_text(), (path.stat().st_atime, path.stat().st_mtime)
             path.write_text(text.replace(mutation.old, mutation.new))
@@ -269,7 +276,7 @@ def main() -> int:
                 flush=True,
             )
     seconds = time.perf_counter() - started
-    print(f"{len(MUTATIONS)} mutations, {survived} survived, {seconds:.0f} s")
+    print(f"{len(chosen)} mutations, {survived} survived, {seconds:.0f} s")
     return 1 if survived else 0
 
 
@@ -334,4 +341,4 @@ def _child(copy: Path, tests: tuple[str, ...]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))
