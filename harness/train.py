@@ -77,7 +77,8 @@ def fine_tune(
             learning_rate=config.learning_rate,
             lr_scheduler_type="cosine_with_min_lr",
             lr_scheduler_kwargs={"min_lr_rate": 0.1},
-            warmup_steps=max(1, len(plan) // 10),
+            # The first step of a warm-up has a rate of 0, so a plan of a single step has none.
+            warmup_steps=min(max(1, len(plan) // 10), len(plan) - 1),
             adam_beta2=0.97,
             weight_decay=weight_decay,
             max_grad_norm=1.0,

@@ -279,7 +279,7 @@ def test_attempts_and_metrics_load_as_frames_in_one_call(uninterrupted: Path) ->
     store = RunStore(uninterrupted)
     attempts, metrics = attempts_frame(store.attempts()), metrics_frame(store.results())
     evaluated = attempts[attempts.split == "held_out"]
-    assert len(evaluated) == 130 * 2 * (1 + 2 * 2)  # round 0 is shared by both arms
+    assert len(evaluated) == (WAVE + 4) * 2 * (1 + 2 * 2)  # round 0 is shared by both arms
     assert set(metrics.arm) == {"replace", "fresh_human"}
     shown = metrics[(metrics.arm == "replace") & (metrics["round"] == 2) & (metrics.metric == "pass@1")].value
     rows = evaluated[(evaluated.arm == "replace") & (evaluated["round"] == 2)]

@@ -26,7 +26,7 @@ WRECKING: dict[str, Any] = {
         "adaptive": {"strategy": "adaptive_temperature", "temperatures": [0.5, 1.0]},
     },
     "tasks": {"train": 40, "held_out": 10, "selection": 20},
-    "train": {"learning_rate": 0.5, "epochs": 1},
+    "train": {"learning_rate": 0.5, "epochs": 1, "batch_tokens": 128},
 }
 """Such steps wreck the model, so a selection split must send every new checkpoint back."""
 

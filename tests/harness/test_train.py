@@ -66,6 +66,12 @@ def test_nothing_to_learn_from_is_an_error(tokenizer) -> None:  # type: ignore[n
         fine_tune(model(tokenizer), [], CONFIG, pad_id=0, seed=1)
 
 
+def test_a_single_step_is_a_step(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    config = TrainConfig(epochs=1, learning_rate=1e-2, batch_tokens=40)
+    once = fine_tune(model(tokenizer), EXAMPLES[:2], config, pad_id=0, seed=5)
+    assert fingerprint(once) != fingerprint(model(tokenizer))
+
+
 def test_truncated_loss_leaves_out_what_the_model_is_sure_of() -> None:
     labels = torch.tensor([[-100, 1, 2, -100]])
     logits = torch.zeros(1, 4, 4)
