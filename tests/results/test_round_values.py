@@ -20,7 +20,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 def test_perplexity_by_frequency_by_hand() -> None:
     """Token 1 is head, 2 torso, 3 tail; the base finds the torso token likely and one tail token unlikely."""
     texts = (Text(token_ids=(0, 1, 2), start=1), Text(token_ids=(0, 3, 3, 2), start=1))
-    now = np.log([2.0, 4.0, 8.0, 8.0, 16.0])
+    now = np.log([2.0, 4.0, 8.0, 32.0, 16.0])
     base = -np.log([0.5, 0.5, 0.001, 0.5, 0.5])
     nothing = np.zeros((2, 2))
     human = Scores(
