@@ -137,6 +137,10 @@ def _enter(events: Any, threads: int, parent: int) -> None:
 def set_up_libraries(threads: int) -> None:
     """Make this process compute as every worker does: its threads, and the same bits every time."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc gives large tensors back to the kernel: page faults at each
+        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the highest that is allowed
+        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
     import torch
     from transformers import Trainer  # noqa: F401 (what training needs)
     from transformers.utils import logging
