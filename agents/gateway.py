@@ -1,22 +1,23 @@
 """The one thing that a vendor's agent in a box can reach: an endpoint for its model, kept by the harness.
 
-It speaks OpenAI's chat completions and Anthropic's messages on a socket of the box's loopback, asks the
-configured chat model, and writes down every call. Tokens and cost are counted here, limits are enforced
-here, and whatever would reach the network through the model's provider (hosted search, remote tools, URLs
-to fetch) is withheld, so that a box without a network stays one.
+It speaks OpenAI's chat completions, Anthropic's messages and Google's generateContent on a socket of the
+box's loopback, asks the configured chat model, and writes down every call. Tokens and cost are counted here,
+limits are enforced here, and whatever would reach the network through the model's provider (hosted search,
+remote tools, URLs to fetch) is withheld, so that a box without a network stays one.
 """
 
 import json
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages, convert_to_openai_messages
 
+from agents import gemini
 from agents.base import BudgetSpent, Ending, Limits, Message, ModelUnavailable
 from agents.prices import Price
 from agents.tool import to_message
@@ -162,18 +163,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         try:
-            body = self._body()
-            path = self.path.split("?")[0]
-            if path in ("/v1/chat/completions", "/chat/completions"):
+            path, _, query = self.path.partition("?")
+            google = gemini.PATH.fullmatch(path)
+            body = self._body(gemini.to_openai if google else dict)
+            if google:
+                answer = gemini.from_answer(self._answer(body), model=google[1], number=self.server.calls)
+                self._google(answer, google[2].startswith("stream"), "alt=sse" in query.split("&"))
+            elif path in ("/v1/chat/completions", "/chat/completions"):
                 self._chat(body)
             elif path in ("/v1/messages", "/messages"):
                 self._anthropic(body)
             else:
-                raise Refused(404, "not_found", f"{path[:100]!r}: use /v1/chat/completions or /v1/messages")
+                known = "use /v1/chat/completions, /v1/messages or generateContent"
+                raise Refused(404, "not_found", f"{path[:100]!r}: {known}")
         except Refused as refusal:
             self._refuse(refusal)
 
-    def _body(self) -> dict[str, Any]:
+    def _body(self, read: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
         try:
             length = int(self.headers.get("content-length") or -1)
         except ValueError:
@@ -187,7 +193,11 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.loads(self.rfile.read(length))
         except (ValueError, RecursionError):
             raise Refused(400, "invalid_request", "the body is not JSON") from None
-        if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
+        try:
+            body = read(body)
+        except Exception as error:
+            raise Refused(400, "invalid_request", f"{type(error).__name__}: {error}"[:300]) from None
+        if not isinstance(body.get("messages"), list):
             raise Refused(400, "invalid_request", "messages: a list is needed")
         for name in HOSTED:
             if body.pop(name, None):
@@ -196,16 +206,24 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(400, "withheld", f"a URL for the provider to fetch is withheld: {fetched[:100]}")
         return body
 
-    def _chat(self, body: dict[str, Any]) -> None:
+    def _answer(self, body: dict[str, Any]) -> AIMessage:
+        """To a body of OpenAI's."""
         tools = []
         for tool in body.get("tools") or []:
             if isinstance(tool, dict) and tool.get("type") == "function":
                 tools.append(tool)
             else:
                 self.server.withhold(str(tool.get("type") if isinstance(tool, dict) else tool)[:100])
-        answer = self._ask(
-            body["messages"], tools, body.get("max_completion_tokens") or body.get("max_tokens")
-        )
+        return self._ask(body["messages"], tools, body.get("max_completion_tokens") or body.get("max_tokens"))
+
+    def _google(self, reply: Mapping[str, Any], streamed: bool, events: bool) -> None:
+        if streamed and events:
+            self._send_text(200, "text/event-stream", f"data: {json.dumps(reply)}\n\n")
+        else:
+            self._send_text(200, "application/json", json.dumps([reply] if streamed else reply))
+
+    def _chat(self, body: dict[str, Any]) -> None:
+        answer = self._answer(body)
         message: Any = convert_to_openai_messages(answer)
         message["content"] = message.get("content") or None
         reason = answer.response_metadata.get("finish_reason") or "stop"
