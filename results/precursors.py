@@ -35,7 +35,14 @@ MIN_ARMS = 5
 """With fewer arms there are too few permutations for a p-value."""
 _BOOT = 2000
 _MISSING = 0.2
-_SHARED = ("pass@", "pass^", "retention", "keep", "hill1", "effective@", "ending/", "truncated", "verified")
+_SHARED = (
+    *("pass@", "pass^", "cover@", "solved/", "forgetting", "retention", "keep", "gap/"),
+    *("ending/", "truncated", "completion_tokens", "infra", "hack_rate", "verified"),
+    *("turns", "tool_calls", "malformed_turns", "distinct_"),
+    *("hill1", "effective@", "utility@", "simpson", "chao1", "class_coverage", "vendi", "embedding_distance"),
+    *("compression_ratio", "overconfidence", "brier", "ece", "auroc"),
+)
+"""Beginnings of the names of measures that are read on the graded attempts, odd samples included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,6 +25,7 @@ def remedies(arms: Mapping[str, Rounds], facts: Mapping[str, Facts]) -> dict[str
     """Content of `remedies` in report.json: one row per arm, in their order; None with a single arm.
 
     `facts`: the report's facts by arm. The arm to be remedied is 'replace', else the first one.
+    `human_examples` counts programs that people wrote for the arm; using one again costs nothing.
     """
     if len(arms) < 2:
         return None
@@ -42,8 +43,8 @@ def remedies(arms: Mapping[str, Rounds], facts: Mapping[str, Facts]) -> dict[str
             "delays": {key: _delay_facts(by_arm[arm]) for key, by_arm in found.items()},
             "end": _value(facts[arm], "pass@1", -1),
             "variety_drop": _drop(facts[arm]),
-            "human_examples": _total(arms[arm], "human_examples"),
-            "human_verifications": _total(arms[arm], "human_verifications"),
+            "human_examples": _spent(arms[arm], "human_drawn"),
+            "human_verifications": _spent(arms[arm], "human_verifications"),
             "compute": _compute(arms[arm]),
         }
         for arm in arms
@@ -65,21 +66,21 @@ def _drop(facts: Facts) -> float | None:
     return 1 - last.value / first.value if first and last and first.value else None
 
 
-def _total(rounds: Rounds, key: str) -> float | None:
-    """Sum over rounds of a fact of the training sets, averaged over seeds; None where none recorded it."""
-    known = [
+def _recorded(rounds: Rounds, key: str) -> list[list[float]]:
+    """Seed by seed, a fact of the training sets in the rounds that recorded it."""
+    return [
         [r.training[key] for r in records if r.training.get(key) is not None] for records in rounds.values()
     ]
-    return fmean(sum(values) for values in known) if any(known) else None
+
+
+def _spent(rounds: Rounds, key: str) -> float | None:
+    """What a running total had come to, averaged over seeds; None where none recorded it."""
+    known = _recorded(rounds, f"{key}_total")
+    return fmean(totals[-1] if totals else 0 for totals in known) if any(known) else None
 
 
 def _compute(rounds: Rounds) -> float | None:
-    known = [
-        r.training["compute_multiplier"]
-        for records in rounds.values()
-        for r in records
-        if r.training.get("compute_multiplier") is not None
-    ]
+    known = [value for values in _recorded(rounds, "compute_multiplier") for value in values]
     return fmean(known) if known else None
 
 
@@ -121,7 +122,7 @@ def remedies_table(content: Facts) -> "Table":
 
 
 def costs(row: Facts) -> tuple[str, str, str, str]:
-    """End pass@1, share of Hill-1 lost, human examples, compute multiplier, as text."""
+    """End pass@1, share of Hill-1 lost, human programs obtained, compute multiplier, as text."""
     end, drop, human, compute = (row[k] for k in ("end", "variety_drop", "human_examples", "compute"))
     return (
         "–" if not end else f"{100 * end['value']:.1f} %",

@@ -169,7 +169,7 @@ def test_equal_arms_are_rarely_told_apart() -> None:
 
 @pytest.fixture(scope="module")
 def report() -> dict:
-    late = arm("late", 8, human_examples=20, compute_multiplier=1.5)
+    late = arm("late", 8, human_examples=20, human_drawn_total=20, compute_multiplier=1.5)
     return build_report(run({"replace": arm("replace", 4), "late": late, "never": arm("never", 99)}))
 
 
@@ -178,7 +178,8 @@ def test_leaderboard_holds_delay_cost_and_end(report: dict) -> None:
     rows = {row["arm"]: row for row in content["rows"]}
     assert content["base"] == "replace"
     assert list(content["events"]) == ["variety", "success", "plateau"]
-    assert rows["late"]["human_examples"] == 20 * ROUNDS
+    assert rows["late"]["human_examples"] == 20, "a set drawn once is paid for once"
+    assert rows["replace"]["human_examples"] is None
     assert rows["late"]["compute"] == 1.5
     assert rows["replace"]["compute"] is None
     assert rows["late"]["variety_drop"] == pytest.approx(1 - 1.6 / 2.6, abs=0.03)
