@@ -98,6 +98,11 @@ def when_text(delay: Facts) -> str:
     return "not in the run" if delay["median"] is None else f"round {delay['median']:g}"
 
 
+def mean_text(mean: Facts) -> str:
+    """'mean +2.4, +1.0 to +3.8'."""
+    return f"mean {mean['value']:+.1f}, {mean['low']:+.1f} to {mean['high']:+.1f}".replace("-", "−")
+
+
 def remedies_table(content: Facts) -> "Table":
     """The leaderboard on a terminal."""
     from rich.box import SIMPLE_HEAD

@@ -147,8 +147,7 @@ def _course(facts: Facts, phase: Facts) -> str:
     if label == "decline":
         return (
             f"pass@1 fell by {at_least(fall['low'], points, ' points')}{_drop(phase)}; a rise before that "
-            "was not "
-            f"established ({opening})."
+            f"was not established ({opening})."
         )
     if label == "rise->plateau":
         return (
@@ -158,8 +157,7 @@ def _course(facts: Facts, phase: Facts) -> str:
     if label == "rise":
         return (
             f"pass@1 rose by {at_least(rise['low'], points, ' points')} ({opening}); that it has levelled "
-            "off is not "
-            f"established.{unseen}"
+            f"off is not established.{unseen}"
         )
     if label == "plateau":
         return f"pass@1 ended level: {level} ({opening}). A rise before that was not established.{unseen}"
@@ -190,8 +188,7 @@ def _drop(phase: Facts) -> str:
 def _unseen(phase: Facts, size: str, what: str) -> str:
     return (
         f" No {what} was detected; one of {size} would have been noticed in 80\u00a0% of such runs, a "
-        "smaller one may "
-        "have gone unseen."
+        "smaller one may have gone unseen."
     )
 
 
@@ -217,8 +214,7 @@ def _level(phase: Facts, seeds: int) -> str:
     count = "1 training seed" if seeds == 1 else f"{seeds} training seeds"
     return (
         f"This is checkpoint-level: about these weights only ({count}); the same method trained again may "
-        "turn "
-        "out differently."
+        "turn out differently."
     )
 
 
@@ -278,8 +274,7 @@ def _comparison(report: Facts, row: Facts) -> str:
     last = f"At round {row['round']}" if row["at"] == "final" else "Best round against best round"
     detail = (
         f"95\u00a0% interval {points(gap['low'], True)} to {points(gap['high'], True)}, "
-        f"{p_text(row['p_holm'])} "
-        "after Holm's correction"
+        f"{p_text(row['p_holm'])} after Holm's correction"
     )
     about = "about the methods" if row["seeds"] >= 3 else "about these checkpoints only"
     if row["p_holm"] <= 0.05 and (gap["low"] > 0 or gap["high"] < 0):
