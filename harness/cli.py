@@ -14,6 +14,7 @@ from harness.analysis_cli import app as analysis_app
 from harness.bench_cli import app as bench_app
 from harness.detector_cli import validate_detector
 from harness.eval_cli import compare, evaluate, leaderboard, show
+from harness.export import export
 from harness.reproduce.cli import reproduce
 from harness.strategies.listing import strategies
 from harness.sweep import sweep
@@ -38,6 +39,7 @@ app.command("eval")(evaluate)
 app.command()(compare)
 app.command()(leaderboard)
 app.command()(show)
+app.command()(export)
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
 

@@ -32,18 +32,23 @@ def evaluate(
     max_usd: Annotated[float | None, typer.Option(help="What the whole evaluation may cost.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens that the whole evaluation may take.")] = None,
     sandbox: Annotated[str, typer.Option(help="docker, bubblewrap or auto.")] = "auto",
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help='Hosts for tasks that ask for the internet: pypi.org,*.example.com, or "*"; without it they '
+            "are refused."
+        ),
+    ] = None,
 ) -> None:
     """Measure agents on a suite: pass rates with intervals, cost, endings, and who is better than whom."""
     from agents.endpoint import Budget
     from harness.agents_file import read_agent
     from harness.evaluation import Evaluation, evaluate_agent
     from harness.meter import Meter
-    from harness.seeds import derive
     from results.scores import Leaderboard
     from results.store import write_bytes
     from sandbox import open_backend
     from sandbox.install import ensure_backend
-    from tasks import load_suite
 
     if split not in ("held_out", "train"):
         raise ValueError(f"--split: {split!r} is neither held_out nor train")
@@ -51,12 +56,16 @@ def evaluate(
     names = [spec.name for spec in specs]
     if len(set(names)) < len(names):
         raise ValueError(f"--agent: two agents have the same name: {', '.join(names)}")
-    source = load_suite(suite)
-    draw = source.held_out_tasks if split == "held_out" else source.train_tasks
-    chosen = draw(derive(seed, "eval tasks"), tasks)
     what = Evaluation(
-        suite=suite, split=split, tasks=tasks, samples=samples, seed=seed, agents=tuple(specs)
-    )  # fmt: skip
+        suite=suite,
+        split=split,
+        tasks=tasks,
+        samples=samples,
+        seed=seed,
+        agents=tuple(specs),
+        network=None if network is None else tuple(filter(None, network.split(","))),
+    )
+    chosen = what.chosen()
     out.mkdir(parents=True, exist_ok=True)
     what.save(out)
     budget = Budget(usd=max_usd, tokens=max_tokens)

@@ -23,6 +23,7 @@ from harness.seeds import derive
 from results.records import Attempt
 from results.store import attempt_from_json, attempt_to_json, hold, read_lines, write_json
 from sandbox.base import Backend
+from tasks import load_suite
 from tasks.base import Task
 
 Progress = Callable[[str, Sequence[Attempt], int], None]
@@ -39,6 +40,14 @@ class Evaluation:
     samples: int
     seed: int
     agents: tuple[AgentSpec, ...]
+    network: tuple[str, ...] | None = None
+    """Hosts for tasks that ask for all of the internet; None refuses such tasks."""
+
+    def chosen(self) -> Sequence[Task]:
+        """The tasks. Raises ValueError if the suite cannot be read, or holds too few."""
+        source = load_suite(self.suite, self.network)
+        draw = source.held_out_tasks if self.split == "held_out" else source.train_tasks
+        return draw(derive(self.seed, "eval tasks"), self.tasks)
 
     def save(self, folder: Path) -> None:
         """Raises ValueError if the folder holds another evaluation. More agents may be added to one."""
@@ -46,10 +55,10 @@ class Evaluation:
         path = folder / "eval.json"
         if path.exists():
             before = json.loads(path.read_text())
-            for key in ("suite", "split", "tasks", "samples", "seed"):
-                if before[key] != plain[key]:
+            for key in ("suite", "split", "tasks", "samples", "seed", "network"):
+                if before.get(key) != plain[key]:
                     raise ValueError(
-                        f"{folder} holds an evaluation with {key} {before[key]!r}, not {plain[key]!r}; "
+                        f"{folder} holds an evaluation with {key} {before.get(key)!r}, not {plain[key]!r}; "
                         f"choose another folder with --out"
                     )
             names = [agent["name"] for agent in plain["agents"]]
@@ -58,6 +67,20 @@ class Evaluation:
                     raise ValueError(f"{folder}: agent {old['name']} was described differently; rename it")
             plain["agents"] += [old for old in before["agents"] if old["name"] not in names]
         write_json(path, plain)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """What a folder holds, without its agents. Raises ValueError if it holds no evaluation."""
+    manifest = folder / "eval.json"
+    if not manifest.exists():
+        raise ValueError(f"{folder}: no eval.json there; make one with 'plateau eval --out {folder} ...'")
+    row = json.loads(manifest.read_text())
+    network = row.get("network")
+    return Evaluation(
+        **{key: row[key] for key in ("suite", "split", "tasks", "samples", "seed")},
+        agents=(),
+        network=None if network is None else tuple(network),
+    )
 
 
 def attempts_path(folder: Path, agent: str) -> Path:

@@ -35,19 +35,7 @@ def regrade(root: Path, progress: Callable[[int], None] = lambda done: None) -> 
     INFRA in this pass is always listed: it says nothing about the attempt, so nothing was confirmed.
     """
     store = RunStore(root)
-    if not store.manifest.exists():
-        raise ValueError(f"{root}: no run here (run.json is missing)")
-    manifest = read_json(store.manifest)
-    config = parse_config(manifest["config"], str(store.manifest))
-    suite = suite_of(config, manifest)
-    tasks: dict[int, dict[str, Task]] = {
-        seed: {task.id: task for tasks in task_sets(config, suite, seed) for task in tasks}
-        for seed in config.seeds
-    }
-    if config.tasks.fresh:
-        for seed, known in tasks.items():
-            for index in range(1, config.rounds):
-                known |= {task.id: task for task in train_tasks(config, suite, seed, index)}
+    manifest, tasks = tasks_of_run(root)
     grader = Grader(open_backend(manifest["environment"]["sandbox"]), None)
     changed: list[dict[str, Any]] = []
     batch: list[Attempt] = []
@@ -67,6 +55,25 @@ def regrade(root: Path, progress: Callable[[int], None] = lambda done: None) -> 
     found = Regrade(attempts=done, changed=tuple(changed))
     write_json(root / "regrade.json", {"attempts": done, "changed": changed})
     return found
+
+
+def tasks_of_run(root: Path) -> tuple[dict[str, Any], dict[int, dict[str, Task]]]:
+    """(run.json, tasks of every training seed by id). Raises ValueError if there is no run."""
+    manifest_path = RunStore(root).manifest
+    if not manifest_path.exists():
+        raise ValueError(f"{root}: no run here (run.json is missing)")
+    manifest = read_json(manifest_path)
+    config = parse_config(manifest["config"], str(manifest_path))
+    suite = suite_of(config, manifest)
+    tasks = {
+        seed: {task.id: task for tasks in task_sets(config, suite, seed) for task in tasks}
+        for seed in config.seeds
+    }
+    if config.tasks.fresh:
+        for seed, known in tasks.items():
+            for index in range(1, config.rounds):
+                known |= {task.id: task for task in train_tasks(config, suite, seed, index)}
+    return manifest, tasks
 
 
 def _differences(
