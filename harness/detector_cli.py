@@ -33,6 +33,9 @@ def validate_detector(
     processes: Annotated[int, typer.Option(help="Default: one per CPU.", min=0)] = 0,
 ) -> None:
     """Error rates of the claims on simulated runs with a known truth; exits with 1 on a miss."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     from harness.analysis_cli import print_table
     from results.detector_page import terminal_table, write_page
     from results.validation import checks, grid, to_plain, try_all
@@ -50,9 +53,15 @@ def validate_detector(
         _numbers(sd_round, float, "--sd-round"),
         _numbers(cluster_size, int, "--cluster-size"),
     )
-    with _bar() as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("simulated cells", total=len(designs))
         cells = try_all(
-            designs, reps, with_rivals=rivals, processes=processes or os.cpu_count() or 1, progress=progress
+            designs,
+            reps,
+            with_rivals=rivals,
+            processes=processes or os.cpu_count() or 1,
+            progress=lambda done, _: bar.update(task, completed=done),
         )
     missed = [check for check in checks(cells) if not check.met]
     if out is not None:
@@ -75,25 +84,3 @@ def _numbers(text: str, kind: Callable[[str], Number], option: str) -> list[Numb
         raise ValueError(
             f"{option} {text!r}: numbers separated by commas are needed, such as 50,150"
         ) from None
-
-
-class _bar:
-    """A progress bar on stderr, drawn only on a terminal; called with (done, total)."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        self._progress = Progress(console=console, disable=not console.is_terminal)
-        self._task = self._progress.add_task("simulated cells", total=None)
-
-    def __enter__(self) -> "_bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self._progress.update(self._task, completed=done, total=total)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from results.figures import PALETTE, TEXT, bare, canvas, to_svg
+from results.page import templates
 from results.store import write_bytes
-from results.validation import CLAIMS, Cell, Check, checks, rankings, roc, to_plain, truth
+from results.validation import CLAIMS, Cell, checks, rankings, roc, to_plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,11 +31,9 @@ def terminal_table(cells: Sequence[Cell]) -> "Table":
     for column in ("tasks", "samples", "seeds", "noise", "runs", *names):
         table.add_column(column, justify="right", overflow="fold")
     for cell in cells:
-        d, true = cell.design, truth(cell.design.curve)
+        d = cell.design
         shares = [
-            f"{100 * cell.rate(name):.1f}{'' if true.get(name, true['decline']) else '!'}"
-            if name in cell.claimed
-            else "-"
+            f"{100 * cell.rate(name):.1f}{'!' * cell.is_false(name)}" if name in cell.claimed else "-"
             for name in names
         ]
         clusters = f"/{d.cluster_size}" if d.cluster_size > 1 else ""
@@ -45,30 +44,16 @@ def terminal_table(cells: Sequence[Cell]) -> "Table":
 
 def write_page(cells: Sequence[Cell], folder: Path) -> Path:
     """Write detector.html and detector.json into `folder`; gives the page's path."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    areas = [
-        {
-            "curves": f"{r.positive.curve} against {r.negative.curve}",
-            "design": _design(r.positive),
-            "ours": f"{r.ours:.3f}",
-            "naive": f"{r.naive:.3f}",
-        }
-        for r in rankings(cells)
-    ]
-    page = templates.get_template("detector.html").render(
-        claims=_claims(cells),
-        rows=[_row(cell, _claims(cells)) for cell in cells],
-        criteria=[_criterion(check) for check in checks(cells)],
-        areas=areas,
-        figure=_figure(cells),
+    page = (
+        templates()
+        .get_template("detector.html")
+        .render(
+            cells=cells,
+            claims=_claims(cells),
+            criteria=checks(cells),
+            rankings=rankings(cells),
+            figure=_figure(cells),
+        )
     )
     write_bytes(folder / "detector.json", (json.dumps(to_plain(cells), indent=1) + "\n").encode())
     write_bytes(folder / "detector.html", page.encode())
@@ -76,44 +61,7 @@ def write_page(cells: Sequence[Cell], folder: Path) -> Path:
 
 
 def _claims(cells: Sequence[Cell]) -> list[str]:
-    names = dict.fromkeys(name for cell in cells for name in cell.claimed)
-    return [*CLAIMS, *(name for name in names if name not in CLAIMS)]
-
-
-def _design(design: Any) -> str:
-    clusters = f", clusters of {design.cluster_size}" if design.cluster_size > 1 else ""
-    size = f"{design.tasks} tasks x {design.samples}, {design.seeds} seeds"
-    return f"{size}, training noise {design.sd_round:g}{clusters}"
-
-
-def _row(cell: Cell, names: Sequence[str]) -> dict[str, Any]:
-    true = truth(cell.design.curve)
-    shares: list[dict[str, Any] | None] = []
-    for name in names:
-        if name not in cell.claimed:
-            shares.append(None)
-            continue
-        low, high = cell.wilson(name)
-        shares.append(
-            {
-                "value": f"{100 * cell.rate(name):.1f}",
-                "interval": f"{100 * low:.1f} to {100 * high:.1f}",
-                "false": not true.get(name, true["decline"]),
-            }
-        )
-    return {"curve": cell.design.curve, "design": _design(cell.design), "reps": cell.reps, "shares": shares}
-
-
-def _criterion(check: Check) -> dict[str, Any]:
-    low, high = check.cell.wilson(check.claim)
-    bound = "at most" if check.kind == "false positives" else "at least"
-    return {
-        "text": f"{check.kind}: {check.claim} on {check.cell.design.curve} ({_design(check.cell.design)})",
-        "rate": f"{100 * check.cell.rate(check.claim):.1f}",
-        "interval": f"{100 * low:.1f} to {100 * high:.1f}",
-        "limit": f"{bound} {100 * check.limit:g}",
-        "met": check.met,
-    }
+    return list(dict.fromkeys([*CLAIMS, *(name for cell in cells for name in cell.claimed)]))
 
 
 def _figure(cells: Sequence[Cell]) -> Any:
@@ -135,12 +83,8 @@ def _figure(cells: Sequence[Cell]) -> Any:
             ):
                 x, y = zip(*roc(p, q), strict=True)
                 axes.step(x, y, where="post", color=colour, linestyle=dash, linewidth=1.6)
-            axes.plot(
-                [],
-                [],
-                color=colour,
-                label=f"{r.positive.curve} / {r.negative.curve}, {r.positive.sd_round:g}",
-            )
+            label = f"{r.positive.curve} / {r.negative.curve}, {r.positive.sd_round:g}"
+            axes.plot([], [], color=colour, label=label)
         axes.set_xlabel("declines claimed where there is none", color=TEXT)
         axes.set_ylabel("falls found", color=TEXT)
         legend = axes.legend(loc="center left", bbox_to_anchor=(1.03, 0.5), frameon=False)

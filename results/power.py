@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import bdtr, ndtri
+from scipy.special import ndtri
+from scipy.stats import binomtest
 
 from results.estimators import cluster_codes
 
@@ -71,13 +72,8 @@ def _z(alpha: float) -> float:
 
 def wilson(passed: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Score interval of a share of independent items (Wilson 1927). Raises ValueError for n = 0."""
-    if n < 1:
-        raise ValueError("an interval of a share needs at least one item")
-    z = _z(1 - level)
-    p, spread = passed / n, z * z / n
-    centre = (p + spread / 2) / (1 + spread)
-    half = z * math.sqrt(p * (1 - p) / n + spread / (4 * n)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    found = binomtest(passed, n).proportion_ci(level, "wilson")
+    return float(found.low), float(found.high)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -86,7 +82,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     2 P(X <= min) for X binomial(only_a + only_b, 1/2), at most 1 (McNemar 1947, exact form).
     """
     n = only_a + only_b
-    return min(1.0, 2 * float(bdtr(min(only_a, only_b), n, 0.5))) if n else 1.0
+    return float(binomtest(only_a, n).pvalue) if n else 1.0
 
 
 def sign_flip(differences: ArrayLike, clusters: Sequence[str], *, draws: int = 9_999, seed: int = 0) -> float:

@@ -6,16 +6,18 @@ independent of each other and of the number of processes: equal designs give equ
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from zlib import crc32
 
 import numpy as np
 
+from results.calibration import auroc
 from results.estimators import Floats
 from results.phases import examine
+from results.power import wilson
 from results.rivals import naive, rivals
 from results.simulate import shape, simulate, true_rates
 
@@ -37,6 +39,13 @@ class Design:
     seeds: int = 5
     sd_round: float = 0.0
     cluster_size: int = 1
+
+    @property
+    def told(self) -> str:
+        """All of it but the curve, in words."""
+        clusters = f", clusters of {self.cluster_size}" if self.cluster_size > 1 else ""
+        size = f"{self.tasks} tasks x {self.samples}, {self.seeds} seeds"
+        return f"{size}, training noise {self.sd_round:g}{clusters}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -60,13 +69,10 @@ class Cell:
     def wilson(self, claim: str) -> tuple[float, float]:
         return wilson(int(self.claimed[claim].sum()), self.reps)
 
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
-    z, share = 1.959964, hits / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return (max(0.0, middle - half) if hits else 0.0), (min(1.0, middle + half) if hits < n else 1.0)
+    def is_false(self, claim: str) -> bool:
+        """Whether the claim is untrue of the curve; a rival's claim is a decline."""
+        true = truth(self.design.curve)
+        return not true.get(claim, true["decline"])
 
 
 def truth(curve: str, last: int = LAST) -> dict[str, bool]:
@@ -108,20 +114,13 @@ def grid(
 def try_cell(design: Design, reps: int, *, with_rivals: bool = False, last: int = LAST) -> Cell:
     """Simulate and label `reps` runs of one design."""
     rng = np.random.default_rng(crc32(repr(design).encode()))
-    curve = shape(design.curve, last)
+    sizes = asdict(design)
+    curve = shape(sizes.pop("curve"), last)
     others = rivals(design.seeds) if with_rivals else {}
     claimed: dict[str, list[bool]] = {name: [] for name in (*CLAIMS, *others)}
     p_fall, p_naive = np.ones(reps), np.ones(reps)
     for rep in range(reps):
-        curves = simulate(
-            curve,
-            tasks=design.tasks,
-            samples=design.samples,
-            seeds=design.seeds,
-            sd_round=design.sd_round,
-            cluster_size=design.cluster_size,
-            rng=rng,
-        )
+        curves = simulate(curve, rng=rng, **sizes)
         seed = rep // _SHARE_DRAWS
         found = examine(curves, alpha=ALPHA, w=W, delta=DELTA, boot=BOOT, seed=seed)
         label = found.label.value
@@ -151,26 +150,20 @@ def try_all(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Cell]:
     """All cells in the order given; `progress(done, total)` counts cells."""
-    cells: dict[int, Cell] = {}
-    for done, (index, cell) in enumerate(_finished(designs, reps, with_rivals, processes), 1):
-        cells[index] = cell
-        progress(done, len(designs))
-    return [cells[i] for i in range(len(designs))]
-
-
-def _finished(
-    designs: Sequence[Design], reps: int, with_rivals: bool, processes: int
-) -> Iterator[tuple[int, Cell]]:
+    cells: list[Cell] = []
     if processes == 1:
-        for i, design in enumerate(designs):
-            yield i, try_cell(design, reps, with_rivals=with_rivals)
-        return
+        for design in designs:
+            cells.append(try_cell(design, reps, with_rivals=with_rivals))
+            progress(len(cells), len(designs))
+        return cells
     with ProcessPoolExecutor(processes) as pool:
         # The dearest first, so that no process is left with one at the end.
         order = sorted(range(len(designs)), key=lambda i: -designs[i].tasks * designs[i].seeds)
-        jobs = {pool.submit(try_cell, designs[i], reps, with_rivals=with_rivals): i for i in order}
-        for job in as_completed(jobs):
-            yield jobs[job], job.result()
+        jobs = {i: pool.submit(try_cell, designs[i], reps, with_rivals=with_rivals) for i in order}
+        for done, job in enumerate(as_completed(jobs.values()), 1):
+            job.result()
+            progress(done, len(designs))
+    return [jobs[i].result() for i in range(len(designs))]
 
 
 def roc(positives: Floats, negatives: Floats) -> list[tuple[float, float]]:
@@ -181,8 +174,8 @@ def roc(positives: Floats, negatives: Floats) -> list[tuple[float, float]]:
 
 def auc(positives: Floats, negatives: Floats) -> float:
     """Chance that a run with a fall gets a smaller p-value than one without; ties count half."""
-    below = (positives[:, None] < negatives[None, :]).mean()
-    return float(below + (positives[:, None] == negatives[None, :]).mean() / 2)
+    fallen = np.repeat([1.0, 0.0], [positives.size, negatives.size])
+    return auroc(-np.concatenate([positives, negatives]), fallen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,14 +194,11 @@ def rankings(cells: Sequence[Cell]) -> list[Ranking]:
     found = []
     for fallen in (c for c in cells if truth(c.design.curve)["decline"]):
         for other in cells:
-            if _setting(other.design) == _setting(fallen.design) and not truth(other.design.curve)["decline"]:
+            alike = replace(other.design, curve=fallen.design.curve) == fallen.design
+            if alike and not truth(other.design.curve)["decline"]:
                 ours, theirs = auc(fallen.p_fall, other.p_fall), auc(fallen.p_naive, other.p_naive)
                 found.append(Ranking(positive=fallen.design, negative=other.design, ours=ours, naive=theirs))
     return found
-
-
-def _setting(design: Design) -> tuple[float, ...]:
-    return (design.tasks, design.samples, design.seeds, design.sd_round, design.cluster_size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,21 +243,10 @@ def to_plain(cells: Sequence[Cell]) -> dict[str, list[dict[str, object]]]:
     rows: list[dict[str, object]] = []
     clustered = any(cell.design.cluster_size > 1 for cell in cells)
     for cell in cells:
-        design = cell.design
+        design = asdict(cell.design)
+        if not clustered:
+            del design["cluster_size"]
         for claim in cell.claimed:
             low, high = cell.wilson(claim)
-            rows.append(
-                {
-                    "curve": design.curve,
-                    "tasks": design.tasks,
-                    "samples": design.samples,
-                    "seeds": design.seeds,
-                    "sd_round": design.sd_round,
-                    **({"cluster_size": design.cluster_size} if clustered else {}),
-                    "claim": claim,
-                    "rate": cell.rate(claim),
-                    "low": low,
-                    "high": high,
-                }
-            )
+            rows.append({**design, "claim": claim, "rate": cell.rate(claim), "low": low, "high": high})
     return {"cells": rows}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from results.detector_page import terminal_table, write_page
 from results.maxt import Curve
+from results.power import wilson
 from results.rivals import bonferroni, left_out_seed, mann_kendall, naive, pooled, rivals, segmented
 from results.simulate import CURVES, shape, simulate, true_rates
 from results.validation import (
@@ -24,7 +25,6 @@ from results.validation import (
     truth,
     try_all,
     try_cell,
-    wilson,
 )
 
 
