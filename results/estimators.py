@@ -19,6 +19,7 @@ from results.records import Estimate
 Floats = NDArray[np.float64]
 
 REPLICATES = 1000
+_TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)
 
 
 def at_least_one(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
@@ -97,7 +98,6 @@ def mean_interval(
     clusters: Sequence[str],
     *,
     seed: int,
-    level: float = 0.95,
     boot: int = REPLICATES,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate | None:
@@ -108,8 +108,8 @@ def mean_interval(
     value is left or nothing finite bounds the mean (one cluster, no `bounds`). `n` counts clusters. The
     same arguments give the same interval.
     """
-    x = np.asarray(values, dtype=np.float64)
-    return _ratio(x, np.ones_like(x), clusters, seed, level, boot, bounds)
+    ones = np.ones(np.shape(values))
+    return ratio_interval(values, ones, clusters, seed=seed, boot=boot, bounds=bounds)
 
 
 def ratio_interval(
@@ -118,7 +118,6 @@ def ratio_interval(
     clusters: Sequence[str],
     *,
     seed: int,
-    level: float = 0.95,
     boot: int = REPLICATES,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate | None:
@@ -128,8 +127,26 @@ def ratio_interval(
     rests on so few tasks that nothing finite bounds the ratio.
     `bounds` as in `mean_interval`.
     """
-    over, under = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
-    return _ratio(over, under, clusters, seed, level, boot, bounds)
+    tops, bottoms = _sums(np.asarray(top, np.float64), np.asarray(bottom, np.float64), clusters)
+    if tops.size == 0 or bottoms.sum() == 0:
+        return None
+    told = (tops != 0) | (bottoms != 0)
+    tops, bottoms = tops[told], bottoms[told]
+    groups = tops.size
+    value = float(tops.sum() / bottoms.sum())
+    if groups == 1:
+        return Estimate(value, *bounds, 1) if np.isfinite(bounds).all() else None
+    if value in bounds:
+        # Every task sits on the bound; a resample can only repeat it. Clopper-Pearson over clusters.
+        reach = (1 - _TAILS[0] ** (1 / groups)) * (bounds[1] - bounds[0])
+        return Estimate(value, max(bounds[0], value - reach), min(bounds[1], value + reach), groups)
+    weights = resample_counts(groups, boot, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        replicates = (weights @ tops) / (weights @ bottoms)
+        left_out = (tops.sum() - tops) / (bottoms.sum() - bottoms)
+    low, high = _bca(value, replicates, left_out)
+    low, high = max(low, bounds[0]), min(high, bounds[1])
+    return Estimate(value, low, high, groups) if np.isfinite([low, high]).all() else None
 
 
 def jackknife_interval(
@@ -137,7 +154,6 @@ def jackknife_interval(
     clusters: Sequence[str],
     *,
     groups: int = 10,
-    level: float = 0.95,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate | None:
     """A statistic of a whole sample with a delete-a-group jackknife interval (Kott 2001).
@@ -154,18 +170,16 @@ def jackknife_interval(
         return None
     groups = min(groups, number)
     left_out = [statistic(np.flatnonzero(codes % groups != g)) for g in range(groups)] if groups > 1 else []
-    return spread(value, [x for x in left_out if math.isfinite(x)], bounds, level)
+    return spread(value, [x for x in left_out if math.isfinite(x)], bounds)
 
 
-def spread(
-    value: float, left_out: Sequence[float], bounds: tuple[float, float], level: float = 0.95
-) -> Estimate | None:
+def spread(value: float, left_out: Sequence[float], bounds: tuple[float, float]) -> Estimate | None:
     """`value` with the interval that the leave-one-group-out statistics give; None below two of them."""
     g = len(left_out)
     if g < 2:
         return None
     x = np.asarray(left_out)
-    half = float(stdtrit(g - 1, (1 + level) / 2) * math.sqrt((g - 1) / g * ((x - x.mean()) ** 2).sum()))
+    half = float(stdtrit(g - 1, _TAILS[1]) * math.sqrt((g - 1) / g * ((x - x.mean()) ** 2).sum()))
     return Estimate(value, max(bounds[0], value - half), min(bounds[1], value + half), g)
 
 
@@ -174,7 +188,6 @@ def seeds_interval(
     clusters_by_seed: Sequence[Sequence[str]],
     seed: int,
     *,
-    level: float = 0.95,
     boot: int = REPLICATES,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate | None:
@@ -187,7 +200,7 @@ def seeds_interval(
     """
     pairs = [(v, c) for v, c in zip(values_by_seed, clusters_by_seed, strict=True) if not np.isnan(v).all()]
     if len(pairs) < 2:
-        return mean_interval(*pairs[0], seed=seed, level=level, boot=boot, bounds=bounds) if pairs else None
+        return mean_interval(*pairs[0], seed=seed, boot=boot, bounds=bounds) if pairs else None
     centre, means = np.empty(len(pairs)), np.empty((len(pairs), boot))
     for s, (values, clusters) in enumerate(pairs):
         x = np.asarray(values, dtype=np.float64)
@@ -198,7 +211,7 @@ def seeds_interval(
     replicates = two_level(means[:, :, None], seed)[:, 0]
     value = float(centre.mean())
     stretch = math.sqrt(len(pairs) / (len(pairs) - 1))
-    low, high = value + stretch * (np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2]) - value)
+    low, high = value + stretch * (np.quantile(replicates, _TAILS) - value)
     return Estimate(value, max(float(low), bounds[0]), min(float(high), bounds[1]), len(pairs))
 
 
@@ -227,41 +240,10 @@ def _sums(top: Floats, bottom: Floats, clusters: Sequence[str]) -> tuple[Floats,
     return next(sums), next(sums)
 
 
-def _ratio(
-    top: Floats,
-    bottom: Floats,
-    clusters: Sequence[str],
-    seed: int,
-    level: float,
-    boot: int,
-    bounds: tuple[float, float],
-) -> Estimate | None:
-    tops, bottoms = _sums(top, bottom, clusters)
-    if tops.size == 0 or bottoms.sum() == 0:
-        return None
-    told = (tops != 0) | (bottoms != 0)
-    tops, bottoms = tops[told], bottoms[told]
-    groups = tops.size
-    value = float(tops.sum() / bottoms.sum())
-    if groups == 1:
-        return Estimate(value, *bounds, 1) if np.isfinite(bounds).all() else None
-    if value in bounds:
-        # Every task sits on the bound; a resample can only repeat it. Clopper-Pearson over clusters.
-        reach = (1 - ((1 - level) / 2) ** (1 / groups)) * (bounds[1] - bounds[0])
-        return Estimate(value, max(bounds[0], value - reach), min(bounds[1], value + reach), groups)
-    weights = resample_counts(groups, boot, seed)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        replicates = (weights @ tops) / (weights @ bottoms)
-        left_out = (tops.sum() - tops) / (bottoms.sum() - bottoms)
-    low, high = _bca(value, replicates, left_out, level)
-    low, high = max(low, bounds[0]), min(high, bounds[1])
-    return Estimate(value, low, high, groups) if np.isfinite([low, high]).all() else None
-
-
-def _bca(value: float, replicates: Floats, left_out: Floats, level: float) -> tuple[float, float]:
+def _bca(value: float, replicates: Floats, left_out: Floats) -> tuple[float, float]:
     """Bias-corrected, accelerated quantiles; plain percentiles where the correction is undefined."""
     replicates = np.sort(replicates[~np.isnan(replicates)])
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    tails = np.array(_TAILS)
     below = (np.mean(replicates < value) + np.mean(replicates <= value)) / 2
     regular = 0.0 < below < 1.0 and bool(np.isfinite(left_out).all())
     dev = left_out.mean() - left_out if regular else np.zeros(1)
