@@ -5,15 +5,16 @@ the same batches whatever the boxes' timing is.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from agents.base import Agent, Ending, Trajectory
 from agents.cohort import Cohort
-from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
-from sandbox.diffs import diff_to_text
+from sandbox.base import Backend, Diff, SandboxError, SandboxSpec, SandboxUnavailable
+from sandbox.diffs import steps_to_text
 from tasks.base import FolderTests, PackageTests, Task
+from tasks.boxes import open_for, work_through
 
 TRIES = 3
 OPENING = threading.Semaphore(4)
@@ -23,19 +24,16 @@ _CACHES = {"__pycache__", ".pytest_cache"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What one box is for."""
+    """What one box is for. Raises ValueError for a task that is not done in a box."""
 
-    instruction: str
+    task: Task
     seed: int
-    spec: SandboxSpec
-    files: Mapping[str, bytes]
 
-
-def start_files(task: Task) -> Mapping[str, bytes]:
-    """The workspace that a task starts from. Raises ValueError for a task that is not done in a box."""
-    if not isinstance(task.tests, FolderTests | PackageTests):
-        raise ValueError(f"task {task.id} has no workspace; agents with a box need a suite of folders")
-    return task.tests.files
+    def __post_init__(self) -> None:
+        if not isinstance(self.task.tests, FolderTests | PackageTests):
+            raise ValueError(
+                f"task {self.task.id} has no workspace; agents with a box need a suite of folders"
+            )
 
 
 def solve_in_boxes(
@@ -46,11 +44,7 @@ def solve_in_boxes(
     A box that breaks is replaced and its attempt begun again; after TRIES the attempt ends INFRA. Raises
     SandboxUnavailable if this machine cannot make the boxes, and what an agent raises, after its wave.
     """
-    work = [
-        Work(instruction=task.instruction, seed=seed, spec=task.box, files=start_files(task))
-        for task, seeds in jobs
-        for seed in seeds
-    ]
+    work = [Work(task=task, seed=seed) for task, seeds in jobs for seed in seeds]
     solved = iter(
         [
             trajectory
@@ -90,16 +84,18 @@ def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
     for _ in range(TRIES):
         try:
             with OPENING:
-                box = open_with(backend, _with_services(agent, work.spec), work.files)
+                box = open_for(work.task, backend, _with_services(agent, work.task.box))
         except SandboxUnavailable:
             raise
         except SandboxError as error:
             broken = str(error)
             continue
         try:
-            before = box.snapshot()
-            (trajectory,) = agent.solve(work.instruction, [work.seed], [box])
-            return replace(trajectory, answer=diff_to_text(_tidy(box.diff(before))), boxed=True)
+            return _joined(
+                work_through(
+                    work.task, box, lambda stage: agent.solve(stage.instruction, [work.seed], [box])[0]
+                )
+            )
         except SandboxError as error:
             broken = str(error)
         finally:
@@ -121,22 +117,30 @@ def _with_services(agent: Agent, spec: SandboxSpec) -> SandboxSpec:
     return replace(spec, services={**spec.services, **services()}) if services else spec
 
 
+def _joined(steps: Sequence[tuple[Trajectory, Diff]]) -> Trajectory:
+    """The steps of one attempt as one. Each was a conversation of its own, so there is no linear history."""
+    made = [trajectory for trajectory, _ in steps]
+    answer = steps_to_text([_tidy(diff) for _, diff in steps])
+    if len(made) == 1:
+        return replace(made[0], answer=answer, boxed=True)
+    costs = [one.cost_usd for one in made if one.cost_usd is not None]
+    stopped = next((one for one in made if one.ending is not Ending.SUBMITTED), made[-1])
+    return replace(
+        stopped,
+        answer=answer,
+        boxed=True,
+        token_ids=(),
+        loss_spans=(),
+        logprobs=(),
+        messages=tuple(message for one in made for message in one.messages),
+        prompt_tokens=sum(one.prompt_tokens for one in made),
+        completion_tokens=sum(one.completion_tokens for one in made),
+        duration_s=sum(one.duration_s for one in made),
+        cost_usd=sum(costs) if len(costs) == len(made) else None,
+    )
+
+
 def _tidy(diff: Diff) -> Diff:
     """Without what running Python leaves behind; it would not reach the tests anyway."""
     written = {path: data for path, data in diff.written.items() if not _CACHES & {*path.split("/")}}
     return replace(diff, written=written)
-
-
-def open_with(backend: Backend, spec: SandboxSpec, files: Mapping[str, bytes]) -> Sandbox:
-    """A box whose workspace holds `files`. Raises SandboxError."""
-    box = backend.open(spec)
-    try:
-        for path, data in files.items():
-            box.write(path, data, mode=0o755 if path.endswith(".sh") else 0o644)
-    except (OSError, ValueError) as error:
-        box.close()
-        raise SandboxError(f"the box did not take the task's files: {error}") from error
-    except BaseException:
-        box.close()
-        raise
-    return box

@@ -16,7 +16,7 @@ from typing import Any
 
 from agents.base import Agent, Ending, Trajectory
 from harness.agents_file import AgentSpec, open_agent
-from harness.boxed import Work, attempt_in_box, start_files
+from harness.boxed import Work, attempt_in_box
 from harness.grading import Grader
 from harness.rollout import Plan, roll_out
 from harness.seeds import derive
@@ -220,8 +220,7 @@ def _spent(made: Sequence[Attempt], budget: Any) -> bool:
 def _solve(agent: Agent, backend: Backend, task: Task, seed: int) -> Trajectory:
     if not agent.needs_box:
         return agent.solve(task.instruction, [seed])[0]
-    work = Work(instruction=task.instruction, seed=seed, spec=task.box, files=start_files(task))
-    return attempt_in_box(agent, backend, work)
+    return attempt_in_box(agent, backend, Work(task=task, seed=seed))
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from agents.base import Ending, Trajectory
 from sandbox.base import Backend, Diff
-from sandbox.diffs import diff_from_text
+from sandbox.diffs import steps_from_text
 from tasks.base import FolderTests, Outcome, PackageTests, Task, Verdict
-from tasks.folder import grade_folder
+from tasks.folder import grade_stages
 from tasks.grade import FunctionGrader, Memo
 from tasks.package import as_function_task, bundle, evidence
 
@@ -28,10 +28,10 @@ class Grader:
             if trajectory.ending is Ending.INFRA:
                 verdicts[i] = Verdict(outcome=Outcome.INFRA, verified=False, reason=trajectory.error)
             elif isinstance(task.tests, FolderTests):
-                verdicts[i] = grade_folder(task, left_behind(task, trajectory), self._backend)
+                verdicts[i] = grade_stages(task, left_behind(task, trajectory), self._backend)
             elif not isinstance(task.tests, PackageTests):
                 programs[i] = task, trajectory.answer
-            elif path := evidence(diff := left_behind(task, trajectory)):
+            elif path := evidence(diff := left_behind(task, trajectory)[-1]):
                 reason = f"tampering: {path!r}"
                 verdicts[i] = Verdict(outcome=Outcome.INVALID, verified=False, reason=reason)
             else:
@@ -44,8 +44,8 @@ class Grader:
         self._functions.close()
 
 
-def left_behind(task: Task, trajectory: Trajectory) -> Diff:
-    """What an attempt changed: its box's diff, or its answer as the task's answer file."""
+def left_behind(task: Task, trajectory: Trajectory) -> list[Diff]:
+    """What each step of an attempt changed: its box's diffs, or its answer as the task's answer file."""
     if trajectory.boxed:
-        return diff_from_text(trajectory.answer)
-    return Diff(written={task.tags.get("answer_file", "solution.py"): trajectory.answer.encode()})
+        return steps_from_text(trajectory.answer)
+    return [Diff(written={task.tags.get("answer_file", "solution.py"): trajectory.answer.encode()})]

@@ -6,6 +6,7 @@ from agents.base import Ending, Trajectory
 from sandbox.base import Sandbox
 from sandbox.diffs import diff_from_text
 from tasks.base import FolderTests, PackageTests, Task
+from tasks.boxes import stages
 
 
 def _said(name: str, seed: int, answer: str = "", *, ending: Ending = Ending.SUBMITTED) -> Trajectory:
@@ -18,7 +19,9 @@ class Oracle:
     name = "oracle"
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks: Mapping[str, Task] = {task.instruction: task for task in tasks}
+        self._tasks: Mapping[str, Task] = {
+            stage.instruction: stage for task in tasks for stage in stages(task)
+        }
         self.needs_box = any(isinstance(task.tests, FolderTests | PackageTests) for task in tasks)
 
     def solve(

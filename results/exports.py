@@ -91,7 +91,7 @@ def _harbor(source: Source) -> Files:
     from results.harbor_trial import harbor_files, trial_name
 
     for attempt in source.attempts:
-        yield from harbor_files(source.name, [attempt])
+        yield from harbor_files(source.name, [attempt], source.created)
         yield f"{trial_name(attempt)}/agent/trajectory.json", source.atif(attempt)
 
 

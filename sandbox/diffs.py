@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 
 from sandbox.base import Diff
 
@@ -33,6 +34,28 @@ def diff_from_text(text: str) -> Diff:
         return Diff(written=written, deleted=tuple(row["deleted"]), refused=tuple(row["refused"]))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a stored diff ({type(error).__name__}: {error})") from None
+
+
+def steps_to_text(diffs: Sequence[Diff]) -> str:
+    """What each step of an attempt left behind. Read as one diff, it is the last one.
+
+    >>> steps_to_text([Diff(written={}), Diff(written={})])[:47]
+    '{"earlier":[{"deleted":[],"refused":[],"written'
+    """
+    *earlier, last = map(diff_to_text, diffs)
+    if not earlier:
+        return last
+    row = {**json.loads(last), "earlier": [json.loads(text) for text in earlier]}
+    return json.dumps(row, sort_keys=True, separators=(",", ":"))
+
+
+def steps_from_text(text: str) -> list[Diff]:
+    """What `steps_to_text` or `diff_to_text` wrote. Raises ValueError for anything else."""
+    last = diff_from_text(text)
+    earlier = json.loads(text).get("earlier", [])
+    if not isinstance(earlier, list):
+        raise ValueError("not a stored diff (earlier is no list)")
+    return [*(diff_from_text(json.dumps(row)) for row in earlier), last]
 
 
 def code_of(text: str) -> str:

@@ -60,14 +60,60 @@ class FunctionTests:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Healthcheck:
+    """A command that has to succeed before anybody works in a box; seconds, with Docker's meaning."""
+
+    command: str
+    interval_s: float = 5.0
+    timeout_s: float = 30.0
+    start_s: float = 0.0
+    start_interval_s: float = 5.0
+    retries: int = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verifier:
+    """A box of the tests' own. Of an attempt it is given the artifacts and nothing else."""
+
+    box: SandboxSpec
+    artifacts: Mapping[str, tuple[str, ...]]
+    """Absolute path of a file or folder in the agent's box -> patterns of names left out below it."""
+    collect: tuple[tuple[str, float], ...] = ()
+    """(command, seconds) run in the agent's box before the artifacts are taken."""
+    healthcheck: Healthcheck | None = None
+    bundled: bool = False
+    """Whether the image brings `/tests` with it."""
+    build: Path | None = None
+    """The folder whose Dockerfile makes the image."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FolderTests:
     """Tests of a Harbor task folder: `tests/test.sh` in a fresh box, reward read from the harness's side."""
 
     tests_dir: Path
+    shared_dir: Path | None = None
+    """Tests that all steps have; files of `tests_dir` take the place of those of the same name."""
     timeout_s: float = 600.0
     solution_dir: Path | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
     """The workspace the agent starts from: relative path -> content."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Of the tests' script."""
+    solution_env: Mapping[str, str] = field(default_factory=dict)
+    network: tuple[str, ...] = ()
+    """What tests may reach that have no box of their own."""
+    verifier: Verifier | None = None
+    healthcheck: Healthcheck | None = None
+    steps: "tuple[Task, ...]" = ()
+    """Steps in order, each a task in the same box on what the one before it left; then they have all the
+    tests, and `tests_dir` is not looked at."""
+    last_decides: bool = False
+    """Of a task with steps: whether only the last step and the gates count, or all steps."""
+    gate: bool = False
+    """Of a step: whether it has to pass in any case."""
+    staged: Mapping[str, bytes] = field(default_factory=dict)
+    """Of a step: what is put into the workspace when it begins; in `files`, too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

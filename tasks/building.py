@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 from sandbox.base import SandboxError, SandboxUnavailable
-from tasks.base import Task
+from tasks.base import FolderTests, Task
+from tasks.boxes import stages
 
 if TYPE_CHECKING:
     from sandbox.docker import DockerBackend
@@ -16,7 +17,11 @@ NEED_GB = 1.0
 
 def to_build(tasks: Sequence[Task]) -> dict[str, str]:
     """Image name -> folder with its Dockerfile; tasks with equal environments share an image."""
-    return {task.box.image: task.tags["dockerfile"] for task in tasks if task.tags.get("dockerfile")}
+    images = {task.box.image: task.tags["dockerfile"] for task in tasks if task.tags.get("dockerfile")}
+    for own in (stage.tests for task in tasks for stage in stages(task)):
+        if isinstance(own, FolderTests) and own.verifier and own.verifier.build:
+            images[own.verifier.box.image] = str(own.verifier.build)
+    return images
 
 
 def build(

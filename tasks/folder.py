@@ -11,14 +11,16 @@ import json
 import math
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxUnavailable
-from tasks.base import FolderTests, Outcome, Task, Verdict
+from tasks.base import FolderTests, Outcome, Task, Verdict, Verifier
+from tasks.boxes import covers, open_box, stages, tests_of, write_files
 from tasks.expected import grade_expected, read_expected
-from tasks.harbor import tests_of, tree_digest
+from tasks.files import tree_digest
+from tasks.table import inside
 from tasks.values import grade_values, read_cases
 
 _TRIES = 3
@@ -60,13 +62,13 @@ def _installed(part: str) -> bool:
     return part.endswith((".egg-info", ".dist-info")) or part == "entry_points.txt"
 
 
-def shadows(path: str) -> bool:
-    """True for a module at the top of the workspace that takes the name of one that tests rely on."""
+def shadows(path: str) -> str:
+    """The module that tests rely on and whose name one at the top of the workspace takes; "" for others."""
     parts = PurePosixPath(path).parts
     parts = parts[1:] if parts[:1] == ("src",) and len(parts) > 1 else parts
     name, _, suffix = parts[0].partition(".") if parts else ("", "", "")
     code = len(parts) > 1 or suffix in ("py", "so") or suffix.endswith(".so")
-    return code and name in sys.stdlib_module_names | _TEST_MODULES
+    return name if code and name in sys.stdlib_module_names | _TEST_MODULES else ""
 
 
 def _has_section(name: str, content: bytes) -> bool:
@@ -81,23 +83,50 @@ def _has_section(name: str, content: bytes) -> bool:
         return True  # what cannot be read cannot be cleared
 
 
+def grade_stages(task: Task, diffs: Sequence[Diff], backend: Backend) -> Verdict:
+    """`grade_folder` for what each step of a task left behind; of a task without steps, there is one.
+
+    A task passes with all of its steps or, if its last step decides, with that one and all gates. A step
+    that was not reached fails.
+    """
+    assert isinstance(task.tests, FolderTests)
+    steps = stages(task)
+    verdict = _verdict(Outcome.FAILED, "no step was reached")
+    for number, step in enumerate(steps):
+        assert isinstance(step.tests, FolderTests)
+        if task.tests.last_decides and not step.tests.gate and step is not steps[-1]:
+            continue
+        name = f"step {step.id.rpartition('/')[2]}" if task.tests.steps else "task"
+        if number >= len(diffs):
+            return _verdict(Outcome.FAILED, f"{name} was not reached")
+        verdict = grade_folder(step, diffs[number], backend)
+        if verdict.outcome is not Outcome.PASSED:
+            return _verdict(verdict.outcome, f"{name}: {verdict.reason}") if task.tests.steps else verdict
+    return verdict
+
+
 def grade_folder(task: Task, diff: Diff, backend: Backend) -> Verdict:
     """Run the task's tests on its start files plus `diff`, in a fresh box.
 
     Test files, test configuration, shadows of the standard library and links in the diff are left behind;
     start-up hooks and paths outside the workspace make it INVALID, as does evidence that the tests were
     tampered with. A box that breaks three times gives INFRA. Raises SandboxUnavailable if this machine
-    cannot make the task's box, ValueError for a task that is not a folder.
+    cannot make the task's box, ValueError for a task that is not a folder, or has steps.
     """
     if not isinstance(task.tests, FolderTests):
         raise ValueError(f"task {task.id} is function-level; only folder tasks can be graded here")
-    hooks = [path for path in (*diff.written, *diff.deleted) if tampering(path)]
+    if task.tests.steps:
+        raise ValueError(f"task {task.id} has steps, which are graded one by one")
+    apart = task.tests.verifier is not None
+    hooks = [p for p in (*diff.written, *diff.deleted) if tampering(p.removeprefix("/") if apart else p)]
     if hooks:
         return _verdict(Outcome.INVALID, f"tampering: {hooks[0]!r}")
     tests = tests_of(task.tests)
     if task.tags.get("tests_sha256", "") not in ("", tree_digest(tests)):
         return _verdict(Outcome.INFRA, f"{task.tests.tests_dir} changed after the task was read")
-    kept, left = _sift(task, task.tests, diff)
+    expected = read_expected(tests, task.tests.tests_dir)
+    modules = expected.own if expected else frozenset()
+    kept, left = _sift(task, task.tests, _artifacts(task, task.tests, diff), modules)
     verdict = _verdict(Outcome.INFRA, "")
     for _ in range(_TRIES):
         try:
@@ -112,12 +141,35 @@ def grade_folder(task: Task, diff: Diff, backend: Backend) -> Verdict:
     return verdict
 
 
-def _sift(task: Task, tests: FolderTests, diff: Diff) -> tuple[Diff, list[str]]:
-    """(what of the diff reaches the grading box, the paths that do not)."""
+def _artifacts(task: Task, tests: FolderTests, diff: Diff) -> Diff:
+    """For a separate verifier, only the artifacts, by their absolute paths; else the diff.
+
+    Who works in a box leaves all of them; to the answer of who does not, the start files are added.
+    """
+    if tests.verifier is None or task.tags.get("grading") == "values":
+        return diff
+    start = {path: data for path, data in tests.files.items() if path not in diff.deleted}
+    found = {
+        path if path.startswith("/") else f"{task.box.workdir}/{path}": data
+        for path, data in {**start, **diff.written}.items()
+    }
+    chosen = tests.verifier.artifacts.items()
+    given = {path: data for path, data in found.items() if any(covers(*one, path) for one in chosen)}
+    return Diff(written=given, refused=diff.refused)
+
+
+def _sift(
+    task: Task, tests: FolderTests, diff: Diff, modules: frozenset[str]
+) -> tuple[Diff, list[str]]:
+    """(what of the diff reaches the grading box, the paths that do not). `modules`: own ones with odd names."""
     own = {*tests.files, task.tags.get("answer_file", "")}
+    wanted = tests.verifier.artifacts if tests.verifier else {}
 
     def stays(path: str, data: bytes = b"") -> bool:
-        return steers_tests(path, data) or (shadows(path) and path not in own)
+        if path in wanted or (path.startswith("/") and not inside(path, task.box.workdir)):
+            return False
+        path = path.removeprefix(task.box.workdir + "/")
+        return steers_tests(path, data) or (shadows(path) not in {"", *modules} and path not in own)
 
     left = [path for path, data in diff.written.items() if stays(path, data)]
     written = {path: data for path, data in diff.written.items() if path not in left}
@@ -132,45 +184,60 @@ def _verdict(outcome: Outcome, reason: str = "") -> Verdict:
 
 
 def _grade_once(task: Task, diff: Diff, tests: Mapping[str, bytes], backend: Backend) -> Verdict:
-    assert isinstance(task.tests, FolderTests)
+    own = task.tests
+    assert isinstance(own, FolderTests)
     if task.tags.get("grading") == "values":
-        cases, cpu_s = read_cases(tests, task.tests.tests_dir)
+        cases, cpu_s = read_cases(tests, own.tests_dir)
         name = task.tags.get("answer_file", "")
-        source = diff.written.get(name, task.tests.files.get(name, b"")).decode(errors="replace")
+        source = diff.written.get(name, own.files.get(name, b"")).decode(errors="replace")
         found = grade_values(source, cases, cpu_s, backend)
         return _verdict(found.outcome, found.reason)
-    expected = read_expected(tests, task.tests.tests_dir)
-    mounts = () if expected else ("/tests", "/logs")
-    box = backend.open(replace(task.box, network=(), services={}, mounts=mounts))
+    expected = read_expected(tests, own.tests_dir)
+    mounts: tuple[str, ...] = () if expected else ("/tests", "/logs")
+    if (verifier := own.verifier) is None:
+        spec = replace(task.box, network=own.network, services={}, mounts=mounts)
+        box = open_box(backend, spec, own.files, own.healthcheck)
+    else:
+        tests = {} if verifier.bundled else tests
+        mounts = tuple(mount for mount in mounts if tests or mount != "/tests")
+        spec = replace(verifier.box, mounts=(*mounts, *_rooms(verifier, diff)))
+        box = open_box(backend, spec, {}, verifier.healthcheck)
     try:
-        try:
-            _write(box, task.tests.files)
-        except OSError as error:
-            return _verdict(Outcome.INFRA, f"the box did not take the task's files: {error}")
         if problem := _restore(box, diff):
             return _verdict(Outcome.FAILED, problem)
         if expected is None:
-            return _grade_reward(box, task, tests)
-        found = grade_expected(box, expected, tests, task.tests.timeout_s)
+            return _grade_reward(box, own, tests)
+        found = grade_expected(box, expected, tests, own.timeout_s)
         return _verdict(found.outcome, found.reason)
     finally:
         box.close()
 
 
-def _grade_reward(box: Sandbox, task: Task, tests: Mapping[str, bytes]) -> Verdict:
+def _rooms(verifier: Verifier, diff: Diff) -> list[str]:
+    """Folders that a verifier's box needs because artifacts go where its user could not write."""
+    rooms = set()
+    for source in verifier.artifacts:
+        place = str(PurePosixPath(source).parent) if source in diff.written else source
+        free = any(inside(place, known) for known in (verifier.box.workdir, "/tmp", "/logs"))
+        if not free and place != "/" and any(inside(path, place) for path in diff.written):
+            rooms.add(place)
+    return sorted(rooms)
+
+
+def _grade_reward(box: Sandbox, own: FolderTests, tests: Mapping[str, bytes]) -> Verdict:
     """Run `tests/test.sh`, make sure that nothing outlived it, and read its reward."""
-    assert isinstance(task.tests, FolderTests)
     try:
-        _write(box, {f"/tests/{path}": data for path, data in tests.items()})
+        write_files(box, {f"/tests/{path}": data for path, data in tests.items()})
         made = box.run(["mkdir", "-p", _LOGS])
     except OSError as error:
         return _verdict(Outcome.INFRA, f"the box did not take the task's tests: {error}")
     if made.exit_code != 0:
         return _verdict(Outcome.INFRA, f"no {_LOGS} in the box: {made.stderr.strip()}")
-    settings = [f"{key}={value}" for key, value in _ENVIRONMENT.items() if key not in task.box.env]
-    done = box.run(["env", *settings, "bash", "/tests/test.sh"], timeout_s=task.tests.timeout_s)
+    settings = {key: value for key, value in _ENVIRONMENT.items() if key not in box.spec.env} | dict(own.env)
+    command = ["env", *(f"{key}={value}" for key, value in settings.items()), "bash", "/tests/test.sh"]
+    done = box.run(command, timeout_s=own.timeout_s)
     if done.timed_out:
-        return _verdict(Outcome.FAILED, f"tests/test.sh took longer than {task.tests.timeout_s:g} s")
+        return _verdict(Outcome.FAILED, f"tests/test.sh took longer than {own.timeout_s:g} s")
     if done.exit_code is None or done.exit_code > 128:
         return _verdict(Outcome.FAILED, f"tests/test.sh was killed (exit code {done.exit_code})")
     survivors = box.run(["python3", "-I", "-S", "-c", _SURVIVORS], timeout_s=30)
@@ -193,17 +260,12 @@ for name in filter(str.isdigit, os.listdir("/proc") if os.getppid() == 1 else []
 """Lists the processes of a box but its guest and itself. Who rewrites a reward has to run after the tests."""
 
 
-def _write(box: Sandbox, files: Mapping[str, bytes]) -> None:
-    for path, data in files.items():
-        box.write(path, data, mode=0o755 if path.endswith(".sh") else 0o644)
-
-
 def _restore(box: Sandbox, diff: Diff) -> str:
     """Repeat the agent's changes; what went wrong, which is the diff's fault, or ''."""
     try:
         if diff.deleted:
             box.run(["rm", "-f", "--", *diff.deleted])
-        _write(box, diff.written)
+        write_files(box, diff.written)
     except (OSError, ValueError) as error:
         return f"the diff does not apply: {error}"
     return ""

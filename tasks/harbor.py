@@ -1,10 +1,10 @@
 """The Harbor task folder: how it is read, and how a kata is written as one.
 
     <task>/instruction.md  task.toml  environment/  tests/test.sh  solution/solve.sh
+    <task>/steps/<step>/instruction.md  workdir/  tests/  solution/       of a task with [[steps]]
 
-Format: harborframework.com, `task.toml` schema up to 1.4, old spellings (`version`, `memory`, `storage`)
-included. Two differences on purpose: network access is off unless the file asks for it, and a task that asks
-for all of the internet gets what the user says instead (`read_folder`).
+Format: harborframework.com, `task.toml` schema 1.0 to 1.4, old spellings (`version`, `memory`, `storage`,
+`allow_internet`) included. What differs on purpose: docs/tasks.md.
 
 Free keys under `[metadata]` that mean something here: `split` ("train" or "held_out"), `stratum`,
 `cluster` (or `repo`), `image`, `workdir`, `answer_file`, which names the file that the answer of a one-shot
@@ -13,130 +13,20 @@ agent becomes, and `grading = "values"`, which says that `tests/cases.json` is a
 
 import hashlib
 import json
-import math
 import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from sandbox.allow import AllowList
-from sandbox.base import BASE_IMAGE, SandboxSpec
+from sandbox.base import BASE_IMAGE
 from tasks import expected, values
 from tasks.base import FolderTests, FunctionTests, Split, Task
+from tasks.boxes import stages, tests_of
+from tasks.files import files_below, text_of, tree_digest
+from tasks.harbor_boxes import PUBLISHED, Folder, box_of, healthcheck_of, verifier_of
 from tasks.programs import PublishedTests
 from tasks.suite import FixedSuite, split_of
-
-_BUILD_FILES = ("Dockerfile", "docker-compose.yaml", "docker-compose.yml", ".dockerignore")
-_MAX_BYTES = 50_000_000
-"""Of one folder's tests, or of its workspace files."""
-_DESCRIPTIVE = ("schema_version", "version", "source", "task", "metadata")
-
-
-class _Table:
-    """A table of a task.toml that knows its place, for errors, and which keys were read."""
-
-    def __init__(
-        self, data: Mapping[str, Any], file: Path, name: str = "", read: set[str] | None = None
-    ) -> None:
-        self._data, self._file, self._name = data, file, name
-        self.read: set[str] = set() if read is None else read
-
-    def _at(self, key: str) -> str:
-        return f"{self._name}.{key}" if self._name else key
-
-    def wrong(self, key: str, expected: str) -> ValueError:
-        shown = repr(self._data.get(key))[:80]
-        return ValueError(f"{self._file}: {self._at(key)} must be {expected}, not {shown}")
-
-    def get(self, *keys: str) -> tuple[str, Any]:
-        """The first of several spellings that is present, else the first one with None."""
-        self.read |= {self._at(key) for key in keys}
-        return next(((key, self._data[key]) for key in keys if key in self._data), (keys[0], None))
-
-    def table(self, key: str) -> "_Table":
-        _, value = self.get(key)
-        if not isinstance(value, dict | None):
-            raise self.wrong(key, "a table")
-        return _Table(value or {}, self._file, self._at(key), self.read)
-
-    def text(self, *keys: str) -> str:
-        key, value = self.get(*keys)
-        if not isinstance(value, str | None) or "\0" in (value or ""):
-            raise self.wrong(key, "a string")
-        return value or ""
-
-    def number(self, key: str, default: float) -> float:
-        _, value = self.get(key)
-        if value is None:
-            return default
-        if type(value) not in (int, float) or not 0 < value <= 1e9:
-            raise self.wrong(key, "a number above 0")
-        return float(value)
-
-    def megabytes(self, key: str, old: str, default: int) -> int:
-        """`memory_mb = 2048`, or the old `memory = "2G"`."""
-        name, value = self.get(key, old)
-        if value is None:
-            return default
-        if type(value) is int and 0 < value <= 10**9:
-            return value
-        size = re.fullmatch(r"\s*(\d{1,9})\s*([KMG]?)i?B?\s*", str(value), re.IGNORECASE)
-        if name == key or not isinstance(value, str) or size is None:
-            raise self.wrong(name, "a whole number of MiB" if name == key else "a size such as '2G'")
-        return max(1, math.ceil(int(size[1]) * {"K": 1 / 1024, "G": 1024}.get(size[2].upper(), 1)))
-
-    def strings(self, key: str) -> dict[str, str]:
-        _, value = self.get(key)
-        if value is None:
-            return {}
-        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-            raise self.wrong(key, "a table of strings")
-        return dict(value)
-
-    def network(self, public: Sequence[str] | None) -> tuple[str, ...]:
-        """The hosts that the file asks for; `public` stands in for a wish for all of them."""
-        mode, allow = self.text("network_mode"), self.get("allow_internet")[1]
-        if mode not in ("", "public", "no-network", "allowlist"):
-            raise self.wrong("network_mode", "'public', 'no-network' or 'allowlist'")
-        if not isinstance(allow, bool | None):
-            raise self.wrong("allow_internet", "true or false")
-        if mode == "allowlist":
-            return self._hosts()
-        if mode == "no-network" or not (mode or allow):
-            return ()
-        if public is None:
-            key = self._at("network_mode" if mode else "allow_internet")
-            raise ValueError(
-                f"{self._file}: {key} asks for all of the internet, "
-                'and boxes reach only hosts that are named; say which in tasks.network: ["pypi.org"], '
-                '["*"] for every public host, [] for none'
-            )
-        return tuple(public)
-
-    def _hosts(self) -> tuple[str, ...]:
-        """`allowed_hosts`."""
-        _, hosts = self.get("allowed_hosts")
-        if not isinstance(hosts, list) or not hosts:
-            raise self.wrong("allowed_hosts", "a list of hosts, for network_mode is 'allowlist'")
-        try:
-            AllowList(hosts)
-        except ValueError as error:
-            raise ValueError(f"{self._file}: {self._at('allowed_hosts')}: {error}") from None
-        return tuple(hosts)
-
-    def unread(self) -> list[str]:
-        """Dotted keys that nothing asked for and that do more than describe."""
-
-        def walk(data: Mapping[str, Any], prefix: str) -> Iterator[str]:
-            for key, value in data.items():
-                name = prefix + key
-                if name not in self.read and name not in _DESCRIPTIVE:
-                    yield name
-                elif isinstance(value, dict) and name not in (*_DESCRIPTIVE, "environment.env"):
-                    yield from walk(value, name + ".")
-
-        return sorted(walk(self._data, ""))
+from tasks.table import Table
 
 
 def read_folder(folder: Path, *, name: str = "", network: Sequence[str] | None = None) -> Task:
@@ -147,149 +37,133 @@ def read_folder(folder: Path, *, name: str = "", network: Sequence[str] | None =
     Raises ValueError naming the file and the key.
     """
     file = folder / "task.toml"
-    root = _Table(_parse(file), file)
-    if root.get("steps")[1] is not None:
-        raise ValueError(f"{file}: [[steps]]: tasks of several steps are not supported")
-    instruction = _text(folder / "instruction.md").strip()
-    if not instruction:
-        raise ValueError(f"{folder / 'instruction.md'}: is empty")
-    if not any((folder / "tests" / name).is_file() for name in ("test.sh", expected.NAME)):
-        raise ValueError(f"{folder / 'tests' / 'test.sh'}: is missing")
-    environment = _files(folder / "environment")
-    tests = _files(folder / "tests")
-    expected.read_expected(tests, folder / "tests")
-    metadata = root.table("metadata")
+    root = Table.of(file)
+    metadata, environment = root.table("metadata"), files_below(folder / "environment")
     grading = metadata.text("grading")
     if grading not in ("", "values"):
         raise metadata.wrong("grading", "'values', with the calls in tests/cases.json")
-    if grading:
-        values.read_cases(tests, folder / "tests")
-    spec, built = _box(root, metadata, environment, network)
-    timeout_s = root.table("verifier").number("timeout_sec", 600.0)
+    spec, built = box_of(root, metadata, folder / "environment", environment, network)
+    common = Folder(
+        path=folder, root=root, box=spec, built=built, files=environment, public=network, values=bool(grading)
+    )
     split = metadata.text("split")
     if split not in ("", *Split):
         raise metadata.wrong("split", "'train' or 'held_out'")
     identity = root.table("task").text("name") or name or folder.resolve().name
     cluster = metadata.text("cluster", "repo", "repository") or identity
-    known = {} if built else {p: data for p, data in environment.items() if p not in _BUILD_FILES}
-    tags = {
-        "suite": "harbor",
-        "answer_file": metadata.text("answer_file") or "solution.py",
-        "grading": grading,
-        "tests_sha256": tree_digest(tests),
-        "unknown_keys": ", ".join(root.unread()),
-        "dockerfile": str(folder / "environment") if built else "",
-    }
-    solution = folder / "solution"
-    return Task(
+    tags = {"suite": "harbor", "answer_file": metadata.text("answer_file") or "solution.py"}
+    tags |= {"grading": grading, "dockerfile": str(folder / "environment") if built else ""}
+    task = Task(
         id=identity,
-        instruction=instruction,
+        instruction="",
         split=Split(split) if split else split_of(cluster),
-        digest=_digest(instruction, file, spec, tests, environment),
-        tests=FolderTests(
-            tests_dir=folder / "tests",
-            timeout_s=timeout_s,
-            solution_dir=solution if (solution / "solve.sh").is_file() else None,
-            files=known,
-        ),
+        digest="",
+        tests=FolderTests(tests_dir=folder / "tests"),
         stratum=metadata.text("stratum"),
         cluster=cluster,
         box=spec,
         tags={key: value for key, value in tags.items() if value},
     )
-
-
-def _box(
-    root: _Table, metadata: _Table, environment: Mapping[str, bytes], public: Sequence[str] | None
-) -> tuple[SandboxSpec, bool]:
-    """(what the task's box offers, whether its image has to be built first)."""
-    table = root.table("environment")
-    recipe = environment.get("Dockerfile")
-    image = metadata.text("image") or table.text("docker_image")
-    built = recipe is not None and not image
-    if built:
-        image = f"plateau-task:{tree_digest(environment)[:16]}"
-    named = re.findall(rb"^WORKDIR +(/[\w./-]*)", recipe or b"", re.MULTILINE)
-    workdir = metadata.text("workdir") or (named[-1].decode() if named else "/work")
-    if not workdir.startswith("/") or workdir == "/" or ".." in PurePosixPath(workdir).parts:
-        raise metadata.wrong("workdir", "an absolute path below /")
-    spec = SandboxSpec(
-        image=image or BASE_IMAGE,
-        workdir=workdir,
-        env=table.strings("env"),
-        network=table.network(public),
-        cpus=table.number("cpus", 1.0),
-        memory_mb=table.megabytes("memory_mb", "memory", 2048),
-        disk_mb=table.megabytes("storage_mb", "storage", 1024),
+    rows = root.tables("steps")
+    task = _with_steps(task, common, rows) if rows else _stage(task, common, folder, root)
+    task = _reachable(task)
+    unknown = {"unknown_keys": ", ".join(root.unread())}
+    return replace(
+        task,
+        digest=_digest(task, file, environment, folder / "steps" if rows else None),
+        tags={**task.tags, **{key: value for key, value in unknown.items() if value}},
     )
-    return spec, built
 
 
-def _parse(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_text(file))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{file}: {error}") from error
-    except RecursionError:
-        raise ValueError(f"{file}: nested too deeply") from None
+def _reachable(task: Task) -> Task:
+    """With the folder in its box that is read for a separate verifier, if there is one."""
+    apart = any(stage.tests.verifier for stage in stages(task) if isinstance(stage.tests, FolderTests))
+    return replace(task, box=replace(task.box, mounts=(PUBLISHED,))) if apart else task
 
 
-def _text(file: Path) -> str:
-    if file.is_symlink() or (file.exists() and not file.is_file()):
-        raise ValueError(f"{file}: only regular files can be part of a task")
-    try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"{file}: is larger than {_MAX_BYTES // 10**6} MB")
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ValueError(f"{file}: is missing") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: is not UTF-8 text ({error.reason})") from error
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read ({error.strerror})") from error
+def _with_steps(task: Task, common: Folder, rows: Sequence[Table]) -> Task:
+    strategy = common.root.choice("multi_step_reward_strategy", "mean", "final")
+    staged: dict[str, bytes] = {}
+    steps: list[Task] = []
+    for row in rows:
+        name = row.text("name")
+        portable = re.fullmatch(r'[^<>:"/\\|?*\x00-\x1f\x7f]{1,200}', name) and not name.endswith((".", " "))
+        if not portable or name.lower() in {step.id.rpartition("/")[2].lower() for step in steps}:
+            raise row.wrong("name", "the name of a folder in steps/, each of another")
+        place = common.path / "steps" / name
+        if not place.is_dir() or place.is_symlink() or place.parent.is_symlink():
+            raise ValueError(f"{place}: is no folder, and {row.file} has a step of that name")
+        row.table("agent").refuse(
+            "network_mode", "a box keeps its network; say it in [agent] or [environment]"
+        )
+        own = files_below(place / "workdir")
+        staged |= own
+        step = _stage(replace(task, id=f"{task.id}/{name}"), common, place, row)
+        assert isinstance(step.tests, FolderTests)
+        files = {**common.start, **staged}
+        tests = replace(step.tests, files=files, staged=own, gate=_gate(row))
+        steps.append(replace(step, tests=tests, digest=f"{task.id}/{name}"))
+    whole = "\n\n".join(f"# {step.id.rpartition('/')[2]}\n\n{step.instruction}" for step in steps)
+    together = FolderTests(
+        tests_dir=common.path / "tests",
+        files=common.start,
+        healthcheck=healthcheck_of(common.root.table("environment")),
+        steps=tuple(steps),
+        last_decides=strategy == "final",
+    )
+    return replace(task, instruction=whole, tests=together)
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    """Relative path -> content of all regular files. Raises ValueError for symlinks and too much data."""
-    found: dict[str, bytes] = {}
-    total = 0
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise ValueError(f"{path}: only regular files can be part of a task")
-        if path.is_file():
-            total += path.stat().st_size
-            if total > _MAX_BYTES:
-                raise ValueError(f"{folder}: holds more than {_MAX_BYTES // 10**6} MB")
-            found[path.relative_to(folder).as_posix()] = path.read_bytes()
-    return found
+def _gate(row: Table) -> bool:
+    """Whether the step has a `min_reward`: a number, or one for each key of its rewards."""
+    value = row.get("min_reward")[1]
+    least = list(value.values()) if isinstance(value, dict) else [] if value is None else [value]
+    if not all(type(one) in (int, float) for one in least):
+        raise row.wrong("min_reward", "a number, or a table of numbers")
+    return any(one > 0 for one in least)
 
 
-def files_below(folder: Path) -> dict[str, bytes]:
-    """Relative path -> content of all regular files. Raises ValueError for symlinks and too much data."""
-    return _files(folder)
+def _stage(task: Task, common: Folder, place: Path, table: Table) -> Task:
+    """The task with the instruction, tests and solution of one folder: its own, or that of a step."""
+    if (place / "trajectory.json").exists():
+        raise ValueError(f"{place / 'trajectory.json'}: attempts always begin with an empty context")
+    instruction = text_of(place / "instruction.md").strip()
+    if not instruction:
+        raise ValueError(f"{place / 'instruction.md'}: is empty")
+    step = place != common.path
+    whole = common.root.table("verifier")
+    levels = [table.table("verifier"), whole] if step else [whole]
+    limits = [level.number("timeout_sec", 600.0) for level in levels if level.has("timeout_sec")]
+    networks = [level.network(common.public) for level in levels if level.has("network_mode")]
+    tests = FolderTests(
+        tests_dir=place / "tests",
+        shared_dir=common.path / "tests" if step else None,
+        timeout_s=next(iter(limits), 600.0),
+        solution_dir=place / "solution" if "solve.sh" in files_below(place / "solution") else None,
+        files=common.start,
+        env={key: value for level in reversed(levels) for key, value in level.variables("env").items()},
+        solution_env=common.root.table("solution").variables("env"),
+        network=next(iter(networks), ()),
+        verifier=verifier_of(common, table, levels, place, next(iter(networks), None)),
+        healthcheck=healthcheck_of(table if step else table.table("environment")),
+    )
+    files = tests_of(tests)
+    bundled = tests.verifier is not None and tests.verifier.bundled
+    if not (bundled or {"test.sh", expected.NAME} & files.keys()):
+        raise ValueError(f"{place / 'tests' / 'test.sh'}: is missing")
+    expected.read_expected(files, place / "tests")
+    if common.values:
+        values.read_cases(files, place / "tests")
+    digest = {"tests_sha256": tree_digest(files)}
+    return replace(task, instruction=instruction, tests=tests, tags={**task.tags, **digest})
 
 
-def tests_of(tests: FolderTests) -> dict[str, bytes]:
-    """The files below `tests_dir` as they are now."""
-    return _files(tests.tests_dir)
-
-
-def tree_digest(files: Mapping[str, bytes]) -> str:
-    """sha256 over paths and contents."""
-    whole = hashlib.sha256()
-    for path, data in sorted(files.items()):
-        whole.update(f"{path}\0{hashlib.sha256(data).hexdigest()}\n".encode("utf-8", "surrogateescape"))
-    return whole.hexdigest()
-
-
-def _digest(
-    instruction: str,
-    file: Path,
-    spec: SandboxSpec,
-    tests: Mapping[str, bytes],
-    environment: Mapping[str, bytes],
-) -> str:
-    parts = [instruction, _text(file), spec.image, tree_digest(tests), tree_digest(environment)]
+def _digest(task: Task, file: Path, environment: Mapping[str, bytes], steps: Path | None) -> str:
+    assert isinstance(task.tests, FolderTests)
+    tests = tree_digest(tests_of(task.tests))
+    parts = [task.instruction, text_of(file), task.box.image, tests, tree_digest(environment)]
+    if steps is not None:
+        parts.append(tree_digest(files_below(steps)))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from sandbox.base import Backend, Diff, SandboxError, SandboxUnavailable
 from sandbox.diffs import diff_from_text
 from tasks.base import FolderTests, Outcome, PackageTests, Task, Verdict
-from tasks.folder import grade_folder
+from tasks.boxes import open_for, stages, work_through, write_files
+from tasks.files import files_below
+from tasks.folder import grade_stages
 from tasks.grade import FunctionGrader
-from tasks.harbor import files_below
 from tasks.leaks import leak
 from tasks.package import as_function_task, bundle
 from tasks.quarantine import Entry, Quarantine
@@ -154,20 +155,20 @@ def _programs(task: Task) -> tuple[Task, str, str]:
 
 
 def _prove_folder(task: Task, backend: Backend, repeats: int) -> Result:
-    assert isinstance(task.tests, FolderTests)
     try:
         if seen := leak(task, backend):
             return Kind.READABLE, seen
-        if task.tests.solution_dir is None:
-            return Kind.UNPROVEN, "has no solution/solve.sh"
+        unsolved = [stage.id for stage in stages(task) if _folder(stage).solution_dir is None]
+        if unsolved:
+            return Kind.UNPROVEN, f"{unsolved[0]} has no solution/solve.sh"
         solved = []
         for _ in range(repeats):
-            diff, problem = solve(task, backend)
+            diffs, problem = solve(task, backend)
             if problem:
                 solved.append(Verdict(outcome=Outcome.FAILED, verified=False, reason=problem))
             else:
-                solved.append(grade_folder(task, diff, backend))
-        untouched = [grade_folder(task, Diff(written={}), backend) for _ in range(repeats)]
+                solved.append(grade_stages(task, diffs, backend))
+        untouched = [grade_stages(task, _idle(task, backend), backend) for _ in range(repeats)]
     except SandboxUnavailable as error:
         return Kind.UNDECIDED, f"no box for it here: {error}"
     except SandboxError as error:
@@ -175,26 +176,50 @@ def _prove_folder(task: Task, backend: Backend, repeats: int) -> Result:
     return judge(solved, untouched)
 
 
-def solve(task: Task, backend: Backend) -> tuple[Diff, str]:
-    """What `solution/solve.sh` changes in the task's box, and what went wrong or "". Raises SandboxError."""
-    assert isinstance(task.tests, FolderTests) and task.tests.solution_dir is not None  # noqa: PT018
-    box = backend.open(replace(task.box, mounts=(*task.box.mounts, "/solution")))
+def _folder(task: Task) -> FolderTests:
+    assert isinstance(task.tests, FolderTests)
+    return task.tests
+
+
+def _idle(task: Task, backend: Backend) -> list[Diff]:
+    """What who does nothing leaves of each step. Only a separate verifier needs a box for that."""
+    if not any(_folder(stage).verifier or _folder(stage).staged for stage in stages(task)):
+        return [Diff(written={}) for _ in stages(task)]
+    box = open_for(task, backend, task.box)
     try:
-        for path, data in task.tests.files.items():
-            box.write(path, data, mode=0o755 if path.endswith(".sh") else 0o644)
-        before = box.snapshot()
-        for path, data in files_below(task.tests.solution_dir).items():
-            box.write(f"/solution/{path}", data, mode=0o755 if path.endswith(".sh") else 0o644)
-        done = box.run(["bash", "/solution/solve.sh"], timeout_s=task.tests.timeout_s)
-        diff = box.diff(before)
-    except OSError as error:
-        raise SandboxError(f"the box did not take the task's files: {error}") from error
+        return [diff for _, diff in work_through(task, box, lambda stage: None)]
     finally:
         box.close()
-    if done.timed_out or done.exit_code != 0:
+
+
+def solve(task: Task, backend: Backend) -> tuple[list[Diff], str]:
+    """What `solution/solve.sh` of each step changes in the task's box, and what went wrong or "".
+
+    Raises SandboxError.
+    """
+
+    def act(stage: Task) -> str:
+        own = _folder(stage)
+        assert own.solution_dir is not None
+        try:
+            box.run("rm -rf /solution/* /solution/.[!.]*")
+            files = files_below(own.solution_dir)
+            write_files(box, {f"/solution/{path}": data for path, data in files.items()})
+        except OSError as error:
+            raise SandboxError(f"the box did not take the solution: {error}") from error
+        settings = [f"{key}={value}" for key, value in own.solution_env.items()]
+        done = box.run(["env", *settings, "bash", "/solution/solve.sh"], timeout_s=own.timeout_s)
+        if done.exit_code == 0:
+            return ""
         how = "took too long" if done.timed_out else f"gave exit code {done.exit_code}"
-        return diff, f"solution/solve.sh {how}: {' '.join(done.stderr.split())[-200:]}"
-    return diff, ""
+        return f"{stage.id}: solution/solve.sh {how}: {' '.join(done.stderr.split())[-200:]}"
+
+    box = open_for(task, backend, replace(task.box, mounts=(*task.box.mounts, "/solution")))
+    try:
+        done = work_through(task, box, act)
+    finally:
+        box.close()
+    return [diff for _, diff in done], next(filter(None, (problem for problem, _ in done)), "")
 
 
 def judge(solved: Sequence[Verdict], untouched: Sequence[Verdict]) -> Result:

@@ -1,0 +1,52 @@
+"""The files of a task folder: regular ones only, and not too many bytes of them."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+MAX_BYTES = 50_000_000
+"""Of one folder's tests, of its workspace files, or of what is collected of an attempt."""
+
+
+def text_of(file: Path) -> str:
+    """Content of a UTF-8 file. Raises ValueError that names it."""
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise ValueError(f"{file}: only regular files can be part of a task")
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{file}: is larger than {MAX_BYTES // 10**6} MB")
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"{file}: is missing") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: is not UTF-8 text ({error.reason})") from error
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Relative path -> content of all regular files; nothing if there is no such folder.
+
+    Raises ValueError for symlinks (the folder itself included), special files, and too much data.
+    """
+    found: dict[str, bytes] = {}
+    total = 0
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        if path.is_symlink() or (path.exists() and not (path.is_file() or path.is_dir())):
+            raise ValueError(f"{path}: only regular files can be part of a task")
+        if path.is_file():
+            total += path.stat().st_size
+            if total > MAX_BYTES:
+                raise ValueError(f"{folder}: holds more than {MAX_BYTES // 10**6} MB")
+            if path == folder:
+                raise ValueError(f"{path}: must be a folder")
+            found[path.relative_to(folder).as_posix()] = path.read_bytes()
+    return found
+
+
+def tree_digest(files: Mapping[str, bytes]) -> str:
+    """sha256 over paths and contents."""
+    whole = hashlib.sha256()
+    for path, data in sorted(files.items()):
+        whole.update(f"{path}\0{hashlib.sha256(data).hexdigest()}\n".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
