@@ -12,6 +12,7 @@ from agents.cohort import solve_many
 from harness.rollout import WAVE
 from harness.seeds import derive
 from results.calibration import calibration_metrics
+from results.divergence import excess_bits
 from results.diversity import diversity_metrics
 from results.drift import Kept, Scores, Text, head_types, rare_types, score, scored_tokens
 from results.estimators import ratio_interval
@@ -214,7 +215,6 @@ def drift_metrics(
     def per_token(total: np.ndarray, scores: Scores, clusters: Sequence[str]) -> Estimate | None:
         return ratio_interval(total, scores.tokens, clusters, seed=seed)
 
-    bits = (human.nll[1] - human.nll[0]) / np.log(2)
     rare = ratio_interval(human.rare_nll[1], human.rare_tokens, human_clusters, seed=seed)
     return {
         "token_entropy": per_token(bank.entropy[1], bank, reference.bank_clusters),
@@ -225,7 +225,7 @@ def drift_metrics(
         "self_ppl": _exp(per_token(own.nll[0], own, samples.clusters)),
         "human_ppl": _exp(per_token(human.nll[1], human, human_clusters)),
         "rare_ppl": _exp(rare),
-        "excess_ce": per_token(bits, human, human_clusters),
+        "excess_ce": per_token(excess_bits(human.nll[1], human.nll[0]), human, human_clusters),
         **frequency_perplexities(human, reference, seed),
     }
 

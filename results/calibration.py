@@ -40,11 +40,6 @@ def modal_confidence(
     return np.array(confidence), np.array(right)
 
 
-def overconfidence(confidence: ArrayLike, right: ArrayLike) -> float:
-    """Mean confidence minus share right: positive is over-confident."""
-    return float(np.mean(np.asarray(confidence, dtype=np.float64) - np.asarray(right, dtype=np.float64)))
-
-
 def ece(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
     """Expected calibration error: sum over bins of |B|/N * |mean right - mean confidence| (Guo et al. 2017).
 
@@ -57,11 +52,6 @@ def ece(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
     order = np.argsort(p, kind="stable")
     gaps = np.array_split(y[order] - p[order], min(bins, p.size))
     return float(sum(abs(gap.sum()) for gap in gaps) / p.size)
-
-
-def brier(confidence: ArrayLike, right: ArrayLike) -> float:
-    """Mean squared distance of confidence and outcome (Brier 1950); 0 is perfect."""
-    return float(np.mean((np.asarray(confidence, dtype=np.float64) - np.asarray(right)) ** 2))
 
 
 def auroc(confidence: ArrayLike, right: ArrayLike) -> float:
@@ -97,14 +87,17 @@ def calibration_metrics(attempts: Sequence[Attempt], *, seed: int) -> dict[str, 
     confidence, right = modal_confidence(
         [[k for k, _ in rows] for rows in known.values()], [[ok for _, ok in rows] for rows in known.values()]
     )
-    values = _all(confidence, right, [clusters[t] for t in known], "", seed)
+    values = measures(confidence, right, [clusters[t] for t in known], "", seed)
     scored = [a for a in ordered if a.trajectory.logprobs]
     likely = np.exp([math.fsum(a.trajectory.logprobs) / len(a.trajectory.logprobs) for a in scored])
     passed = np.array([a.verdict.outcome is Outcome.PASSED for a in scored], dtype=np.float64)
-    return values | _all(likely, passed, [clusters[a.task_id] for a in scored], "/text", seed)
+    return values | measures(likely, passed, [clusters[a.task_id] for a in scored], "/text", seed)
 
 
-def _all(p: Floats, y: Floats, clusters: Sequence[str], suffix: str, seed: int) -> dict[str, Estimate | None]:
+def measures(
+    p: Floats, y: Floats, clusters: Sequence[str], suffix: str, seed: int
+) -> dict[str, Estimate | None]:
+    """The four measures of confidences `p` in items that are right as far as `y`; Brier 1950."""
     return {
         f"overconfidence{suffix}": mean_interval(p - y, clusters, seed=seed, bounds=(-1.0, 1.0)),
         f"brier{suffix}": mean_interval((p - y) ** 2, clusters, seed=seed, bounds=(0.0, 1.0)),

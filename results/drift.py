@@ -11,6 +11,7 @@ so KL(p||q) needs text sampled from p. "Per token" means per token that the mode
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -164,15 +165,8 @@ def _per_text(columns: Sequence[torch.Tensor], owner: np.ndarray, texts: int) ->
 
 def head_types(texts: Sequence[Text], *, head: float = 0.5) -> frozenset[int]:
     """Fewest token types that cover the share `head` of the occurrences in a human corpus."""
-    counts = _type_counts(texts)
-    needed = head * sum(counts.values())
-    chosen, covered = set(), 0
-    for token, count in sorted(counts.items(), key=lambda item: (item[1], item[0]), reverse=True):
-        if covered >= needed:
-            break
-        covered += count
-        chosen.add(token)
-    return frozenset(chosen)
+    types, total = _rarest_first(texts)
+    return frozenset(token for token, covered in types if total - covered < head * total)
 
 
 def rare_types(texts: Sequence[Text], *, tail: float = 0.1) -> frozenset[int]:
@@ -181,19 +175,15 @@ def rare_types(texts: Sequence[Text], *, tail: float = 0.1) -> frozenset[int]:
     Fixed before round 0 and never recomputed from model output (science: rarity is a property of the
     reference, not of the model).
     """
-    counts = _type_counts(texts)
-    allowed = tail * sum(counts.values())
-    chosen, covered = set(), 0
-    for token, count in sorted(counts.items(), key=lambda item: (item[1], item[0])):
-        covered += count
-        if covered > allowed:
-            break
-        chosen.add(token)
-    return frozenset(chosen)
+    types, total = _rarest_first(texts)
+    return frozenset(token for token, covered in types if covered <= tail * total)
 
 
-def _type_counts(texts: Sequence[Text]) -> Counter[int]:
-    return Counter(token for text in texts for token in text.written)
+def _rarest_first(texts: Sequence[Text]) -> tuple[list[tuple[int, int]], int]:
+    """Each type with the occurrences that it and all rarer ones cover; and how many there are."""
+    counts = Counter(token for text in texts for token in text.written)
+    ordered = sorted(counts, key=lambda token: (counts[token], token))
+    return list(zip(ordered, accumulate(counts[t] for t in ordered), strict=True)), counts.total()
 
 
 def _log_probs(model: "PreTrainedModel", ids: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import linregress
 
 
 class EntropyLaw(NamedTuple):
@@ -33,12 +34,11 @@ def fit_entropy_law(entropies: Sequence[float], successes: Sequence[float]) -> E
     """
     if len(entropies) != len(successes):
         raise ValueError(f"{len(entropies)} entropies but {len(successes)} successes")
-    x, y = np.exp(np.asarray(entropies, dtype=np.float64)), np.asarray(successes, dtype=np.float64)
+    x = np.exp(entropies)
     if np.unique(x).size < 2:
         raise ValueError("the entropy law needs rounds of at least two different entropies")
-    dev = x - x.mean()
-    slope = float((dev * (y - y.mean())).sum() / (dev**2).sum())
-    b = float(y.mean() - slope * x.mean())
-    left, total = float(((y - b - slope * x) ** 2).sum()), float(((y - y.mean()) ** 2).sum())
-    r2 = 1 - left / total if total > 0 else 1.0
-    return EntropyLaw(a=-slope, b=b, r2=r2, ceiling=b + slope)
+    fit = linregress(x, successes)
+    r2 = float(fit.rvalue) ** 2 if len(set(successes)) > 1 else 1.0
+    return EntropyLaw(
+        a=-float(fit.slope), b=float(fit.intercept), r2=r2, ceiling=float(fit.intercept + fit.slope)
+    )

@@ -4,34 +4,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from results.records import Attempt, RunResults
+from results.store import fields_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 METRIC_COLUMNS = ("arm", "seed", "round", "metric", "value", "low", "high", "n")
 ATTEMPT_COLUMNS = (
-    "arm",
-    "seed",
-    "round",
-    "split",
-    "task_id",
-    "task_digest",
-    "stratum",
-    "cluster",
-    "sample",
-    "temperature",
-    "agent",
-    "model",
-    "sampling_seed",
-    "answer",
-    "ending",
-    "outcome",
-    "passed",
-    "verified",
-    "reason",
-    "prompt_tokens",
-    "completion_tokens",
-    "duration_s",
+    *("arm", "seed", "round", "split", "task_id", "task_digest", "stratum", "cluster", "sample"),
+    *("temperature", "agent", "model", "sampling_seed", "answer", "ending", "outcome", "passed", "verified"),
+    *("reason", "prompt_tokens", "completion_tokens", "duration_s"),
 )
 
 
@@ -64,29 +46,13 @@ def attempts_frame(attempts: Iterable[Attempt]) -> "pd.DataFrame":
     return pd.DataFrame([_row(attempt) for attempt in attempts], columns=list(ATTEMPT_COLUMNS))
 
 
-def _row(attempt: Attempt) -> tuple[object, ...]:
+def _row(attempt: Attempt) -> dict[str, object]:
     trajectory, verdict = attempt.trajectory, attempt.verdict
-    return (
-        attempt.arm,
-        attempt.seed,
-        attempt.round,
-        str(attempt.split),
-        attempt.task_id,
-        attempt.task_digest,
-        attempt.stratum,
-        attempt.cluster,
-        attempt.sample,
-        attempt.temperature,
-        trajectory.agent,
-        trajectory.model,
-        trajectory.seed,
-        trajectory.answer,
-        str(trajectory.ending),
-        str(verdict.outcome),
-        verdict.outcome == "passed",
-        verdict.verified,
-        verdict.reason,
-        trajectory.prompt_tokens,
-        trajectory.completion_tokens,
-        trajectory.duration_s,
-    )
+    changed = {
+        "sampling_seed": trajectory.seed,
+        "split": str(attempt.split),
+        "ending": str(trajectory.ending),
+        "outcome": str(verdict.outcome),
+        "passed": verdict.outcome == "passed",
+    }
+    return fields_of(trajectory) | fields_of(verdict) | fields_of(attempt) | changed

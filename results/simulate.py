@@ -6,14 +6,12 @@ points is what separates the peak from PDT-1's final window.
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from results.maxt import Curve
-from results.phases import Phase, classify
 
 SD_TASK = 1.5
 """Spread of task difficulty, in logits."""
@@ -108,24 +106,3 @@ def _clustered(rng: np.random.Generator, sd: float, size: tuple[int, ...], clust
     clusters = -(-size[0] // cluster_size)
     common = np.repeat(rng.normal(0, sd, (clusters, size[1])), cluster_size, axis=0)[: size[0]]
     return math.sqrt(SHARED) * common + math.sqrt(1 - SHARED) * rng.normal(0, sd, size)
-
-
-def label_rates(
-    curve: Sequence[float],
-    *,
-    reps: int,
-    tasks: int = 150,
-    samples: int = 4,
-    seeds: int = 5,
-    sd_round: float = 0.0,
-    boot: int = 1000,
-    seed: int = 0,
-    judge: Callable[[Phase], str] = lambda phase: phase.label.value,
-) -> dict[str, float]:
-    """Share of `reps` simulated runs that get each label."""
-    rng = np.random.default_rng(seed)
-    found: Counter[str] = Counter()
-    for rep in range(reps):
-        curves = simulate(curve, tasks=tasks, samples=samples, seeds=seeds, sd_round=sd_round, rng=rng)
-        found[judge(classify(curves, boot=boot, seed=rep))] += 1
-    return {label: count / reps for label, count in sorted(found.items())}

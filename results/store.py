@@ -194,16 +194,16 @@ def copy_folder(source: Path, target: Path) -> None:
 
 def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
     """Plain values; enums become their strings. What a one-call agent has none of is left out."""
-    trajectory = _fields(attempt.trajectory)
+    trajectory = fields_of(attempt.trajectory)
     for name in ("messages", "tools", "cost_usd", "boxed"):
         if trajectory[name] in (None, (), False):
             del trajectory[name]
     if "messages" in trajectory:
         trajectory["messages"] = tuple(map(dataclasses.asdict, attempt.trajectory.messages))
-    return _fields(attempt) | {"trajectory": trajectory, "verdict": _fields(attempt.verdict)}
+    return fields_of(attempt) | {"trajectory": trajectory, "verdict": fields_of(attempt.verdict)}
 
 
-def _fields(record: Any) -> dict[str, Any]:
+def fields_of(record: Any) -> dict[str, Any]:
     """`dataclasses.asdict` of one level: the long tuples of tokens are not copied value by value."""
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 

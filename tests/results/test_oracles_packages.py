@@ -18,7 +18,7 @@ from statsmodels.stats.power import normal_power
 from statsmodels.stats.proportion import proportion_confint
 from vendi_score import vendi as authors
 
-from results.calibration import auroc, brier
+from results.calibration import auroc, measures
 from results.divergence import entropy, jsd, kl
 from results.entropy_law import fit_entropy_law
 from results.estimators import at_least_one, clustered_se
@@ -138,10 +138,12 @@ def test_divergences_are_scipys(a: list[float], b: list[float]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.3, 0.3, 0.9]), st.booleans()), min_size=2, max_size=30))
 def test_auroc_and_brier_are_scikit_learns(rows: list[tuple[float, bool]]) -> None:
-    p, y = [r[0] for r in rows], [int(r[1]) for r in rows]
+    p, y = np.array([r[0] for r in rows]), np.array([int(r[1]) for r in rows])
     if 0 < sum(y) < len(y):
         assert auroc(p, y) == pytest.approx(roc_auc_score(y, p))
-        assert brier(p, y) == pytest.approx(brier_score_loss(y, p))
+        brier = measures(p, y, [str(i) for i in range(len(rows))], "", 0)["brier"]
+        assert brier is not None
+        assert brier.value == pytest.approx(brier_score_loss(y, p))
 
 
 def test_entropy_law_is_a_straight_line_in_exp_entropy() -> None:

@@ -1,7 +1,8 @@
 """PDT-1: labels on curves with a known truth, error rates, and the facts beside the label."""
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from results.maxt import Curve
 from results.noise import training_noise
 from results.phases import Label, Phase, classify, curve_of, silent_collapse
 from results.records import RoundMetrics, RoundRecord
-from results.simulate import CURVES, label_rates, simulate
+from results.simulate import CURVES, simulate
 
 LAST = 10
 
@@ -40,6 +41,27 @@ def found(phase: Phase) -> str:
         "plateau" if phase.plateau_from is not None else "",
     ]
     return "+".join(filter(None, parts))
+
+
+def label_rates(
+    curve: Sequence[float],
+    *,
+    reps: int,
+    tasks: int = 150,
+    samples: int = 4,
+    seeds: int = 5,
+    sd_round: float = 0.0,
+    boot: int = 1000,
+    seed: int = 0,
+    judge: Callable[[Phase], str] = lambda phase: phase.label.value,
+) -> dict[str, float]:
+    """Share of `reps` simulated runs that get each label."""
+    rng = np.random.default_rng(seed)
+    found: Counter[str] = Counter()
+    for rep in range(reps):
+        curves = simulate(curve, tasks=tasks, samples=samples, seeds=seeds, sd_round=sd_round, rng=rng)
+        found[judge(classify(curves, boot=boot, seed=rep))] += 1
+    return {label: count / reps for label, count in sorted(found.items())}
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
