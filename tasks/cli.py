@@ -176,6 +176,49 @@ def humaneval(
     typer.echo(f"{len(done.tasks)} tasks in {out}; now prove them: plateau tasks validate {out}")
 
 
+@importers.command("swe-bench")
+def swe_bench(
+    rows: Annotated[Path, typer.Argument(help="Rows: .jsonl, .json, .parquet; or the folder of sweb.yaml.")],
+    repos: Annotated[
+        str,
+        typer.Option(
+            help="Folder with the repositories (owner/name, owner__name, name), a URL before owner/name "
+            "(https://github.com), or a pattern with {owner} and {name}."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="A new folder, which tasks.suite can name.")],
+    images: Annotated[str, typer.Option(help="built, or published: by name.")] = "built",
+    base: Annotated[
+        str, typer.Option(help="Image to build on; default: python:3.X-slim of the row's year.")
+    ] = "",
+    install: Annotated[str, typer.Option(help="Shell command that installs the project; default: pip.")] = "",
+    split: Annotated[
+        str, typer.Option(help="held_out or train, for all; default: by the repository's hash.")
+    ] = "",
+    skip: Annotated[bool, typer.Option(help="Leave rows out that cannot be tasks.")] = False,
+) -> None:
+    """Make task folders of SWE-bench's rows: repository at base_commit, hidden tests, the gold patch."""
+    from tasks.base import Split
+    from tasks.swebench_folders import Wanted, import_swebench
+
+    if images not in ("built", "published"):
+        raise ValueError(f"--images: {images!r} is neither built nor published")
+    if split not in ("", *Split):
+        raise ValueError(f"--split: {split!r} is neither held_out nor train")
+    wanted = Wanted(
+        repos=repos,
+        published=images == "published",
+        base=base,
+        install=install,
+        split=Split(split) if split else None,
+    )
+    done = import_swebench(rows, out, wanted, skip=skip)
+    for line in done.refused:
+        typer.echo(f"left out: {line}")
+    first = "" if wanted.published else f"plateau tasks build {out}, then "
+    typer.echo(f"{len(done.tasks)} tasks in {out}; now prove them: {first}plateau tasks validate {out}")
+
+
 class _Bar:
     """A progress bar on a terminal; elsewhere only what is said."""
 

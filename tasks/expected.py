@@ -11,6 +11,8 @@ process that holds the box's answer channel; every canary failed; nothing report
 it, or capture what it prints). There a forged result cannot be ruled out, only made to show: each test is
 also run as a *twin*, with other expected values in it, in an order that only the harness knows. A twin
 that passes beside its test proves that the comparison means nothing.
+
+`"runner": "pytest"` is for tests that only pytest can run, named as pytest does: see `pytest_run`.
 """
 
 import ast
@@ -23,6 +25,7 @@ from typing import Any
 
 from sandbox.base import Execution, Sandbox, SandboxError
 from tasks.base import Outcome, Verdict
+from tasks.pytest_run import grade_pytest
 from tasks.runner_guest import CHILD
 
 NAME = "expected.json"
@@ -51,6 +54,12 @@ class Expected:
 
     tests: tuple[str, ...]
     together: bool = False
+    runner: str = ""
+    """"pytest", or ours."""
+    deleted: tuple[str, ...] = ()
+    """Of pytest: files that the tests do without."""
+    own: frozenset[str] = frozenset()
+    """Of pytest: modules of the project that have a name of the standard library's or pytest's."""
 
 
 def read_expected(files: Mapping[str, bytes], place: Path) -> Expected | None:
@@ -62,6 +71,8 @@ def read_expected(files: Mapping[str, bytes], place: Path) -> Expected | None:
         data = json.loads(files[NAME])
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: is not JSON ({error})") from error
+    if isinstance(data, dict) and "runner" in data:
+        return _of_pytest(data, file)
     if not isinstance(data, dict) or set(data) - {"tests", "together"}:
         raise ValueError(f"{file}: must be an object with 'tests' and, if needed, 'together'")
     tests, together = data.get("tests"), data.get("together", False)
@@ -77,6 +88,32 @@ def read_expected(files: Mapping[str, bytes], place: Path) -> Expected | None:
     if len(set(names)) < len(names):
         raise ValueError(f"{file}: names a test twice")
     return Expected(tests=names, together=together)
+
+
+def _of_pytest(data: Mapping[str, Any], file: Path) -> Expected:
+    """Ids as pytest writes them, relative to the workspace."""
+    lists = {key: data.get(key, []) for key in ("tests", "deleted", "own")}
+    if data["runner"] != "pytest" or set(data) - {"runner", *lists}:
+        raise ValueError(
+            f"{file}: runner must be 'pytest', beside 'tests' and, if needed, 'deleted' and 'own'"
+        )
+    for key, names in lists.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"{file}: {key} must be a list of strings")
+    paths = [*lists["deleted"], *(test.partition("::")[0] for test in lists["tests"])]
+    wrong = [path for path in paths if path.startswith(("/", "-")) or ".." in PurePosixPath(path).parts]
+    wrong += [
+        test for test in lists["tests"] if not test.partition("::")[0].endswith(".py") or "::" not in test
+    ]
+    if wrong or not lists["tests"]:
+        shown = repr(wrong[0] if wrong else [])[:100]
+        raise ValueError(f"{file}: tests must be ids such as 'a/test_b.py::test_c', not {shown}")
+    return Expected(
+        tests=tuple(dict.fromkeys(lists["tests"])),
+        runner="pytest",
+        deleted=tuple(lists["deleted"]),
+        own=frozenset(lists["own"]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +144,10 @@ def grade_expected(box: Sandbox, expected: Expected, files: Mapping[str, bytes],
 
     Raises SandboxError if the box cannot even run a test that needs nothing of the workspace.
     """
+    if expected.runner:
+        return grade_pytest(
+            box, expected, files, [_canary() for _ in range(_random.randint(2, 4))], timeout_s
+        )
     texts = {path: data.decode("utf-8", "surrogateescape") for path, data in files.items() if path != NAME}
     jobs = _jobs(expected, texts)
     nonce = secrets.token_hex(16)

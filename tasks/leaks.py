@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from sandbox.base import Backend, SandboxError
 from tasks.base import FolderTests, Task
-from tasks.harbor import files_below, tests_of
+from tasks.boxes import stages, tests_of, write_files
+from tasks.files import files_below
+from tasks.pytest_run import FILES
 
 SHARE = 0.95
 """Of a hidden file's telling lines: with fewer in one file it is a relative, not a copy."""
@@ -18,17 +20,24 @@ def leak(task: Task, backend: Backend) -> str:
     """Where in the untouched box of the task its hidden files can be read; "" if nowhere.
 
     Looks for equal files anywhere, for files that hold nearly all telling lines of a hidden one, and for
-    anything in /tests or /solution. Not found: what is compressed, encoded, or in a repository's history.
+    anything in /tests or /solution. Of a patch, the lines that it adds and its file does not hold anyway are
+    looked for, and not those of the files that pytest's tests restore, most of which the task shows.
+    Not found: what is compressed, encoded, or in a repository's history.
     Raises SandboxError if the box cannot be opened or searched.
     """
-    assert isinstance(task.tests, FolderTests)
-    hidden = {f"tests/{path}": data for path, data in tests_of(task.tests).items()}
-    if task.tests.solution_dir is not None:
-        hidden |= {f"solution/{path}": data for path, data in files_below(task.tests.solution_dir).items()}
+    hidden: dict[str, bytes] = {}
+    files: Mapping[str, bytes] = {}
+    for stage in stages(task):
+        own = stage.tests
+        assert isinstance(own, FolderTests)
+        files = own.files  # the last step begins with those of all
+        place = "" if stage is task else f"steps/{stage.id.rpartition('/')[2]}/"
+        hidden |= {f"{place}tests/{path}": data for path, data in tests_of(own).items()}
+        solution = files_below(own.solution_dir) if own.solution_dir is not None else {}
+        hidden |= {f"{place}solution/{path}": data for path, data in solution.items()}
     box = backend.open(task.box)
     try:
-        for path, data in task.tests.files.items():
-            box.write(path, data)
+        write_files(box, files)
         needles = json.dumps({"hidden": _needles(hidden), "share": SHARE, "long": _LONG}).encode()
         done = box.run(["python3", "-I", "-S", "-c", _SEARCH], timeout_s=600, stdin=needles)
     except OSError as error:
@@ -45,11 +54,22 @@ def _needles(hidden: Mapping[str, bytes]) -> dict[str, dict[str, object]]:
         name: {
             "size": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
-            "lines": sorted({line.strip() for line in data.decode(errors="replace").splitlines()}),
+            "lines": sorted(_lines(name, data.decode(errors="replace"))),
         }
         for name, data in hidden.items()
         if data.strip()
     }
+
+
+def _lines(name: str, text: str) -> set[str]:
+    if name.startswith(f"tests/{FILES}"):
+        return set()
+    lines = text.splitlines()
+    if not name.endswith((".patch", ".diff")):
+        return {line.strip() for line in lines}
+    body = [line for line in lines if not line.startswith(("+++", "---"))]
+    known = {line[1:].strip() for line in body if line.startswith((" ", "-"))}
+    return {line[1:].strip() for line in body if line.startswith("+")} - known
 
 
 _SEARCH = r"""

@@ -1,0 +1,105 @@
+"""Grading by tests that pytest has to run: the harness's half of `pytest_guest`.
+
+For suites whose tests are pytest's own kind: fixtures, parameters, plugins, the project's configuration.
+`tests/expected.json` says `"runner": "pytest"`; what lies below `tests/files/` is put over the workspace
+after the agent's changes, and `deleted` is taken away.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from sandbox.base import Sandbox
+from tasks.base import Outcome, Verdict
+from tasks.pytest_guest import CHILD
+
+if TYPE_CHECKING:
+    from tasks.expected import Expected
+
+FILES = "files/"
+_random = secrets.SystemRandom()
+
+
+def grade_pytest(
+    box: Sandbox,
+    expected: "Expected",
+    files: Mapping[str, bytes],
+    canaries: list[dict[str, Any]],
+    timeout_s: float,
+) -> Verdict:
+    """Run the files of the expected tests on what is in the box's workspace. Raises SandboxError."""
+    paths = list(dict.fromkeys(test.partition("::")[0] for test in expected.tests))
+    planted = {_place(canary, paths): canary for canary in canaries}
+    ids = ["::".join([path, *canary["names"]]) for path, canary in planted.items()]
+    restored = {path.removeprefix(FILES): data for path, data in files.items() if path.startswith(FILES)}
+    try:
+        if expected.deleted:
+            box.run(["rm", "-f", "--", *expected.deleted])
+        for path, data in (restored | {p: c["source"].encode() for p, c in planted.items()}).items():
+            box.write(path, data)
+    except (OSError, ValueError) as error:
+        return _verdict(Outcome.FAILED, f"what was changed is in the way of the tests: {error}")
+    _random.shuffle(paths)
+    for path in planted:
+        paths.insert(_random.randrange(len(paths) + 1), path)
+    payload = {
+        "nonce": secrets.token_hex(16),
+        "module": (Path(__file__).parent / "pytest_guest.py").read_text(encoding="utf-8"),
+        "files": paths,
+        "wanted": expected.tests,
+        "canaries": ids,
+        "seconds": timeout_s,
+    }
+    command = ["python3", "-I", "-B", "-c", CHILD % "main"]
+    done = box.run(command, timeout_s=timeout_s + 30, stdin=json.dumps(payload).encode())
+    try:
+        answer = json.loads(done.stdout)
+        genuine = not done.timed_out and secrets.compare_digest(str(answer["nonce"]), str(payload["nonce"]))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        genuine = False
+    if not genuine:
+        ended = (
+            "took too long" if done.timed_out else f"exit code {done.exit_code}: {done.stderr.strip()[-100:]}"
+        )
+        return _verdict(Outcome.FAILED, f"the tests gave no report ({ended})")
+    return _judge(expected, ids, answer)
+
+
+def _place(canary: Mapping[str, Any], paths: list[str]) -> str:
+    """Where one canary lies: beside a test file, so that its configuration holds for it, too."""
+    word = canary["names"][-1].removeprefix("test_")
+    return str(PurePosixPath(_random.choice(paths)).parent / f"test_{word}_{secrets.token_hex(2)}.py")
+
+
+def _judge(expected: "Expected", canaries: list[str], answer: Mapping[str, Any]) -> Verdict:
+    """Passed: every wanted test by number, every canary failed in its call, and nothing is odd about it."""
+    report: Any = answer.get("report")
+    tail = str(answer.get("tail", ""))
+    try:
+        passed, other = set(report["passed"]), dict(report["other"])
+        ends, alive, troubles = dict(report["canaries"]), list(report["alive"]), list(report["troubles"])
+    except (ValueError, TypeError, KeyError):
+        return _verdict(Outcome.FAILED, f"pytest gave no report ({answer.get('ended')}): {tail}")
+    if alive:
+        return _verdict(Outcome.INVALID, f"tampering: a canary that must fail did not ({alive[0]})")
+    missing = [number for number in range(len(expected.tests)) if number not in passed]
+    if missing:
+        why = str(other.get(str(missing[0]), "did not pass"))
+        note = (
+            f"; {troubles[0]}"
+            if troubles
+            else f"; pytest says: {tail}"
+            if len(other) >= len(expected.tests)
+            else ""
+        )
+        count = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        return _verdict(Outcome.FAILED, f"{expected.tests[missing[0]]}: {why}{count}{note}")
+    if any(not str(ends.get(name, "")).startswith("failed in call") for name in canaries):
+        return _verdict(Outcome.FAILED, "the tests of the grader's own that must fail were not run")
+    return _verdict(Outcome.PASSED, "")
+
+
+def _verdict(outcome: Outcome, reason: str) -> Verdict:
+    return Verdict(outcome=outcome, verified=outcome is Outcome.PASSED, reason=reason)
