@@ -50,7 +50,8 @@ class Gateway:
     ) -> None:
         """`temperature` None leaves it to the agent."""
         self._model, self.limits, self.price = model, limits, price or getattr(model, "price", None)
-        self._temperature, self._seed = temperature, 0
+        self._temperature = temperature
+        self._seed: int | None = None
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self.conversation: list[BaseMessage] = []
@@ -66,7 +67,7 @@ class Gateway:
         self.down: ModelUnavailable | None = None
 
     def begin(self, seed: int) -> None:
-        """The attempt starts now: its clock, and the seed of its first call."""
+        """The attempt starts now: its clock, and the seed of its first call. Before, clients choose seeds."""
         self._seed, self._started = seed, time.monotonic()
 
     def __call__(self, connection: socket.socket) -> None:
@@ -80,15 +81,28 @@ class Gateway:
     def messages(self) -> tuple[Message, ...]:
         return tuple(to_message(message, self.price) for message in self.conversation)
 
-    def ask(self, messages: Sequence[BaseMessage], tools: Sequence[Any], max_tokens: int | None) -> AIMessage:
-        """One call of the model. Raises Refused when a limit is reached."""
+    def ask(
+        self,
+        messages: Sequence[BaseMessage],
+        tools: Sequence[Any],
+        max_tokens: int | None,
+        wishes: Mapping[str, Any],
+    ) -> AIMessage:
+        """One call of the model; `wishes` are a client's temperature and seed, which the harness's precede.
+
+        Raises Refused when a limit is reached.
+        """
         with self._lock:  # one after another: limits hold to within one call
             self._check()
             options: dict[str, Any] = {"max_tokens": min(max_tokens or 4096, self.limits.completion_tokens)}
-            if self._temperature is not None:
-                options["temperature"] = self._temperature
-            if getattr(self._model, "takes_seeds", False) or getattr(self._model, "takes_seed", False):
-                options["seed"] = (self._seed + self.calls) % 2**31
+            temperature = wishes.get("temperature") if self._temperature is None else self._temperature
+            if temperature is not None:
+                options["temperature"] = temperature
+            seed = wishes.get("seed", 0) if self._seed is None else (self._seed + self.calls) % 2**31
+            if getattr(self._model, "takes_seeds", False):
+                options["seeds"] = [seed]
+            elif getattr(self._model, "takes_seed", False):
+                options["seed"] = seed
             model: Any = self._model.bind_tools(list(tools)) if tools else self._model
             try:
                 answer = model.invoke(list(messages), **options)
@@ -100,7 +114,8 @@ class Gateway:
                 raise Refused(503, "unavailable", str(error)) from None
             except Exception as error:
                 status = getattr(error, "status_code", None)
-                told = status if isinstance(status, int) and 400 <= status < 600 else 502
+                wrong = 400 if isinstance(error, ValueError) else 502  # a prompt that is too long, say
+                told = status if isinstance(status, int) and 400 <= status < 600 else wrong
                 raise Refused(told, "upstream", f"{type(error).__name__}: {error}"[:500]) from None
             self._note(messages, tools, answer)
             return answer
@@ -214,7 +229,8 @@ class _Handler(BaseHTTPRequestHandler):
                 tools.append(tool)
             else:
                 self.server.withhold(str(tool.get("type") if isinstance(tool, dict) else tool)[:100])
-        return self._ask(body["messages"], tools, body.get("max_completion_tokens") or body.get("max_tokens"))
+        most = body.get("max_completion_tokens") or body.get("max_tokens")
+        return self._ask(body["messages"], tools, most, body)
 
     def _google(self, reply: Mapping[str, Any], streamed: bool, events: bool) -> None:
         if streamed and events:
@@ -267,7 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(system, list):
             system = "\n".join(str(part.get("text", "")) for part in system if isinstance(part, dict))
         messages = [{"role": "system", "content": system}] if system else []
-        answer = self._ask([*messages, *body["messages"]], tools, body.get("max_tokens"))
+        answer = self._ask([*messages, *body["messages"]], tools, body.get("max_tokens"), body)
         content: list[dict[str, Any]] = [{"type": "text", "text": answer.text}] if answer.text else []
         content += [
             {"type": "tool_use", "id": c["id"], "name": c["name"], "input": c["args"]}
@@ -293,7 +309,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, reply)
 
-    def _ask(self, messages: list[Any], tools: list[Any], max_tokens: Any) -> AIMessage:
+    def _ask(
+        self, messages: list[Any], tools: list[Any], max_tokens: Any, body: Mapping[str, Any]
+    ) -> AIMessage:
         if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
             raise Refused(
                 400, "invalid_request", f"max_tokens: {max_tokens!r} is not a positive whole number"
@@ -306,7 +324,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception as error:
             reason = f"messages: {type(error).__name__}: {error}"[:300]
             raise Refused(400, "invalid_request", reason) from None
-        return self.server.ask(read, tools, max_tokens)
+        return self.server.ask(read, tools, max_tokens, _wishes(body))
 
     def _refuse(self, refusal: Refused) -> None:
         error = {"type": refusal.kind, "message": str(refusal), "code": refusal.kind}
@@ -322,6 +340,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+def _wishes(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The temperature and the seed of a request. Raises Refused for what cannot be one."""
+    wishes = {name: body[name] for name in ("temperature", "seed") if body.get(name) is not None}
+    heat, seed = wishes.get("temperature", 0), wishes.get("seed", 0)
+    if type(heat) not in (int, float) or not 0 <= heat <= 5 or type(seed) is not int or seed < 0:
+        raise Refused(400, "invalid_request", "temperature: from 0 to 5; seed: a whole number from 0")
+    return wishes
 
 
 def _openai_usage(answer: AIMessage) -> dict[str, int] | None:

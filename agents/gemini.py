@@ -33,7 +33,8 @@ def to_openai(body: Mapping[str, Any]) -> dict[str, Any]:
     if _get(body, "cachedContent"):
         raise ValueError("cachedContent: nothing is cached here")
     config = _get(body, "generationConfig") or {}
-    return {"messages": messages, "tools": tools, "max_tokens": _get(config, "maxOutputTokens")}
+    wishes = {"temperature": config.get("temperature"), "seed": config.get("seed")}
+    return {"messages": messages, "tools": tools, "max_tokens": _get(config, "maxOutputTokens"), **wishes}
 
 
 def from_answer(answer: AIMessage, *, model: str, number: int) -> dict[str, Any]:

@@ -37,10 +37,17 @@ def material(bench: Workbench, index: int, practised: list[Attempt], ledger: Led
 
     def earlier() -> list[Attempt]:
         paths = [bench.attempts_path(i, "practise") for i in range(index)]
-        return [attempt for path in paths for attempt in bench.store.read_attempts(path)]
+        return [one for path in paths for one in bench.store.read_attempts(path) if one.trajectory.token_ids]
 
+    # Without tokens: crashed, or said over the wire in a way that the chat template refuses or rewrites.
+    current = [attempt for attempt in practised if attempt.trajectory.token_ids]
+    if not current and any(attempt.verdict.verified for attempt in practised):
+        raise ValueError(
+            f"agent: no success of round {index} became tokens of the checkpoint, so there is nothing to "
+            "train on; its chat template refuses or rewrites such conversations"
+        )
     return Material(
-        current=practised,
+        current=current,
         earlier=earlier,
         fresh_human=fresh,
         original_human=original,

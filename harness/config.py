@@ -111,6 +111,12 @@ class ModelConfig:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentConfig:
     name: str = "oneshot"
+    """oneshot, tool, cli (a vendor's command line), or a dotted class."""
+    vendor: str | None = None
+    """Of cli: a shipped description, such as mini-swe-agent, or a YAML file."""
+    serve: str | None = None
+    """Ask each checkpoint through a server on it: vllm, sglang, transformers, or a command with {model} and
+    {port}. Null samples from the weights in this process."""
     completion_tokens: int = 80
     """Longest completion, in tokens."""
     steps: int | None = None
@@ -269,6 +275,13 @@ def _check_values(config: RunConfig, source: str) -> None:
         tries = STRATEGIES[arm.strategy].balance is not None
         enough = config.tasks.train > len(arm.temperatures)
         require(enough or not tries, f"arms.{name}.temperatures", "needs more tasks.train than temperatures")
+    cli = config.agent.name == "cli"
+    require(
+        cli == (config.agent.vendor is not None), "agent.vendor", "needed with 'name: cli', and only then"
+    )
+    require(
+        not cli or config.agent.serve is not None, "agent.serve", "a vendor's agent needs a server to ask"
+    )
     for key, value in {
         "tasks.train": config.tasks.train,
         "tasks.visible": 1 if config.tasks.visible is None else config.tasks.visible,

@@ -87,6 +87,7 @@ def _bench(
     if config.model.path is None:
         base = store.name_of(store.seed(seed) / "base")
     models = Models(environment["device"], store.root)
+    stack.callback(models.close)
     backend = open_backend(environment["sandbox"])
     grader = Grader(backend, store.root / "verdicts.sqlite")
     stack.callback(grader.close)

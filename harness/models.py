@@ -10,6 +10,7 @@ from harness.config import AgentConfig
 
 if TYPE_CHECKING:
     from agents.local import LocalChatModel
+    from agents.serving import Server
 
 KEPT = 3
 """Base, previous and current."""
@@ -26,6 +27,8 @@ class Models:
         self._device = device
         self._root = root
         self._loaded: OrderedDict[str, LocalChatModel] = OrderedDict()
+        self._server: Server | None = None
+        """On the checkpoint that acts."""
 
     def chat(self, checkpoint: str) -> "LocalChatModel":
         """The checkpoint as a chat model. Raises ValueError naming it if it cannot be used."""
@@ -56,13 +59,45 @@ class Models:
             tokens=config.tokens,
             command_s=config.command_s,
         )
+        if config.serve is not None:
+            return self._served(config, checkpoint, limits, temperature)
         return make_agent(config.name, self.chat(checkpoint), limits=limits, temperature=temperature)
+
+    def close(self) -> None:
+        """Ends the server, if there is one."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _served(self, config: AgentConfig, checkpoint: str, limits: Limits, temperature: float) -> Agent:
+        from agents.endpoint import open_endpoint
+        from agents.served import Served
+        from agents.serving import NAME, Server
+
+        assert config.serve is not None
+        path = self._path(checkpoint)
+        if self._server is None or self._server.model != path:
+            self.close()
+            self._server = Server(config.serve, path)
+        chat: Any = open_endpoint(f"openai:{NAME}", base_url=self._server.url)
+        chat = chat.model_copy(update={"model": checkpoint})  # as records name it
+        if config.vendor is None:
+            agent = make_agent(config.name, chat, limits=limits, temperature=temperature)
+        else:
+            from agents.cli import CliAgent, read_vendor
+
+            vendor = read_vendor(config.vendor)
+            agent = CliAgent(chat, vendor=vendor, limits=limits, temperature=temperature)
+        return Served(agent, self.tokenizer(checkpoint))
+
+    def _path(self, checkpoint: str) -> str:
+        inside = self._root / checkpoint
+        return str(inside) if inside.exists() else checkpoint
 
     def _load(self, checkpoint: str, dtype: str = "auto") -> "LocalChatModel":
         from agents.local import LocalChatModel
 
-        inside = self._root / checkpoint
-        path = str(inside) if inside.exists() else checkpoint
+        path = self._path(checkpoint)
         try:
             return LocalChatModel.load(path, device=self._device, dtype=dtype, name_or_path=checkpoint)
         except (OSError, KeyError) as error:
