@@ -1,10 +1,11 @@
 """Any vendor's agent: its own command line, in a box whose only way out is the gateway to the model."""
 
+import hashlib
 import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from agents.base import Ending, Limits, Trajectory
 from agents.gateway import PORT, Gateway
 from agents.oneshot import model_name
 from agents.prices import Price
-from sandbox.base import Sandbox, Service
+from sandbox.base import Backend, Sandbox, SandboxSpec, Service
+from sandbox.installed import installed
+
+PIDS = 512
+"""Processes and threads of a box at least; Node alone starts dozens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,13 +30,20 @@ class Vendor:
     command: str
     """Run in the workspace; {instruction} and {log} stand for paths in the box, {model} for the name."""
     install: str = ""
-    """What an image needs before: run once with a network when the image is built."""
+    """What an image needs before: run once per image by sh as root, with a network."""
     env: Mapping[str, str] = field(default_factory=dict)
     """{gateway} stands for http://127.0.0.1:PORT."""
     log: str = "/tmp/agent.log"
-    """Where the agent writes what it did; kept with the attempt."""
+    """Where the agent writes what it did; its end is told when it fails."""
     model: str = "plateau"
     """The name by which the agent asks for its model; the gateway decides what answers."""
+    memory_mb: int = 2048
+    """What a box has at least, MiB."""
+
+    @property
+    def digest(self) -> str:
+        """Of all of it: two evaluations with the same digest ran the same command line."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
 class CliAgent:
@@ -59,6 +71,22 @@ class CliAgent:
         )  # fmt: skip
         return {PORT: gateway}
 
+    def fit(self, spec: SandboxSpec, backend: Backend) -> SandboxSpec:
+        """The box of one attempt: the task's, with the vendor's program and a gateway of its own in it.
+
+        Raises SandboxUnavailable if the program cannot be installed in the task's image.
+        """
+        image, install = spec.image, self.vendor.install
+        if install:
+            image = installed(backend, image, install, f"{self.name}: install")
+        return replace(
+            spec,
+            image=image,
+            services={**spec.services, **self.services()},
+            memory_mb=max(spec.memory_mb, self.vendor.memory_mb),
+            pids=max(spec.pids, PIDS),
+        )
+
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
     ) -> list[Trajectory]:
@@ -84,18 +112,24 @@ class CliAgent:
         done = box.run(f"HOME=/tmp env {settings} sh -c {shlex.quote(command)}", timeout_s=seconds)
         if gateway.down is not None:
             raise gateway.down
-        return self._trajectory(gateway, seed, time.perf_counter() - started, done.exit_code, done.stderr)
+        duration_s, error = time.perf_counter() - started, ""
+        if done.exit_code:
+            error = f"exit code {done.exit_code}: "
+        elif done.exit_code == 0 and not gateway.calls:
+            error = "it never asked its model: "
+        if error:
+            tail = f"tail -c 400 {shlex.quote(self.vendor.log)} 2>/dev/null"
+            error += done.stderr.strip()[-400:] or box.run(tail).stdout.strip()
+        return self._trajectory(gateway, seed, duration_s, done.exit_code, error)
 
     def _trajectory(
-        self, gateway: Gateway, seed: int, duration_s: float, exit_code: int | None, stderr: str
+        self, gateway: Gateway, seed: int, duration_s: float, exit_code: int | None, error: str
     ) -> Trajectory:
-        ending, error = gateway.ending, ""
+        ending = gateway.ending
         if ending is None and exit_code is None:
             ending = Ending.TIME_LIMIT
         if ending is None:
-            ending = Ending.SUBMITTED if exit_code == 0 else Ending.CRASHED
-        if exit_code:
-            error = f"exit code {exit_code}: {stderr.strip()[-400:]}"
+            ending = Ending.CRASHED if error else Ending.SUBMITTED
         return Trajectory(
             agent=self.name,
             model=model_name(self._model),
@@ -137,6 +171,9 @@ def read_vendor(name: str) -> Vendor:
         if key == "env":
             if not isinstance(value, dict):
                 raise ValueError(f"{path}: env: expected names and values")
+        elif key == "memory_mb":
+            if type(value) is not int or value < 1:
+                raise ValueError(f"{path}: {key}: expected a number of MiB, got {value!r}")
         elif not isinstance(value, str):
             raise ValueError(f"{path}: {key}: expected text, got {value!r}")
     if "command" not in data:

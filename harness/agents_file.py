@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from agents import make_agent
+from agents import AGENTS, make_agent
 from agents.base import Agent, Limits, Trajectory
 from agents.prices import Price
 from harness.config import ConfigError, build
@@ -27,6 +27,8 @@ class AgentSpec:
     """oneshot, tool, cli, oracle (the suite's solutions), nop (does nothing), replay, or a dotted class."""
     vendor: str | None = None
     """Kind cli: a shipped description (mini-swe-agent, claude-code, ...) or a YAML file of one's own."""
+    vendor_digest: str | None = None
+    """Of what the description said when the evaluation began; filled in."""
     model: str | None = None
     """A checkpoint folder, or a name of LangChain's such as 'openai:gpt-5'."""
     base_url: str | None = None
@@ -48,7 +50,7 @@ class AgentSpec:
 
 
 def read_agent(text: str) -> AgentSpec:
-    """A YAML file, 'oracle', 'nop', 'replay:FILE' or 'KIND:MODEL'. Raises ConfigError."""
+    """A YAML file, 'oracle', 'nop', 'replay:FILE', 'KIND:MODEL' or 'VENDOR:MODEL'. Raises ConfigError."""
     if text.endswith((".yaml", ".yml")):
         try:
             data = yaml.safe_load(Path(text).read_text())
@@ -57,15 +59,34 @@ def read_agent(text: str) -> AgentSpec:
         if isinstance(data, Mapping) and "name" not in data:
             data = {"name": Path(text).stem, **data}
         spec: AgentSpec = build(AgentSpec, data, text)
-        return spec
+        return _with_vendor(spec, text)
     kind, _, model = text.partition(":")
     if kind in CONTROLS and not model:
         return AgentSpec(name=kind, kind=kind)
     if kind == "replay" and model:
         return AgentSpec(name=f"replay-{Path(model).parent.name}", kind=kind, attempts=model)
     if not model:
-        raise ConfigError(f"--agent {text}: expected a YAML file, oracle, nop, replay:FILE, or KIND:MODEL")
-    return AgentSpec(name=text.replace("/", "-").replace(":", "-").strip("-"), kind=kind, model=model)
+        raise ConfigError(
+            f"--agent {text}: expected a YAML file, oracle, nop, replay:FILE, KIND:MODEL or VENDOR:MODEL"
+        )
+    name = text.replace("/", "-").replace(":", "-").strip("-")
+    if kind in AGENTS or "." in kind and not kind.endswith((".yaml", ".yml")):
+        return AgentSpec(name=name, kind=kind, model=model)
+    return _with_vendor(AgentSpec(name=name, kind="cli", vendor=kind, model=model), f"--agent {text}")
+
+
+def _with_vendor(spec: AgentSpec, where: str) -> AgentSpec:
+    """A description is read at once: its mistakes come first, and it must not change on the way."""
+    if spec.kind != "cli":
+        return spec
+    from agents.cli import read_vendor
+
+    if spec.vendor is None:
+        raise ConfigError(f"{where}: vendor: an agent of kind cli needs one, as 'mini-swe-agent'")
+    try:
+        return replace(spec, vendor_digest=read_vendor(spec.vendor).digest)
+    except ValueError as error:
+        raise ConfigError(f"{where}: vendor: {error}") from None
 
 
 def open_agent(spec: AgentSpec, tasks: Sequence[Task], earlier: Sequence[Trajectory], budget: Any) -> Agent:
@@ -84,9 +105,8 @@ def open_agent(spec: AgentSpec, tasks: Sequence[Task], earlier: Sequence[Traject
     if spec.kind == "cli":
         from agents.cli import CliAgent, read_vendor
 
-        if spec.vendor is None:
-            raise ConfigError(f"{spec.name}: vendor: an agent of kind cli needs one, as 'mini-swe-agent'")
-        vendor = read_vendor(spec.vendor)
+        assert spec.vendor is not None
+        vendor = replace(read_vendor(spec.vendor), name=spec.name)
         return CliAgent(_model(spec, budget), vendor=vendor, limits=spec.limits, temperature=spec.temperature)
     return make_agent(spec.kind, _model(spec, budget), limits=spec.limits, temperature=spec.temperature)
 

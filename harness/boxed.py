@@ -84,7 +84,7 @@ def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
     for _ in range(TRIES):
         try:
             with OPENING:
-                box = open_for(work.task, backend, _with_services(agent, work.task.box))
+                box = open_for(work.task, backend, fitted(agent, backend, work.task.box))
         except SandboxUnavailable:
             raise
         except SandboxError as error:
@@ -111,10 +111,10 @@ def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
     )
 
 
-def _with_services(agent: Agent, spec: SandboxSpec) -> SandboxSpec:
-    """The spec with what an agent wants on its box's loopback; new for every attempt."""
-    services = getattr(agent, "services", None)
-    return replace(spec, services={**spec.services, **services()}) if services else spec
+def fitted(agent: Agent, backend: Backend, spec: SandboxSpec) -> SandboxSpec:
+    """The spec as the agent wants it, such as with its program in the image; new for every attempt."""
+    fit = getattr(agent, "fit", None)
+    return fit(spec, backend) if fit else spec
 
 
 def _joined(steps: Sequence[tuple[Trajectory, Diff]]) -> Trajectory:

@@ -248,7 +248,7 @@ def test_nothing_but_the_gateway_is_in_reach(backend: Backend) -> None:
     write = f"cat > /tmp/probe.py <<'END'\n{PROBE}\nEND\n"
     vendor = Vendor(name="p", command=f"{write}python3 /tmp/probe.py > out.txt && test ! -s out.txt")
     found, _ = attempt(backend, ["x"], vendor)
-    assert (found.ending, found.error) == (Ending.SUBMITTED, "")
+    assert (found.ending, found.error) == (Ending.CRASHED, "it never asked its model: ")
 
 
 def test_shipped_descriptions_are_whole(tmp_path: Path) -> None:
