@@ -18,7 +18,9 @@ Folders = Annotated[list[Path], typer.Argument(help="Folders of 'plateau eval'."
 def evaluate(
     agent: Annotated[
         list[str],
-        typer.Option(help="A YAML file, oracle, nop, replay:FILE, KIND:MODEL (tool:openai:gpt-5) or VENDOR:MODEL."),
+        typer.Option(
+            help="A YAML file, oracle, nop, replay:FILE, KIND:MODEL (tool:openai:gpt-5) or VENDOR:MODEL."
+        ),
     ],
     suite: Annotated[str, typer.Option(help="katas, repo-katas, or the path of a suite.")] = "katas",
     samples: Annotated[int, typer.Option("--samples", "-n", help="Attempts per task.")] = 4,
