@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from sandbox.base import Sandbox
+from sandbox.base import Sandbox, Visit
 from sandbox.diffs import code_of
 
 
@@ -106,6 +106,8 @@ class Trajectory:
     """None where the price is unknown, never 0 for that."""
     boxed: bool = False
     """Whether `answer` is a diff."""
+    visits: tuple[Visit, ...] = ()
+    """What its box asked of the network, refused or not."""
 
     @property
     def code(self) -> str:

@@ -28,9 +28,10 @@ OBSERVATION = 8000
 """Characters of a command's output that the model gets to see: the first and the last half of it."""
 PATIENCE = 3
 """Malformed answers in a row after which an attempt ends."""
+NO_NETWORK = " There is no network."
 SYSTEM_PROMPT = (
     "You work in the current folder. Solve the task with the tools, run the tests you find, and call submit "
-    "when you are done. There is no network."
+    "when you are done." + NO_NETWORK
 )
 
 
@@ -73,7 +74,8 @@ class ToolAgent:
     def _attempt(self, instruction: str, seed: int, box: Sandbox) -> Trajectory:
         tools = box_tools(box, self.limits.command_s)
         record = Record(self.limits, self.price, seed, self.temperature, self.model)
-        agent = create_agent(self.model, tools, system_prompt=self.system_prompt or None, middleware=[record])
+        prompt = fitting(self.system_prompt, box.spec.network)
+        agent = create_agent(self.model, tools, system_prompt=prompt or None, middleware=[record])
         started, ending, what = time.perf_counter(), Ending.SUBMITTED, ""
         try:
             agent.invoke(
@@ -106,6 +108,14 @@ class ToolAgent:
             tools=tuple(convert_to_openai_tool(tool) for tool in tools),
             cost_usd=record.cost,
         )
+
+
+def fitting(prompt: str, network: Sequence[str]) -> str:
+    """The system prompt for a box that reaches these hosts; one that says nothing of a network stays."""
+    if not network or NO_NETWORK not in prompt:
+        return prompt
+    hosts = "public hosts" if "*" in network else ", ".join(network)
+    return prompt.replace(NO_NETWORK, f" The network reaches only {hosts}, by HTTP and HTTPS.")
 
 
 class Record(AgentMiddleware):

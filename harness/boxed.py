@@ -91,11 +91,12 @@ def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
             broken = str(error)
             continue
         try:
-            return _joined(
+            made = _joined(
                 work_through(
                     work.task, box, lambda stage: agent.solve(stage.instruction, [work.seed], [box])[0]
                 )
             )
+            return replace(made, visits=tuple(box.visits()))
         except SandboxError as error:
             broken = str(error)
         finally:

@@ -60,6 +60,9 @@ def show_attempt(attempt: Attempt, console: Console | None = None) -> None:
             out.print(Text(f"deleted: {plain(path)}"))
     elif not trajectory.messages:
         out.print(Panel(Text(_cut(plain(trajectory.answer))), title="answer", title_align="left"))
+    for visit in trajectory.visits:
+        how = f"{visit.sent} bytes sent, {visit.received} received" if visit.allowed else "refused"
+        out.print(Text(plain(f"network: {visit.host}:{visit.port} {how} {visit.reason}"), style="dim"))
     passed = verdict.outcome is Outcome.PASSED
     cost = "unknown" if trajectory.cost_usd is None else f"${trajectory.cost_usd:.4g}"
     out.print(

@@ -3,6 +3,7 @@ in `extra`. System prompt, tool definitions, token ids and log-probabilities go 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -48,6 +49,7 @@ def facts(attempt: Attempt) -> dict[str, Any]:
         "ending": trajectory.ending.value,
         "error": trajectory.error,
         "duration_s": trajectory.duration_s,
+        "visits": [asdict(visit) for visit in trajectory.visits],
     }
 
 

@@ -36,6 +36,7 @@ from typing import Any
 
 from agents.base import Ending, Message, ToolCall, Trajectory
 from results.records import Attempt, Estimate, RoundMetrics, RoundRecord, RunResults
+from sandbox.base import Visit
 from tasks.base import Outcome, Split, Verdict
 
 
@@ -195,11 +196,11 @@ def copy_folder(source: Path, target: Path) -> None:
 def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
     """Plain values; enums become their strings. What a one-call agent has none of is left out."""
     trajectory = fields_of(attempt.trajectory)
-    for name in ("messages", "tools", "cost_usd", "boxed"):
+    for name in ("messages", "tools", "cost_usd", "boxed", "visits"):
         if trajectory[name] in (None, (), False):
             del trajectory[name]
-    if "messages" in trajectory:
-        trajectory["messages"] = tuple(map(dataclasses.asdict, attempt.trajectory.messages))
+    for name in {"messages", "visits"} & set(trajectory):
+        trajectory[name] = tuple(map(dataclasses.asdict, trajectory[name]))
     return fields_of(attempt) | {"trajectory": trajectory, "verdict": fields_of(attempt.verdict)}
 
 
@@ -224,6 +225,7 @@ def attempt_from_json(row: Mapping[str, Any]) -> Attempt:
                     "logprobs": tuple(trajectory["logprobs"]),
                     "messages": tuple(map(_message, trajectory.get("messages", ()))),
                     "tools": tuple(trajectory.get("tools", ())),
+                    "visits": tuple(Visit(**visit) for visit in trajectory.get("visits", ())),
                 }
             ),
         }

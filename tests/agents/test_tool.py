@@ -11,7 +11,7 @@ from agents.checkpoint import make_model, make_tokenizer
 from agents.local import LocalChatModel, as_chat
 from agents.prices import Price
 from agents.scripted_chat import ScriptedChat, call
-from agents.tool import ToolAgent, box_tools, clip, linear_history
+from agents.tool import SYSTEM_PROMPT, ToolAgent, box_tools, clip, fitting, linear_history
 from agents.toolcalls import read_reply
 from sandbox.base import SandboxError, SandboxSpec
 from tests.agents.tiny import TEXTS
@@ -231,3 +231,12 @@ def test_a_local_model_drives_the_agent_and_its_record_can_be_trained_on(
         assert len(found.logprobs) == sum(end - start for start, end in found.loss_spans)
         assert found.token_ids[0] == local.tokenizer.convert_tokens_to_ids("<|system|>")
         assert found.loss_spans[-1][1] == len(found.token_ids)
+
+
+def test_the_prompt_tells_of_the_network_that_there_is() -> None:
+    assert fitting(SYSTEM_PROMPT, ()) == SYSTEM_PROMPT
+    assert fitting(SYSTEM_PROMPT, ("pypi.org", "*.example.com")).endswith(
+        "when you are done. The network reaches only pypi.org, *.example.com, by HTTP and HTTPS."
+    )
+    assert "public hosts" in fitting(SYSTEM_PROMPT, ("*",))
+    assert fitting("my own prompt", ("*",)) == "my own prompt"

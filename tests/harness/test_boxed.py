@@ -1,6 +1,7 @@
 """Agents in boxes of their own: rollout, what leaves the box, and grading of packages."""
 
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from agents.tool import ToolAgent
 from harness.boxed import solve_in_boxes
 from harness.grading import Grader
 from harness.rollout import Plan, roll_out
+from results.store import attempt_from_json, attempt_to_json
 from sandbox import open_backend
 from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec
 from sandbox.diffs import diff_from_text, diff_to_text
-from tasks.base import Case, FunctionTests, Outcome, PackageTests, Split, Task
+from tasks.base import Case, FunctionTests, Outcome, PackageTests, Split, Task, Verdict
 from tasks.package import bundle
+from tests.results.attempts import attempt
 
 FILES = {
     "ops.py": b"from parts import double\n\n\ndef f(a):\n    return sum(a)\n",
@@ -161,3 +164,19 @@ def test_sandbox_errors_of_opening_are_told(backend: Backend) -> None:
     found = solve_in_boxes(agent(), backend, [(bad, [1])], at_once=1)[0][0]
     assert found.ending is Ending.INFRA
     assert isinstance(SandboxError(found.error), SandboxError)
+
+
+VISIT = "import urllib.request\nurllib.request.urlopen('http://elsewhere.test/')"
+
+
+def test_what_a_box_asked_of_the_network_is_kept_with_the_attempt(backend: Backend) -> None:
+    asks = agent([call("bash", command=f'python3 -c "{VISIT}"'), call("submit")])
+    connected = dataclasses.replace(task(), box=SandboxSpec(network=("pypi.org",)))
+    ((made,),) = solve_in_boxes(asks, backend, [(connected, [1])], at_once=1)
+    assert [(visit.host, visit.port, visit.allowed) for visit in made.visits] == [
+        ("elsewhere.test", 80, False)
+    ]
+    assert "reaches only pypi.org" in made.messages[0].text
+    verdict = Verdict(outcome=Outcome.FAILED, verified=False)
+    stored = dataclasses.replace(attempt("t", 0), trajectory=made, verdict=verdict)
+    assert attempt_from_json(json.loads(json.dumps(attempt_to_json(stored)))) == stored

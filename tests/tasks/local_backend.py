@@ -79,6 +79,9 @@ class LocalSandbox:
         written = {path: self.read(path) for path, digest in now.items() if since.get(path) != digest}
         return Diff(written=written, deleted=tuple(sorted(set(since) - set(now))))
 
+    def visits(self) -> tuple[()]:
+        return ()
+
     def close(self) -> None:
         shutil.rmtree(self.root, ignore_errors=True)
 
