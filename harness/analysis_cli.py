@@ -37,13 +37,22 @@ def warnings(
 
 
 @app.command()
-def remedies(folder: RunFolder, as_json: AsJson = False) -> None:
+def remedies(
+    folder: RunFolder,
+    figure: Annotated[Path | None, typer.Option(help="Also draw the delays into this SVG file.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Leaderboard of remedies: by how many rounds each arm puts off a loss, where it ends, what it costs."""
-    from results.remedies import remedies_table
+    from results.figures import standalone
+    from results.remedies import draw_delays, remedies_table
 
     content = _report(folder)["remedies"]
     if content is None:
         raise ValueError(f"{folder}: one arm alone has nothing to be compared with")
+    if figure:
+        if (drawing := draw_delays(content)) is None:
+            raise ValueError(f"{folder}: no delay could be tested (three training seeds are the least)")
+        figure.write_text(standalone(drawing), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps(content))
     else:

@@ -239,6 +239,19 @@ def to_svg(figure: "Figure", name: str, description: str) -> str:
     return f'<svg {box.group(0)} role="img" aria-label="{escape(description)}">{body}'
 
 
+_PAGE = (
+    "svg { color: #1f2328; --grid: #d0d7de; font-family: sans-serif } "
+    "@media (prefers-color-scheme: dark) { svg { color: #e6edf3; --grid: #3d444d } }"
+)
+
+
+def standalone(svg: str) -> str:
+    """An inline drawing as a file of its own: with the namespace, and what a page would lend it."""
+    return svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1).replace(
+        ">", f"><style>{_PAGE}</style>", 1
+    )
+
+
 def _describe(panel: Panel, curves: Mapping[str, _Curve]) -> str:
     parts = []
     for arm, curve in curves.items():

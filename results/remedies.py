@@ -138,22 +138,31 @@ def costs(row: Facts) -> tuple[str, str, str, str]:
 
 
 def draw_delays(content: Facts) -> str | None:
-    """Mean delays with their intervals as inline SVG, an arm a line; None where nothing was tested."""
+    """Mean delays with their intervals as inline SVG, an arm a line, the longest first, and their costs.
+
+    Filled dots are significant. None where nothing was tested.
+    """
+    keys = list(content["events"])
     rows = [row for row in content["rows"] if any(d["mean"] for d in row["delays"].values())]
     if not rows:
         return None
-    keys = list(content["events"])
-    with canvas("delays", (7.2, 1.1 + 0.3 * len(rows)), 9.5) as figure:
-        foot = 0.75 / (1.1 + 0.3 * len(rows))
-        axes = figure.add_axes((0.25, foot, 0.52, 0.97 - foot), facecolor="none")
+    rows.sort(key=lambda row: -(row["delays"]["success"]["mean"] or {"value": 0})["value"])
+    height = 1.45 + 0.3 * len(rows)
+    with canvas("delays", (8.6, height), 9.5) as figure:
+        axes = figure.add_axes((0.22, 0.75 / height, 0.44, 1 - 1.45 / height), facecolor="none")
         bare(axes, "x")
         axes.axvline(0, color=TEXT, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.55)
         for k, key in enumerate(keys):
             _plot_event(axes, rows, key, k, len(keys), content["events"][key]["title"])
         axes.set_yticks(range(len(rows)), [shorten(row["arm"]) for row in rows], parse_math=False)
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(f"rounds later than {shorten(content['base'])}", color=TEXT, parse_math=False)
-        axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(keys), frameon=False)
+        told = [("pass@1\nat the end", "Hill-1\nlost", "human\nprograms", "compute"), *map(costs, rows)]
+        for y, cells in enumerate(told, -1):
+            for x, cell in zip((1.2, 1.37, 1.56, 1.74), cells, strict=True):
+                at = axes.get_yaxis_transform()
+                axes.text(x, y, cell, transform=at, ha="right", va="center", clip_on=False)
         return to_svg(figure, "delays", _describe(rows, keys, content))
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from xml.etree.ElementTree import fromstring
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.delay import EVENTS, Delay, delays, falling_fit, level_reached, success_lost, variety_lost
+from results.figures import standalone
 from results.records import RoundRecord
 from results.remedies import delay_text, draw_delays, remedies, remedies_table
 from results.report import build_report
@@ -189,12 +191,16 @@ def test_leaderboard_holds_delay_cost_and_end(report: dict) -> None:
     assert remedies_table(content).row_count == 3
 
 
-def test_figure_and_page_show_the_delays(report: dict, tmp_path) -> None:
+def test_figure_and_page_show_the_delays(report: dict) -> None:
     from results.page import render_page
 
     svg = draw_delays(report["remedies"])
     assert svg is not None
-    assert 'aria-label="Delays against replace in rounds. late: variety lost +' in svg
+    assert 'aria-label="Delays against replace in rounds. never: variety lost +' in svg, "the longest first"
+    assert "1.50 ×" in svg
+    alone = fromstring(standalone(svg))
+    assert alone.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "prefers-color-scheme" in (alone[0].text or "")
     page = render_page(report)
     assert 'id="figure-delays"' in page
     assert "≥ +" in page
