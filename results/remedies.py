@@ -157,7 +157,7 @@ def draw_delays(content: Facts) -> str | None:
         axes.set_yticks(range(len(rows)), [shorten(row["arm"]) for row in rows], parse_math=False)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(f"rounds later than {shorten(content['base'])}", color=TEXT, parse_math=False)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(keys), frameon=False)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.45, 1), ncols=len(keys), frameon=False)
         told = [("pass@1\nat the end", "Hill-1\nlost", "human\nprograms", "compute"), *map(costs, rows)]
         for y, cells in enumerate(told, -1):
             for x, cell in zip((1.2, 1.37, 1.56, 1.74), cells, strict=True):
