@@ -1,9 +1,9 @@
 """The one thing that a vendor's agent in a box can reach: an endpoint for its model, kept by the harness.
 
-It speaks OpenAI's chat completions, Anthropic's messages and Google's generateContent on a socket of the
-box's loopback, asks the configured chat model, and writes down every call. Tokens and cost are counted here,
-limits are enforced here, and whatever would reach the network through the model's provider (hosted search,
-remote tools, URLs to fetch) is withheld, so that a box without a network stays one.
+It speaks OpenAI's chat completions and responses, Anthropic's messages and Google's generateContent on a
+socket of the box's loopback, asks the configured chat model, and writes down every call. Tokens and cost are
+counted here, limits are enforced here, and whatever would reach the network through the model's provider
+(hosted search, remote tools, URLs to fetch) is withheld, so that a box without a network stays one.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages, convert_to_openai_messages
 
-from agents import gemini
+from agents import gemini, responses
 from agents.base import BudgetSpent, Ending, Limits, Message, ModelUnavailable
 from agents.prices import Price
 from agents.tool import to_message
@@ -180,7 +180,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             path, _, query = self.path.partition("?")
             google = gemini.PATH.fullmatch(path)
-            body = self._body(gemini.to_openai if google else dict)
+            modern = path in responses.PATHS
+            body = self._body(gemini.to_openai if google else responses.to_openai if modern else dict)
             if google:
                 answer = gemini.from_answer(self._answer(body), model=google[1], number=self.server.calls)
                 self._google(answer, google[2].startswith("stream"), "alt=sse" in query.split("&"))
@@ -188,8 +189,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._chat(body)
             elif path in ("/v1/messages", "/messages"):
                 self._anthropic(body)
+            elif modern:
+                told = {"model": str(body["model"]), "number": self.server.calls + 1}
+                self._reply(body, responses.from_answer(self._answer(body), **told), responses.events)
             else:
-                known = "use /v1/chat/completions, /v1/messages or generateContent"
+                known = "use /v1/chat/completions, /v1/responses, /v1/messages or generateContent"
                 raise Refused(404, "not_found", f"{path[:100]!r}: {known}")
         except Refused as refusal:
             self._refuse(refusal)
@@ -304,10 +308,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "output_tokens": usage["output_tokens"] if usage else 0,
             },
         }
-        if body.get("stream"):
-            self._send_text(200, "text/event-stream", _anthropic_events(reply))
-        else:
-            self._send(200, reply)
+        self._reply(body, reply, _anthropic_events)
 
     def _ask(
         self, messages: list[Any], tools: list[Any], max_tokens: Any, body: Mapping[str, Any]
@@ -317,14 +318,18 @@ class _Handler(BaseHTTPRequestHandler):
                 400, "invalid_request", f"max_tokens: {max_tokens!r} is not a positive whole number"
             )
         try:
-            plain: Any = convert_to_openai_messages(
-                messages
-            )  # Anthropic's blocks become tool calls and results
+            plain: Any = convert_to_openai_messages(messages)  # Anthropic's blocks: tool calls and results
             read = convert_to_messages(plain)
         except Exception as error:
             reason = f"messages: {type(error).__name__}: {error}"[:300]
             raise Refused(400, "invalid_request", reason) from None
         return self.server.ask(read, tools, max_tokens, _wishes(body))
+
+    def _reply(self, body: Any, reply: dict[str, Any], events: Callable[[dict[str, Any]], str]) -> None:
+        if body.get("stream"):
+            self._send_text(200, "text/event-stream", events(reply))
+        else:
+            self._send(200, reply)
 
     def _refuse(self, refusal: Refused) -> None:
         error = {"type": refusal.kind, "message": str(refusal), "code": refusal.kind}
@@ -355,11 +360,8 @@ def _openai_usage(answer: AIMessage) -> dict[str, int] | None:
     usage = answer.usage_metadata
     if not usage:
         return None
-    return {
-        "prompt_tokens": usage["input_tokens"],
-        "completion_tokens": usage["output_tokens"],
-        "total_tokens": usage["total_tokens"],
-    }
+    read, written = usage["input_tokens"], usage["output_tokens"]
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": usage["total_tokens"]}
 
 
 def _remote(messages: list[Any]) -> str:
