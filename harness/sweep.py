@@ -121,8 +121,8 @@ def summarise(table: Sequence[Cell], root: Path) -> str:
     Labels are PDT-1's. The last column is pass@1 of the last round minus that of the first cell, paired by
     training seed and task, Holm-corrected over the cells of an arm.
     """
-    from harness.reproduce.judges import arms_of, curve, line
-    from harness.reproduce.outcome import Panel, columns, save_figure
+    from harness.reproduce.judges import arms_of, curve
+    from harness.reproduce.outcome import Panel, banded, columns, save_figure
 
     names = list(table[0].config.arms)
     results = [RunStore(root / "cells" / cell.name).results() for cell in table]
@@ -133,7 +133,7 @@ def summarise(table: Sequence[Cell], root: Path) -> str:
         Panel(
             title=f"{arm}: {metric}",
             x_label="round",
-            lines=tuple(line(cell, curve(arms[arm], metric)) for cell, arms in runs.items()),
+            lines=tuple(banded(cell, curve(arms[arm], metric)) for cell, arms in runs.items()),
         )
         for arm in names
         for metric in METRICS

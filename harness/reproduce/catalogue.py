@@ -1,8 +1,9 @@
-"""All reproductions by name, with their claims. Modules that need torch are imported when played."""
+"""All reproductions by name, with their claims. What needs torch is imported when it is played."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from harness.reproduce import categorical
+from harness.reproduce import categorical, judges
+from harness.reproduce.loops import looped
 from harness.reproduce.outcome import Outcome, Reproduction, Request
 
 
@@ -18,15 +19,6 @@ def _from_scratch(request: Request) -> Outcome:
     from harness.reproduce.scratch import from_scratch
 
     return from_scratch(request)
-
-
-def _loop(name: str) -> Callable[[Request], Outcome]:
-    def play(request: Request) -> Outcome:
-        from harness.reproduce.loops import PLAYS
-
-        return PLAYS[name](request)
-
-    return play
 
 
 CATALOGUE: Mapping[str, Reproduction] = {
@@ -61,35 +53,35 @@ CATALOGUE: Mapping[str, Reproduction] = {
             "not rise; removing duplicates keeps the variety",
             source="Yue et al. 2504.13837; Wu et al. 2407.05013; Yuan et al. 2308.01825 (distinct paths)",
             cost="10 minutes",
-            play=_loop("E2"),
+            play=looped(judges.rise_and_narrowing, "loops", ("replace", "dedupe_cap", "inverse_freq")),
         ),
         Reproduction(
             name="E3",
             claim="a verifier that lets wrong programs through makes success rise, then fall: more, sooner",
             source="Feng et al. 2406.07515; 2510.16657 (imperfect verifiers)",
             cost="10 minutes",
-            play=_loop("E3"),
+            play=looped(judges.leaky_verifier, "loops", tuple(judges.LEAKS)),
         ),
         Reproduction(
             name="E4",
             claim="controls do not decline: no training, and training on fresh human programs only",
             source="A/A runs; error rate of PDT-1",
             cost="10 minutes",
-            play=_loop("E4"),
+            play=looped(judges.controls, "controls", ()),
         ),
         Reproduction(
             name="E6",
             claim="rare knowledge is lost first; a tenth of fresh human data halves the difference",
             source="Shumailov et al. 2305.17493; Dohmatob et al. 2402.07043",
             cost="8 minutes",
-            play=_loop("E6"),
+            play=looped(judges.tail_first, "loops", ("replace", "fresh_10")),
         ),
         Reproduction(
             name="E8",
             claim="the lower the sampling temperature of practice, the faster variety is lost",
             source="sampler ablation; Gerstgrasser et al. 2404.01413 vary it, too",
             cost="12 minutes",
-            play=_loop("E8"),
+            play=looped(judges.sampler, "loops", tuple(judges.SAMPLERS)),
         ),
     )
 }

@@ -57,7 +57,8 @@ def refit(p: Floats, n: int, generations: int, reps: int, seed: int, *, accumula
 def closed_form(request: Request) -> Outcome:
     """E5."""
     p, n, reps = zipf(200), 100, 200 if request.quick else 4000
-    checks, rows, lines = [], [("arm", "seed", "predicted", "observed", "SE", "z")], []
+    checks, lines = [], []
+    rows: list[tuple[str, ...]] = [("arm", "seed", "predicted", "observed", "SE", "z")]
     for arm in ("replace", "accumulate"):
         predicted = law(float(gini_simpson(p)), n, GENERATIONS, accumulate=arm == "accumulate")
         lines.append(Line(label=f"{arm}, law", y=tuple(predicted.tolist())))
@@ -66,16 +67,8 @@ def closed_form(request: Request) -> Outcome:
             found = refit(p, n, GENERATIONS, reps, seed, accumulate=arm == "accumulate")
             mean, se = found.mean(axis=0), found.std(axis=0, ddof=1) / math.sqrt(reps)
             scores.append(float((mean[-1] - predicted[-1]) / se[-1]))
-            rows.append(
-                (
-                    arm,
-                    str(seed),
-                    f"{predicted[-1]:.5f}",
-                    f"{mean[-1]:.5f}",
-                    f"{se[-1]:.5f}",
-                    f"{scores[-1]:+.2f}",
-                )
-            )
+            figures = (f"{x[-1]:.5f}" for x in (predicted, mean, se))
+            rows.append((arm, str(seed), *figures, f"{scores[-1]:+.2f}"))
             if seed == SEEDS[0]:
                 lines.append(Line(label=f"{arm}, simulated", y=tuple(mean.tolist())))
         checks.append(
@@ -130,9 +123,11 @@ class Tail(NamedTuple):
     support: Floats
     kl: Floats
     """KL(truth || model), nats."""
-    alive: dict[str, Floats]
-    """Stratum -> share of its types with a count above 0."""
     head_ppl: Floats
+    head: Floats
+    """Share of the head's types with a count above 0; likewise:"""
+    torso: Floats
+    tail: Floats
 
 
 def strata(p: Floats) -> dict[str, NDArray[np.bool_]]:
@@ -169,9 +164,7 @@ def tail_loss(p: Floats, arm: Arm, n: int, generations: int, reps: int, seed: in
                     *(float((fitted[mask] > 0).mean()) for mask in names.values()),
                 )
             )
-    means = np.array(rows).reshape(reps, generations + 1, -1).mean(axis=0)
-    alive = {name: means[:, 3 + i] for i, name in enumerate(names)}
-    return Tail(means[:, 0], means[:, 1], alive, means[:, 2])
+    return Tail(*np.array(rows).reshape(reps, generations + 1, -1).mean(axis=0).T)
 
 
 def _draw(rng: np.random.Generator, q: Floats, p: Floats, arm: Arm, n: int) -> np.ndarray:
@@ -195,34 +188,25 @@ def tail_table(request: Request) -> Outcome:
     rows: list[tuple[str, ...]] = [
         ("arm", "types left", "KL(truth||model)", "tail types alive", "head perplexity")
     ]
-    columns: tuple[Callable[[Tail], Floats], ...] = (
-        lambda t: t.support,
-        lambda t: t.kl,
-        lambda t: t.alive["tail"],
-        lambda t: t.head_ppl,
-    )
+    columns = {"support": "{:.0f}", "kl": "{:.2f}", "tail": "{:.2f}", "head_ppl": "{:.1f}"}
     for name in ARMS:
-        of = [found[seed][name] for seed in SEEDS]
-        ends = [[np.mean([get(tail)[place] for tail in of]) for place in (0, -1)] for get in columns]
-        formats = ("{:.0f}", "{:.2f}", "{:.2f}", "{:.1f}")
-        rows.append(
-            (name, *(f"{f.format(a)} -> {f.format(b)}" for f, (a, b) in zip(formats, ends, strict=True)))
-        )
+        cells = []
+        for key, show in columns.items():
+            curves = [getattr(found[seed][name], key) for seed in SEEDS]
+            cells.append(" -> ".join(show.format(np.mean([c[place] for c in curves])) for place in (0, -1)))
+        rows.append((name, *cells))
 
-    def panel(title: str, get: Callable[[Tail], Floats], *, log: bool = False) -> Panel:
-        return Panel(
-            title=title,
-            lines=tuple(Line(label=name, y=tuple(get(found[SEEDS[0]][name]).tolist())) for name in ARMS),
-            log=log,
-        )
+    def panel(title: str, key: str, *, log: bool = False) -> Panel:
+        curves = {name: getattr(found[SEEDS[0]][name], key).tolist() for name in ARMS}
+        return Panel(title=title, lines=tuple(Line(label=n, y=tuple(y)) for n, y in curves.items()), log=log)
 
     return Outcome(
         checks=tuple(_tail_checks(found)),
         table=tuple(rows),
         panels=(
-            panel("types left", lambda t: t.support, log=True),
-            panel("KL(truth || model), nats", lambda t: t.kl),
-            panel("head perplexity", lambda t: t.head_ppl, log=True),
+            panel("types left", "support", log=True),
+            panel("KL(truth || model), nats", "kl"),
+            panel("head perplexity", "head_ppl", log=True),
         ),
         seeds=SEEDS,
         notes=(
@@ -246,7 +230,8 @@ def _tail_checks(found: dict[int, dict[str, Tail]]) -> list[Check]:
         return float(arms[name].support[-1])
 
     def survival(arms: dict[str, Tail]) -> list[float]:
-        return [float(a[-1] / a[0]) for a in (arms["replace"].alive[s] for s in ("tail", "torso", "head"))]
+        of = arms["replace"]
+        return [float(alive[-1] / alive[0]) for alive in (of.tail, of.torso, of.head)]
 
     def steps(arms: dict[str, Tail]) -> tuple[float, float]:
         kl, half = arms["replace"].kl, GENERATIONS // 2

@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 from scipy.stats import spearmanr
 
-from harness.reproduce.outcome import Check, Line, Outcome, Panel
+from harness.reproduce.outcome import Check, Outcome, Panel, banded
 from results.comparisons import Rounds
 from results.estimators import Floats, cluster_codes, resample_counts, two_level
 from results.phases import Phase
@@ -261,18 +261,13 @@ def _outcome(
             Panel(
                 title=_TITLES[metric],
                 x_label="round",
-                lines=tuple(line(name, curve(rounds, metric)) for name, rounds in arms.items()),
+                lines=tuple(banded(name, curve(rounds, metric)) for name, rounds in arms.items()),
             )
             for metric in measured
         ),
         seeds=seeds,
         notes=(f"{len(seeds)} training seeds; bands in the figure run from the lowest to the highest seed",),
     )
-
-
-def line(name: str, values: Floats) -> Line:
-    low, mean, high = (tuple(getattr(values, part)(axis=0).tolist()) for part in ("min", "mean", "max"))
-    return Line(label=name, y=mean, low=low, high=high)
 
 
 def _table(arms: Mapping[str, Rounds], metrics: Sequence[str]) -> list[tuple[str, ...]]:

@@ -1,13 +1,12 @@
 """E2, E3, E4, E6 and E8: runs of the loop from a config in this folder, then a judge of what they left."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
 import yaml
 
 from harness.config import parse_config, to_plain
-from harness.reproduce import judges
 from harness.reproduce.outcome import Outcome, Request
 from results.records import RunResults
 from results.store import RunStore
@@ -85,12 +84,3 @@ def _common_base(data: dict[str, Any], request: Request) -> str:
     config = parse_config(data, "controls")
     folder = (request.folder / "base").absolute()
     return base_checkpoint(config, load_suite(config.tasks.suite), 1, folder, lambda *event: None)
-
-
-PLAYS: Mapping[str, Callable[[Request], Outcome]] = {
-    "E2": looped(judges.rise_and_narrowing, "loops", ("replace", "dedupe_cap", "inverse_freq")),
-    "E3": looped(judges.leaky_verifier, "loops", tuple(judges.LEAKS)),
-    "E4": looped(judges.controls, "controls", ()),
-    "E6": looped(judges.tail_first, "loops", ("replace", "fresh_10")),
-    "E8": looped(judges.sampler, "loops", tuple(judges.SAMPLERS)),
-}

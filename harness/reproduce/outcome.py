@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from results.estimators import Floats
 from results.figures import PALETTE
 from results.store import write_bytes
 
@@ -32,6 +33,12 @@ class Line:
     """0, 1, 2, ... where it is left out."""
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+
+
+def banded(label: str, values: Floats) -> Line:
+    """The mean of seeds x rounds, in a band from the lowest to the highest seed."""
+    low, mean, high = (tuple(getattr(values, part)(axis=0).tolist()) for part in ("min", "mean", "max"))
+    return Line(label=label, y=mean, low=low, high=high)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,18 +93,8 @@ class Reproduction:
 
 def facts(reproduction: Reproduction, outcome: Outcome, more: Mapping[str, Any]) -> dict[str, Any]:
     """The outcome as plain data, for JSON."""
-    return {
-        "name": reproduction.name,
-        "claim": reproduction.claim,
-        "source": reproduction.source,
-        "met": outcome.met,
-        "checks": [asdict(check) for check in outcome.checks],
-        "seeds": list(outcome.seeds),
-        "notes": list(outcome.notes),
-        **more,
-        "table": [list(row) for row in outcome.table],
-        "panels": [_plain(asdict(panel)) for panel in outcome.panels],
-    }
+    told = {key: getattr(reproduction, key) for key in ("name", "claim", "source")}
+    return {**told, "met": outcome.met, **more, **_plain(asdict(outcome))}
 
 
 def _plain(value: Any) -> Any:

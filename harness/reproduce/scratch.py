@@ -25,7 +25,7 @@ from agents.checkpoint import ASSISTANT, make_model, make_tokenizer
 from agents.sampler import sample
 from harness.config import TrainConfig
 from harness.dataset import Example, Origin
-from harness.reproduce.outcome import Check, Line, Outcome, Panel, Request
+from harness.reproduce.outcome import Check, Line, Outcome, Panel, Request, banded
 from harness.seeds import derive
 from harness.train import fine_tune
 from results.drift import Text, score
@@ -37,14 +37,7 @@ Curves = dict[str, dict[int, list[Row]]]
 """Arm -> seed -> what each generation scored."""
 
 NOT_CODE = {
-    "test",
-    "tests",
-    "site-packages",
-    "dist-packages",
-    "encodings",
-    "lib2to3",
-    "idlelib",
-    "__pycache__",
+    *("test", "tests", "site-packages", "dist-packages", "encodings", "lib2to3", "idlelib", "__pycache__"),
 }
 
 
@@ -337,9 +330,7 @@ def _table(curves: Curves) -> list[tuple[str, ...]]:
 
 def _panels(curves: Curves) -> list[Panel]:
     def line(name: str, key: str) -> Line:
-        values = np.array([[row[key] for row in rows] for rows in curves[name].values()])
-        low, mean, high = values.min(axis=0), values.mean(axis=0), values.max(axis=0)
-        return Line(label=name, y=tuple(mean.tolist()), low=tuple(low.tolist()), high=tuple(high.tolist()))
+        return banded(name, np.array([[row[key] for row in rows] for rows in curves[name].values()]))
 
     return [
         Panel(title=title, lines=tuple(line(name, key) for name in curves))

@@ -9,7 +9,7 @@ import pytest
 
 from harness.config import parse_config
 from harness.reproduce import judges
-from harness.reproduce.loops import PLAYS, merged, settings
+from harness.reproduce.loops import merged, settings
 from harness.reproduce.outcome import Outcome
 from results.estimators import mean_interval
 from results.records import RoundMetrics, RoundRecord, RunResults
@@ -163,7 +163,6 @@ def test_configs_can_be_read(name: str, quick: bool) -> None:
     assert len(config.seeds) >= (2 if quick else 3)
     needed = {"replace", "dedupe_cap", "inverse_freq", "fresh_10", *judges.LEAKS, *judges.SAMPLERS}
     assert set(config.arms) == (needed if name == "loops" else {"no_train", "fresh_human_only"})
-    assert set(PLAYS) == {"E2", "E3", "E4", "E6", "E8"}
 
 
 def test_runs_that_share_all_but_their_arms_are_judged_as_one() -> None:
