@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from agents.base import Agent, Ending, Trajectory
 from agents.cohort import Cohort
-from sandbox.base import Backend, Diff, SandboxError, SandboxSpec, SandboxUnavailable
+from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
 from sandbox.diffs import steps_to_text
 from tasks.base import FolderTests, PackageTests, Task
 from tasks.boxes import open_for, work_through
@@ -91,12 +91,7 @@ def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
             broken = str(error)
             continue
         try:
-            made = _joined(
-                work_through(
-                    work.task, box, lambda stage: agent.solve(stage.instruction, [work.seed], [box])[0]
-                )
-            )
-            return replace(made, visits=tuple(box.visits()))
+            return _attempt(agent, work, box)
         except SandboxError as error:
             broken = str(error)
         finally:
@@ -110,6 +105,13 @@ def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
         error=f"the box broke {TRIES} times: {broken}"[:500],
         boxed=True,
     )
+
+
+def _attempt(agent: Agent, work: Work, box: Sandbox) -> Trajectory:
+    def act(stage: Task) -> Trajectory:
+        return agent.solve(stage.instruction, [work.seed], [box])[0]
+
+    return replace(_joined(work_through(work.task, box, act)), visits=tuple(box.visits()))
 
 
 def fitted(agent: Agent, backend: Backend, spec: SandboxSpec) -> SandboxSpec:
