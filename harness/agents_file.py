@@ -36,7 +36,7 @@ class AgentSpec:
     api_key_env: str | None = None
     """Environment variable with the key; null: the provider's usual one."""
     attempts: str | None = None
-    """Kind replay: the attempts file of an earlier evaluation."""
+    """Kind replay: the attempts file of an earlier evaluation; predictions: SWE-bench's file of patches."""
     temperature: float = 0.7
     timeout_s: float = 300.0
     """Of one call of an endpoint."""
@@ -65,6 +65,11 @@ def read_agent(text: str) -> AgentSpec:
         return AgentSpec(name=kind, kind=kind)
     if kind == "replay" and model:
         return AgentSpec(name=f"replay-{Path(model).parent.name}", kind=kind, attempts=model)
+    if kind == "predictions" and model:
+        from harness.predictions import read_predictions
+
+        name = read_predictions(Path(model)).model.replace("/", "__")
+        return AgentSpec(name=name, kind=kind, attempts=model)
     if not model:
         raise ConfigError(
             f"--agent {text}: expected a YAML file, oracle, nop, replay:FILE, KIND:MODEL or VENDOR:MODEL"
@@ -100,6 +105,10 @@ def open_agent(spec: AgentSpec, tasks: Sequence[Task], earlier: Sequence[Traject
         return Nop(boxed=Oracle(tasks).needs_box)
     if spec.kind == "replay":
         return Replay(earlier)
+    if spec.kind == "predictions" and spec.attempts:
+        from harness.predictions import Predictions, read_predictions
+
+        return Predictions(tasks, read_predictions(Path(spec.attempts)))
     if spec.model is None:
         raise ConfigError(f"{spec.name}: model: an agent of kind {spec.kind} needs one")
     if spec.kind == "cli":

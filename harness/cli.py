@@ -15,6 +15,7 @@ from harness.bench_cli import app as bench_app
 from harness.detector_cli import validate_detector
 from harness.eval_cli import compare, evaluate, leaderboard, show
 from harness.export import export
+from harness.predictions import predictions
 from harness.reproduce.cli import reproduce
 from harness.strategies.listing import strategies
 from harness.sweep import sweep
@@ -40,6 +41,7 @@ app.command()(compare)
 app.command()(leaderboard)
 app.command()(show)
 app.command()(export)
+app.command()(predictions)
 
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
 

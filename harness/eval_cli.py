@@ -19,7 +19,8 @@ def evaluate(
     agent: Annotated[
         list[str],
         typer.Option(
-            help="A YAML file, oracle, nop, replay:FILE, KIND:MODEL (tool:openai:gpt-5) or VENDOR:MODEL."
+            help="A YAML file, oracle, nop, replay:FILE, predictions:FILE, KIND:MODEL (tool:openai:gpt-5) "
+            "or VENDOR:MODEL."
         ),
     ],
     suite: Annotated[str, typer.Option(help="katas, repo-katas, or the path of a suite.")] = "katas",

@@ -109,7 +109,8 @@ def evaluate_agent(
     Raises ModelUnavailable when its endpoint is gone: nothing is lost, and the same command goes on.
     """
     path = attempts_path(folder, spec.name)
-    earlier = [a.trajectory for a in read_attempts(Path(spec.attempts))] if spec.attempts else []
+    replayed = spec.attempts if spec.kind == "replay" else None
+    earlier = [a.trajectory for a in read_attempts(Path(replayed))] if replayed else []
     agent = open_agent(spec, tasks, earlier, budget)
     grader = Grader(backend, folder / "verdicts.sqlite")
     try:

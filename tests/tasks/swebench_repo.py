@@ -100,7 +100,9 @@ class _Image(LocalSandbox):
             packed.extractall(self._path(spec.workdir), filter="tar")
 
     def run(self, command: str | Sequence[str], *, timeout_s: float = 60.0, stdin: bytes = b"") -> Execution:
-        if not isinstance(command, str):
+        if isinstance(command, str):
+            command = command.replace("/tmp/", f"{self._path('/tmp')}/")
+        else:
             command = ["env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", *command]
             command = [sys.executable if word == "python3" else self._moved(word) for word in command]
         return super().run(command, timeout_s=timeout_s, stdin=stdin)

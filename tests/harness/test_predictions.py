@@ -1,0 +1,114 @@
+"""SWE-bench's predictions: read, graded as an agent's attempts, and written again with the run report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.base import Ending
+from harness.agents_file import read_agent
+from harness.evaluation import Evaluation, evaluate_agent
+from harness.predictions import patch_of, read_predictions, run_report
+from results.records import Attempt
+from sandbox.diffs import steps_from_text
+from tasks.base import Split
+from tasks.swebench_folders import Wanted, import_swebench
+from tests.tasks.swebench_repo import ImageBackend, make
+
+FIELDS = """total_instances submitted_instances completed_instances resolved_instances unresolved_instances
+infra_failure_instances ambiguous_failure_instances empty_patch_instances error_instances completed_ids
+incomplete_ids empty_patch_ids submitted_ids resolved_ids unresolved_ids infra_failure_ids
+ambiguous_failure_ids failure_reasons error_ids schema_version"""
+
+
+def row(name: str, patch: object) -> dict[str, object]:
+    return {"instance_id": name, "model_name_or_path": "org/model", "model_patch": patch}
+
+
+def test_the_three_forms_say_the_same(tmp_path: Path) -> None:
+    data = [row("a-1", "x"), row("a-2", None)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in data))
+    (tmp_path / "list.json").write_text(json.dumps(data))
+    (tmp_path / "table.json").write_text(json.dumps({one["instance_id"]: one for one in data}))
+    for file in tmp_path.iterdir():
+        found = read_predictions(file)
+        assert (found.model, dict(found.patches)) == ("org/model", {"a-1": "x", "a-2": ""})
+    assert read_agent(f"predictions:{tmp_path / 'a.jsonl'}").name == "org__model"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([row("a", "x"), row("a", "y")], "p.jsonl:2: instance_id 'a' was there before"),
+        ([row("a", "x"), row("b", "y") | {"model_name_or_path": "m"}], r"several models \(m, org/model\)"),
+        ([{"instance_id": "a"}], "p.jsonl:1: model_name_or_path must be a string, not missing"),
+        ([row("a", 3)], "p.jsonl:1: model_patch must be a string, not 3"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, data: list[dict[str, object]], message: str) -> None:
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(one) + "\n" for one in data))
+    with pytest.raises(ValueError, match=message):
+        read_predictions(tmp_path / "p.jsonl")
+
+
+def evaluated(place: Path, patches: dict[str, object]) -> tuple[list[Attempt], dict[str, str]]:
+    """The attempts of a file of predictions on the toy suite, and the patches that come out again."""
+    (place / "p.jsonl").write_text("".join(json.dumps(row(*one)) + "\n" for one in patches.items()))
+    spec = read_agent(f"predictions:{place / 'p.jsonl'}")
+    what = Evaluation(
+        suite=str(place / "suite"), split="held_out", tasks=2, samples=1, seed=0, agents=(spec,)
+    )
+    tasks = what.chosen()
+    backend = ImageBackend(place / "suite" / "toy__calc-1")
+    out = place / f"eval-{len(list(place.iterdir()))}"
+    out.mkdir()
+    made = evaluate_agent(
+        out, what, spec, tasks, backend, at_once=1, budget=None, progress=lambda *_: None
+    )  # fmt: skip
+    named = {task.id: task for task in tasks}
+    diffs = {one.task_id: steps_from_text(one.trajectory.answer)[-1] for one in made}
+    return made, {name: patch_of(named[name], diff, backend) for name, diff in diffs.items()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("predictions")
+    data = make(folder / "repos")
+    other = data | {"instance_id": "toy__calc-2", "problem_statement": "The same again."}
+    (folder / "rows.jsonl").write_text(json.dumps(data) + "\n" + json.dumps(other) + "\n")
+    wanted = Wanted(repos=str(folder / "repos"), split=Split.HELD_OUT)
+    import_swebench(folder / "rows.jsonl", folder / "suite", wanted)
+    return folder, data
+
+
+def test_predictions_are_graded_and_written_again(place: tuple[Path, dict[str, Any]]) -> None:
+    folder, data = place
+    made, patches = evaluated(folder, {"toy__calc-1": data["patch"], "elsewhere-1": "x"})
+    report = run_report({one.task_id: one for one in made}, patches)
+    assert set(report) == set(FIELDS.split())
+    assert (report["resolved_ids"], report["incomplete_ids"]) == (["toy__calc-1"], ["toy__calc-2"])
+    assert (report["total_instances"], report["submitted_instances"], report["schema_version"]) == (2, 1, 2)
+    lines = [line for line in patches["toy__calc-1"].splitlines() if line[:1] in "+-"]
+    assert lines == [line for line in data["patch"].splitlines() if line[:1] in "+-"]
+    assert made[0].trajectory.model == "org/model"
+
+
+def test_wrong_empty_and_unfit_patches_are_told_apart(place: tuple[Path, dict[str, Any]]) -> None:
+    folder, data = place
+    wrong = data["patch"].replace("+    return x + x", "+    return x * 0")
+    made, patches = evaluated(folder, {"toy__calc-1": wrong, "toy__calc-2": ""})
+    report = run_report({one.task_id: one for one in made}, patches)
+    assert (report["unresolved_ids"], report["empty_patch_ids"]) == (["toy__calc-1"], ["toy__calc-2"])
+    made, patches = evaluated(folder, {"toy__calc-1": data["patch"].replace("return x + 1", "return gone")})
+    assert made[0].trajectory.ending is Ending.MALFORMED
+    report = run_report({one.task_id: one for one in made}, patches)
+    assert (report["error_ids"], report["completed_ids"], report["error_instances"]) == (
+        ["toy__calc-1"],
+        [],
+        1,
+    )
+
+
+def test_the_fields_are_always_the_same() -> None:
+    assert set(run_report({"a": None}, {})) == set(FIELDS.split())
