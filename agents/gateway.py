@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif path in ("/v1/messages", "/messages"):
                 self._anthropic(body)
             elif modern:
-                told = {"model": str(body["model"]), "number": self.server.calls + 1}
+                told: dict[str, Any] = {"model": str(body["model"]), "number": self.server.calls + 1}
                 self._reply(body, responses.from_answer(self._answer(body), **told), responses.events)
             else:
                 known = "use /v1/chat/completions, /v1/responses, /v1/messages or generateContent"

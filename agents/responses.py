@@ -77,7 +77,7 @@ def events(reply: Mapping[str, Any]) -> str:
     made: list[dict[str, Any]] = [{"type": "response.created", "response": {**reply, "output": []}}]
     for place, item in enumerate(reply["output"]):
         at = {"output_index": place}
-        empty = {"content": []} if item["type"] == "message" else {"arguments": ""}
+        empty: dict[str, Any] = {"content": []} if item["type"] == "message" else {"arguments": ""}
         made.append({"type": "response.output_item.added", "item": {**item, **empty}, **at})
         if item["type"] == "message":
             delta = {"item_id": item["id"], "content_index": 0, "delta": item["content"][0]["text"]}
