@@ -93,7 +93,7 @@ def events(reply: Mapping[str, Any]) -> str:
 def _content(given: Any) -> Any:
     if isinstance(given, str):
         return given
-    parts = []
+    parts: list[dict[str, Any]] = []
     for part in given:
         if part["type"] == "input_image":
             parts.append({"type": "image_url", "image_url": {"url": part["image_url"]}})
