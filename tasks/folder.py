@@ -158,10 +158,8 @@ def _artifacts(task: Task, tests: FolderTests, diff: Diff) -> Diff:
     return Diff(written=given, refused=diff.refused)
 
 
-def _sift(
-    task: Task, tests: FolderTests, diff: Diff, modules: frozenset[str]
-) -> tuple[Diff, list[str]]:
-    """(what of the diff reaches the grading box, the paths that do not). `modules`: own ones with odd names."""
+def _sift(task: Task, tests: FolderTests, diff: Diff, modules: frozenset[str]) -> tuple[Diff, list[str]]:
+    """(what of the diff reaches the grading box, the paths that do not). `modules`: own odd ones."""
     own = {*tests.files, task.tags.get("answer_file", "")}
     wanted = tests.verifier.artifacts if tests.verifier else {}
 
@@ -196,7 +194,7 @@ def _grade_once(task: Task, diff: Diff, tests: Mapping[str, bytes], backend: Bac
     mounts: tuple[str, ...] = () if expected else ("/tests", "/logs")
     if (verifier := own.verifier) is None:
         spec = replace(task.box, network=own.network, services={}, mounts=mounts)
-        box = open_box(backend, spec, own.files, own.healthcheck)
+        box = open_box(backend, spec, own.files)
     else:
         tests = {} if verifier.bundled else tests
         mounts = tuple(mount for mount in mounts if tests or mount != "/tests")
@@ -235,29 +233,44 @@ def _grade_reward(box: Sandbox, own: FolderTests, tests: Mapping[str, bytes]) ->
         return _verdict(Outcome.INFRA, f"no {_LOGS} in the box: {made.stderr.strip()}")
     settings = {key: value for key, value in _ENVIRONMENT.items() if key not in box.spec.env} | dict(own.env)
     command = ["env", *(f"{key}={value}" for key, value in settings.items()), "bash", "/tests/test.sh"]
+    known = _processes(box) if box.spec.network else []  # who carries connections outlives everything
     done = box.run(command, timeout_s=own.timeout_s)
     if done.timed_out:
         return _verdict(Outcome.FAILED, f"tests/test.sh took longer than {own.timeout_s:g} s")
     if done.exit_code is None or done.exit_code > 128:
         return _verdict(Outcome.FAILED, f"tests/test.sh was killed (exit code {done.exit_code})")
-    survivors = box.run(["python3", "-I", "-S", "-c", _SURVIVORS], timeout_s=30)
-    if survivors.exit_code != 0 or survivors.stdout.strip():
-        names = survivors.stdout.strip() or "they could not be listed"
-        return _verdict(Outcome.INVALID, f"processes outlived tests/test.sh: {names}")
+    left = None if known is None else _processes(box)
+    if left is None or known is None:
+        return _verdict(Outcome.INVALID, "processes outlived tests/test.sh: they could not be listed")
+    if names := [str(process[-1]) for process in left if process not in known]:
+        return _verdict(Outcome.INVALID, f"processes outlived tests/test.sh: {' '.join(names)}")
     return _reward(box)
 
 
-_SURVIVORS = """import os
+def _processes(box: Sandbox) -> list[list[object]] | None:
+    """[id, start, name] of the processes of a box but its guest; None if they cannot be listed.
+
+    Who rewrites a reward has to run after the tests.
+    """
+    listed = box.run(["python3", "-I", "-S", "-c", _LIST], timeout_s=30)
+    try:
+        return list(json.loads(listed.stdout)) if listed.exit_code == 0 else None
+    except (ValueError, TypeError):
+        return None
+
+
+_LIST = """import json, os
+found = []
 for name in filter(str.isdigit, os.listdir("/proc") if os.getppid() == 1 else []):
     try:
         text = open(f"/proc/{name}/stat", "rb").read().decode(errors="replace")
     except OSError:
         continue
-    state = text.rpartition(")")[2].split()[0]
-    if int(name) not in (1, os.getpid()) and state not in "ZX":
-        print(text.partition(" ")[2].rpartition(")")[0][1:], end=" ")
+    words = text.rpartition(")")[2].split()
+    if int(name) not in (1, os.getpid()) and words[0] not in "ZX":
+        found.append([name, words[19], text.partition(" ")[2].rpartition(")")[0][1:]])
+print(json.dumps(found))
 """
-"""Lists the processes of a box but its guest and itself. Who rewrites a reward has to run after the tests."""
 
 
 def _restore(box: Sandbox, diff: Diff) -> str:
