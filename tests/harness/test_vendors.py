@@ -28,7 +28,7 @@ def evaluated(folder: Path, agent: str, tasks: int) -> list[Attempt]:
     """`plateau eval` as a user types it."""
     out = folder / "out"
     command = ["eval", "--agent", agent, "--suite", "repo-katas", "--tasks", str(tasks), "--samples", "1"]
-    done = CliRunner().invoke(app, [*command, "--sandbox", "docker", "--at-once", "2", "--out", str(out)])
+    done = CliRunner().invoke(app, [*command, "--sandbox", "docker", "--at-once", "4", "--out", str(out)])
     assert done.exit_code == 0, done.output
     return read_attempts(attempts_path(out, read_agent(agent).name))
 
@@ -69,6 +69,25 @@ def mini(request: dict[str, Any], turn: int, files: dict[str, str]) -> Answer:
     commands = ["cat *.py", write_files(files), "python3 test.py"]
     last = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
     return calls("bash", turn, f"step {turn}", command=commands[turn] if turn < len(commands) else last)
+
+
+def shell(request: dict[str, Any], turn: int, files: dict[str, str]) -> Answer:
+    """One command in whatever shell the vendor offers, then the end."""
+    tools = {tool["function"]["name"]: tool["function"]["parameters"] for tool in request.get("tools") or []}
+    name = next((n for n in ("Bash", "exec_command", "shell_command", "shell", "terminal") if n in tools), "")
+    if turn == 0 and name:
+        fields = tools[name]["properties"]
+        key, text = "cmd" if "cmd" in fields else "command", write_files(files)
+        more = {k: fields[k].get("enum", ["x"])[0] for k in tools[name].get("required", ()) if k != key}
+        return calls(
+            name, turn, **more, **{key: ["sh", "-c", text] if fields[key]["type"] == "array" else text}
+        )
+    return calls("finish", turn, message="done") if "finish" in tools else {"content": "done"}
+
+
+def whole(request: dict[str, Any], turn: int, files: dict[str, str]) -> Answer:
+    """Whole files in the text, as aider asks for them."""
+    return {"content": "\n".join(f"{path}\n```\n{text}\n```" for path, text in files.items())}
 
 
 def plain(message: dict[str, Any]) -> tuple[Any, ...]:
@@ -135,3 +154,86 @@ def test_a_wrong_vendor_is_named_with_file_and_key(tmp_path: Path, text: str, me
     with pytest.raises(ConfigError) as error:
         read_agent(str(path))
     assert message in str(error.value)
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("vendor", "act"), [("aider", whole), ("claude-code", shell), ("codex", shell), ("openhands", shell)]
+)
+def test_a_vendor_solves_a_task(tmp_path: Path, vendor: str, act: Any) -> None:
+    tasks = repo_katas.held_out_tasks(derive(0, "eval tasks"), 1)
+    with ModelServer(solving(tasks, act)) as server:
+        (made,) = evaluated(tmp_path, described(tmp_path, server, vendor), 1)
+    assert (made.trajectory.ending, made.trajectory.error) == (Ending.SUBMITTED, "")
+    assert made.verdict.outcome is Outcome.PASS
+    read, written = server.book.prompt_tokens, server.book.completion_tokens
+    assert (made.trajectory.prompt_tokens, made.trajectory.completion_tokens) == (read, written)
+    assert made.trajectory.cost_usd == pytest.approx(
+        (read * PRICE["read"] + written * PRICE["written"]) / 1e6
+    )
+    answers = [
+        m for m in made.trajectory.messages if m.completion_tokens is not None
+    ]  # aider shows some, too
+    assert len(answers) == len(server.book.calls)
+    assert tasks[0].instruction in "".join(m.text for m in made.trajectory.messages)
+
+
+PROBE = """
+import http.client, json, socket
+reached, answers = [], []
+for where in [("127.0.0.1", PORT), ("172.17.0.1", PORT), ("127.0.0.1", 22), ("1.1.1.1", 443)]:
+    try:
+        socket.create_connection(where, 2)
+        reached.append(where)
+    except OSError:
+        pass
+try:
+    reached.append(socket.getaddrinfo("pypi.org", 443))
+except OSError:
+    pass
+try:
+    udp = socket.socket(type=socket.SOCK_DGRAM)
+    udp.settimeout(2)
+    udp.sendto(bytes.fromhex("1234010000010000000000000470797069036f72670000010001"), ("8.8.8.8", 53))
+    reached.append(udp.recv(99).hex())
+except OSError:
+    pass
+ask = [{"role": "user", "content": "search the web"}]
+chat, search = "/v1/chat/completions", {"type": "web_search"}
+claude, mcp = {"type": "web_search_20250305", "name": "web_search"}, {"type": "mcp", "server_url": "x"}
+far = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://1.1.1.1/x.png"}}]}]
+for method, path, body in [
+    ("POST", chat, {"messages": ask, "tools": [search], "web_search_options": {"x": 1}}),
+    ("POST", "/v1/messages", {"messages": ask, "tools": [claude]}),
+    ("POST", "/v1/messages", {"messages": ask, "mcp_servers": [{"type": "url", "url": "http://1.1.1.1"}]}),
+    ("POST", "/v1/responses", {"input": "search", "tools": [search, mcp]}),
+    ("POST", chat, {"messages": far}),
+    ("POST", "/v1/files", {}),
+    ("GET", "http://pypi.org/", None),
+    ("CONNECT", "pypi.org:443", None),
+]:
+    gateway = http.client.HTTPConnection("127.0.0.1", 8099, timeout=60)
+    gateway.request(method, path, json.dumps(body), {"content-type": "application/json"})
+    answers.append(gateway.getresponse().status)
+json.dump([reached, answers], open("found.json", "w"))
+"""
+
+
+@pytest.mark.docker
+def test_a_box_reaches_its_model_and_nothing_else(tmp_path: Path) -> None:
+    with ModelServer(lambda request: {"content": "no"}) as server:
+        vendor = tmp_path / "probe.yaml"
+        probe = PROBE.replace("PORT", str(server.port))
+        vendor.write_text(
+            yaml.safe_dump({"command": f"cat {{instruction}} && python3 -c {shlex.quote(probe)}"})
+        )
+        (made,) = evaluated(tmp_path, described(tmp_path, server, str(vendor)), 1)
+    assert (made.trajectory.ending, made.trajectory.error) == (Ending.SUBMITTED, "")
+    reached, answers = json.loads(diff_from_text(made.trajectory.answer).written["found.json"])
+    assert reached == []
+    assert answers == [200, 200, 200, 200, 400, 400, 404, 501]
+    # What the model's provider would have done for the box was taken out of what it was asked.
+    assert len(server.book.calls) == 4
+    for body, _ in server.book.calls:
+        assert not {"tools", "web_search_options", "mcp_servers"} & body.keys()
