@@ -7,8 +7,9 @@ import pytest
 from sandbox.base import Diff
 from tasks import katas
 from tasks.base import FolderTests, Outcome, Split, Task, Verdict
-from tasks.folder import grade_folder, steers_tests, tampering
+from tasks.folder import grade_folder, grade_stages, steers_tests, tampering
 from tasks.harbor import read_folder
+from tests.tasks.harbor_set import REWARD, apart, steps
 from tests.tasks.local_backend import LocalBackend
 from tests.tasks.test_harbor import make
 
@@ -169,3 +170,59 @@ def test_function_tasks_are_refused() -> None:
     assert kata.split is Split.TRAIN
     with pytest.raises(ValueError, match="is function-level"):
         grade_folder(kata, HONEST, LocalBackend())
+
+
+# --- steps and separate verifiers -----------------------------------------------------------------------
+
+FIRST = Diff(written={"answer.txt": b"42\n"})
+SECOND = Diff(written={"answer.txt": b"84\n"})
+WRONG = Diff(written={"answer.txt": b"0\n"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "diffs", "outcome", "reason"),
+    [
+        ("mean", [FIRST, SECOND], Outcome.PASSED, ""),
+        ("mean", [FIRST, WRONG], Outcome.FAILED, "step two: reward 0"),
+        ("mean", [WRONG, SECOND], Outcome.FAILED, "step one: reward 0"),
+        ("mean", [FIRST], Outcome.FAILED, "step two was not reached"),
+        ("mean", [], Outcome.FAILED, "step one was not reached"),
+        ("last", [FIRST, SECOND], Outcome.PASSED, ""),
+        ("last", [WRONG, SECOND], Outcome.FAILED, "step one: reward 0"),
+        ("ungated", [WRONG, SECOND], Outcome.PASSED, ""),
+        ("mean", [FIRST, Diff(written={"x.pth": b""})], Outcome.INVALID, "step two: tampering: 'x.pth'"),
+    ],
+)
+def test_steps(tmp_path: Path, kind: str, diffs: list[Diff], outcome: Outcome, reason: str) -> None:
+    steps(tmp_path, "mean" if kind == "mean" else "final")
+    if kind == "ungated":
+        file = tmp_path / "task.toml"
+        file.write_text(file.read_text().replace("min_reward = 1.0\n", ""))
+    (tmp_path / "tests" / "test.sh").write_text(REWARD.format("sh /tests/check.sh"))
+    assert grade_stages(read_folder(tmp_path), diffs, LocalBackend()) == Verdict(
+        outcome=outcome, verified=outcome is Outcome.PASSED, reason=reason
+    )
+    with pytest.raises(ValueError, match="has steps"):
+        grade_folder(read_folder(tmp_path), FIRST, LocalBackend())
+
+
+@pytest.mark.parametrize(
+    ("written", "outcome"),
+    [
+        ({"/work/answer.txt": b"42\n"}, Outcome.PASSED),
+        ({"answer.txt": b"42\n"}, Outcome.PASSED),  # of an agent that only answers
+        ({"answer.txt": b"42\n", "other.txt": b""}, Outcome.PASSED),  # is no artifact, so does not get there
+        ({"/work/answer.txt": b"42\n", "/logs/verifier/reward.json": b"1"}, Outcome.PASSED),
+        ({"/work/other.txt": b"42\n"}, Outcome.FAILED),
+        ({"/work/answer.txt": b"42\n", "/x/../tests/test.sh": b""}, Outcome.INVALID),
+        ({"/work/answer.txt": b"42\n", "sitecustomize.py": b""}, Outcome.INVALID),
+        ({}, Outcome.FAILED),
+    ],
+)
+def test_a_separate_verifier_sees_artifacts_only(
+    tmp_path: Path, written: dict[str, bytes], outcome: Outcome
+) -> None:
+    apart(tmp_path)
+    place = tmp_path / "s14-copy"
+    (place / "tests" / "test.sh").write_text(REWARD.format("grep -q 42 answer.txt && [ ! -e other.txt ]"))
+    assert grade_folder(read_folder(place), Diff(written=written), LocalBackend()).outcome is outcome

@@ -18,6 +18,7 @@ from tasks.base import Task
 from tasks.harbor import FolderSuite, write_folder
 from tasks.importing import import_rows
 from tasks.published import PublishedSuite
+from tests.tasks.harbor_set import write_set
 from tests.tasks.test_published import ROWS
 
 CASES = 1000
@@ -118,6 +119,27 @@ def test_rows(tmp_path: Path) -> None:
     assert 30 < accepted < CASES - 100
 
 
+KEYS = [
+    "cpus", "memory_mb", "memory", "storage", "docker_image", "env", "network_mode", "allowed_hosts",
+    "workdir", "timeout_sec", "allow_internet", "environment_mode", "environment", "collect", "command",
+    "service", "name", "source", "destination", "exclude", "artifacts", "steps", "min_reward",
+    "healthcheck", "retries", "gpus", "tpu", "mcp_servers", "os", "multi_step_reward_strategy",
+    "schema_version", "version", "agent", "verifier",
+]  # fmt: skip
+VALUES = [
+    '"x"', "-1", "0", "[]", "{}", "true", "1e400", "nan", "0x7f", '"../.."', '"\\u0000"', "'''", '"/tests"',
+    '"/logs/verifier"', '"separate"', '"allowlist"', '"public"', '[1]', '["a.org"]', '[{}]',
+    '[{name = "../x"}]', '"${HOME}"', '{A = "${HOME}"}', '{"a=b" = "c"}', '["/etc/passwd", "../x"]',
+    '{command = 1}', '"one"', '[{source = "/work", service = "db"}]', "1979-05-27", "9" * 400,
+]  # fmt: skip
+TABLES = [
+    "[environment.more]", "[verifier.more]", "[metadata.more]", "[task.more]", "[agent.more]", "[steps]",
+    "[[steps]]", "[[verifier.collect]]", "[[artifacts]]", "[verifier.environment]",
+    "[environment.healthcheck]", "[solution.env]", "[verifier.env]", "[steps.verifier]",
+    "[[steps.artifacts]]", "[[environment.mcp_servers]]",
+]  # fmt: skip
+
+
 def break_folder(folder: Path, rng: random.Random) -> None:
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     path = rng.choice(files + [file for file in files if file.name == "task.toml"] * 6)
@@ -137,17 +159,10 @@ def break_folder(folder: Path, rng: random.Random) -> None:
         case 4:
             shutil.rmtree(path.parent) if path.parent != folder else path.unlink()
         case 5:
-            key = rng.choice(
-                ["cpus", "memory_mb", "docker_image", "env", "network_mode", "workdir", "timeout_sec"]
-            )
-            value = rng.choice(
-                ['"x"', "-1", "[]", "{}", "true", "1e400", "nan", "0x7f", '"../.."', '"\\u0000"', "'''"]
-            )
-            table = rng.choice(["environment", "verifier", "metadata", "task", "agent", "solution"])
+            line = f"{rng.choice(KEYS)} = {rng.choice(VALUES)}\n"
+            table = rng.choice(TABLES) if rng.random() < 0.7 else ""
             with next((file for file in files if file.name == "task.toml"), path).open("a") as file:
-                file.write(
-                    f"\n[{table}.more]\n{key} = {value}\n" if rng.random() < 0.3 else f"\n{key} = {value}\n"
-                )
+                file.write(f"\n{table}\n{line}")
         case 6 if path.suffix != ".sh":
             fifo = path.with_name("pipe")
             if not fifo.exists():
@@ -160,20 +175,22 @@ def break_folder(folder: Path, rng: random.Random) -> None:
 def test_folders(tmp_path: Path) -> None:
     rng = random.Random(21)
     pristine = tmp_path / "pristine"
-    write_folder(katas.held_out_tasks(0, 1)[0], pristine)
+    write_folder(katas.held_out_tasks(0, 1)[0], pristine / "kata")
+    write_set(pristine, "a.org")
+    kinds = sorted(pristine.iterdir())
     (tmp_path / "outside").write_text("nobody's business")
     names = [path.name for path in pristine.rglob("*")]
     accepted: list[Task] = []
     for number in range(CASES):
         suite = tmp_path / "suite"
-        shutil.copytree(pristine, suite / f"task-{number}")
+        shutil.copytree(rng.choice(kinds), suite / f"task-{number}")
         for _ in range(rng.randint(1, 2)):
             if any(path.is_file() and not path.is_symlink() for path in suite.rglob("*")):
                 break_folder(suite / f"task-{number}", rng)
         before = tree(tmp_path)
 
         def read(place: Path = suite) -> None:
-            accepted.extend(FolderSuite(place).tasks)
+            accepted.extend(FolderSuite(place, ["b.org"]).tasks)
 
         tried(read, *names, "task-", "suite", "pipe")
         assert tree(tmp_path) == before

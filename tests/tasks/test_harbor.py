@@ -13,6 +13,7 @@ from tasks import katas, load_suite
 from tasks.base import FolderTests, Outcome, Split
 from tasks.folder import grade_folder
 from tasks.harbor import FolderSuite, read_folder, split_of, write_folder
+from tests.tasks.harbor_set import write_set
 from tests.tasks.local_backend import LocalBackend, LocalSandbox
 
 TOML = """\
@@ -46,6 +47,9 @@ gpus = 0
 [environment.env]
 GREETING = "hi"
 """
+
+
+SEPARATE = "[verifier]\nenvironment_mode = 'separate'\n"
 
 
 def make(folder: Path, toml: str = TOML, **files: str) -> Path:
@@ -155,11 +159,55 @@ def test_a_dockerfile_without_image_has_to_be_built(tmp_path: Path) -> None:
         ("[metadata]\nsplit = 'test'", r"metadata\.split must be 'train' or 'held_out', not 'test'"),
         ("[metadata]\nworkdir = 'app'", r"metadata\.workdir must be an absolute path below /"),
         ("a = " + "[" * 5_000, r"task\.toml: "),
+        ("[environment]\ngpus = 1", r"task\.toml: environment\.gpus: boxes have no GPU"),
+        ("[environment.tpu]\ntype = 'v4'", r"environment\.tpu: boxes have no TPU"),
+        ("[[environment.mcp_servers]]\nname = 'x'", r"environment\.mcp_servers: agents bring their own"),
+        ("[environment]\nskills_dir = '/s'", r"environment\.skills_dir: agents bring their own"),
+        ("[environment]\nos = 'windows'", r"environment\.os must be 'linux'"),
+        ("[environment.env]\nA = '${HOME}'", r"environment\.env\.A must be a value, for boxes get no var"),
+        ("[verifier.env]\n'a=b' = 'x'", r"verifier\.env\.a=b must be named by letters"),
+        ("[environment]\nworkdir = '/logs'", r"environment\.workdir must be somewhere else: /logs/verifier"),
+        ("[metadata]\nworkdir = '//tests/a'", r"metadata\.workdir must be somewhere else: /tests"),
+        ("[environment]\nallowed_hosts = ['a.org']", r"environment\.allowed_hosts must be absent unless"),
+        (
+            "[environment]\nnetwork_mode = 'allowlist'\nallowed_hosts = [1]",
+            r"environment\.allowed_hosts must be a list of hosts",
+        ),
+        ("[environment.healthcheck]\nretries = 1", r"environment\.healthcheck\.command must be a shell"),
+        ("[verifier]\nenvironment_mode = 'both'", r"verifier\.environment_mode must be 'shared' or 'sep"),
+        (
+            "[verifier]\nenvironment_mode = 'shared'\n[verifier.environment]\ncpus = 1",
+            r"verifier\.environment_mode must be 'separate'",
+        ),
+        (SEPARATE + "[[verifier.collect]]\ntimeout_sec = 1", r"verifier\.collect\[0\]\.command must be a sh"),
+        (
+            SEPARATE + "[[verifier.collect]]\ncommand = 'x'\nservice = 'db'",
+            r"verifier\.collect\[0\]\.service: tasks have one container",
+        ),
+        (
+            "artifacts = ['/tests/x']\n" + SEPARATE,
+            r"artifacts\[0\]\.source must be a path in the agent's box",
+        ),
+        ("artifacts = ['../x']\n" + SEPARATE, r"artifacts\[0\]\.source must be a path in the agent's box"),
+        ("artifacts = [3]\n" + SEPARATE, r"artifacts must be an array of tables"),
+        ("[[steps]]\nname = '../x'", r"steps\[0\]\.name must be the name of a folder in steps/"),
+        ("[[steps]]\nname = 'absent'", r"steps/absent: is no folder"),
+        ("steps = 'one'", r"steps must be an array of tables"),
+        (
+            "[[steps]]\nname = 'one'\n[steps.agent]\nnetwork_mode = 'public'",
+            r"steps\[0\]\.agent\.network_mode: a box keeps",
+        ),
+        ("[[steps]]\nname = 'one'\nmin_reward = 'x'", r"steps\[0\]\.min_reward must be a number"),
+        (
+            "multi_step_reward_strategy = 'best'\n[[steps]]\nname = 'one'",
+            r"multi_step_reward_strategy must be 'mean' or 'final'",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, toml: str, message: str) -> None:
+    step = {"steps/one/instruction.md": "x", "steps/one/tests/test.sh": "true"}
     with pytest.raises(ValueError, match=message):
-        read_folder(make(tmp_path, toml))
+        read_folder(make(tmp_path, toml, **step))
 
 
 @pytest.mark.parametrize("missing", ["task.toml", "instruction.md", "tests/test.sh"])
@@ -242,6 +290,82 @@ def test_any_value_at_a_known_key_is_read_or_refused(tmp_path: Path, value: obje
         box = read_folder(folder).box
         assert 0 < box.cpus <= 1e9
         assert box.memory_mb > 0
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"environment/docker-compose.yaml": ""}, r"docker-compose\.yaml: tasks of several containers"),
+        (
+            {"environment/Dockerfile": "FROM x\nWORKDIR /logs/verifier\n"},
+            r"Dockerfile: WORKDIR /logs/verifier",
+        ),
+        ({"trajectory.json": "{}"}, r"trajectory\.json: attempts always begin"),
+    ],
+)
+def test_files_that_are_refused(tmp_path: Path, files: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_folder(make(tmp_path, "", **files))
+
+
+@pytest.mark.parametrize("name", ["tests", "solution", "environment", "steps/two"])
+def test_folders_that_are_links_are_not_followed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "solve.sh").write_text("secret")
+    write_set(tmp_path / "set", "a.org")
+    place = tmp_path / "set" / ("s13-mean" if "/" in name else "s10")
+    if (place / name).exists():
+        shutil.rmtree(place / name)
+    (place / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"only regular files|is no folder"):
+        read_folder(place)
+
+
+def test_all_spellings_are_read(tmp_path: Path) -> None:
+    names = write_set(tmp_path, "a.org")
+    tasks = dict(zip(names, FolderSuite(tmp_path).tasks, strict=True))
+    old = tasks["s10"].box
+    assert (old.memory_mb, old.disk_mb, old.network) == (256, 64, ())
+    fetch, agent = tasks["s14-fetch"], tasks["s14-agent"]
+    assert isinstance(fetch.tests, FolderTests)
+    assert isinstance(agent.tests, FolderTests)
+    assert (fetch.box.network, fetch.tests.network) == (("a.org",), ())
+    assert (agent.box.network, agent.tests.network) == (("a.org",), ("a.org",))
+    healthy = tasks["s12"].tests
+    assert isinstance(healthy, FolderTests)
+    assert healthy.healthcheck is not None
+    assert (healthy.env, healthy.solution_env) == ({"WANTED": "42"}, {"THE_ANSWER": "42"})
+    assert (tasks["s12"].box.workdir, tasks["s12"].box.env) == ("/app", {"PLACE": "/app"})
+    copy, own = (tasks[name].tests for name in ("s14-copy", "s14-image"))
+    assert isinstance(copy, FolderTests)
+    assert isinstance(own, FolderTests)
+    assert copy.verifier is not None
+    assert own.verifier is not None
+    assert copy.verifier.artifacts == {"/logs/artifacts": (), "/work/answer.txt": ()}
+    assert (copy.verifier.box.image, copy.verifier.bundled) == (BASE_IMAGE, False)
+    assert own.verifier.artifacts["/work/out"] == ("*.log",)
+    assert own.verifier.box.image.startswith("plateau-task:")
+    assert (own.verifier.bundled, own.verifier.build) == (True, tmp_path / "s14-image" / "tests")
+    assert tasks["s14-copy"].box.mounts == ("/logs/artifacts",)
+
+
+def test_steps_are_tasks_in_one_box(tmp_path: Path) -> None:
+    write_set(tmp_path, "a.org")
+    task = read_folder(tmp_path / "s13-last")
+    assert isinstance(task.tests, FolderTests)
+    one, two = task.tests.steps
+    assert isinstance(one.tests, FolderTests)
+    assert isinstance(two.tests, FolderTests)
+    assert task.instruction == "# one\n\nWrite 42 into answer.txt.\n\n# two\n\nMultiply it by the factor."
+    assert (task.tests.last_decides, one.tests.gate, two.tests.gate) == (True, True, False)
+    assert (one.tests.timeout_s, two.tests.timeout_s) == (30, 600)
+    assert (dict(one.tests.files), two.tests.files.keys()) == ({}, {"factor", "setup.sh"})
+    assert task.tags["unknown_keys"] == "steps[1].agent.timeout_sec, steps[1].artifacts"
+    known = {task.digest}
+    for path in ("steps/two/workdir/factor", "steps/one/instruction.md", "steps/two/tests/check.sh"):
+        (tmp_path / "s13-last" / path).write_text("other")
+        known.add(read_folder(tmp_path / "s13-last").digest)
+    assert len(known) == 4
 
 
 # --- suites -------------------------------------------------------------------------------------------
