@@ -203,7 +203,8 @@ def check_out(source: str, commit: str, folder: Path) -> None:
     """
     folder.mkdir(parents=True)
     _git(folder, "init", "-q", "--template=", "-b", "main")
-    _git(folder, "fetch", "-q", "--depth=1", "--no-tags", f"--upload-pack={_UPLOAD}", "--", source, commit)
+    local = [f"--upload-pack={_UPLOAD}"] if Path(source).exists() else []  # a server has its own
+    _git(folder, "fetch", "-q", "--depth=1", "--no-tags", *local, "--", source, commit)
     _git(folder, "update-ref", "refs/heads/main", commit)
     _git(folder, "reset", "-q", "--hard", "main")
     for name in ("FETCH_HEAD", "ORIG_HEAD"):
