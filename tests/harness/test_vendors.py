@@ -43,7 +43,9 @@ def described(folder: Path, server: ModelServer, vendor: str, **more: Any) -> st
         "base_url": server.url,
         "price": PRICE,
     }
-    path.write_text(yaml.safe_dump(spec | {"limits": {"steps": 20, "seconds": 1800.0}} | more))
+    path.write_text(
+        yaml.safe_dump(spec | {"limits": {"completion_tokens": 4096, "steps": 20, "seconds": 1800.0}} | more)
+    )
     return str(path)
 
 
@@ -74,7 +76,7 @@ def mini(request: dict[str, Any], turn: int, files: dict[str, str]) -> Answer:
 def shell(request: dict[str, Any], turn: int, files: dict[str, str]) -> Answer:
     """One command in whatever shell the vendor offers, then the end."""
     tools = {tool["function"]["name"]: tool["function"]["parameters"] for tool in request.get("tools") or []}
-    name = next((n for n in ("Bash", "exec_command", "shell_command", "shell", "terminal") if n in tools), "")
+    name = next((n for n in ("Bash", "exec_command") if n in tools), "")
     if turn == 0 and name:
         fields = tools[name]["properties"]
         key, text = "cmd" if "cmd" in fields else "command", write_files(files)
@@ -82,7 +84,7 @@ def shell(request: dict[str, Any], turn: int, files: dict[str, str]) -> Answer:
         return calls(
             name, turn, **more, **{key: ["sh", "-c", text] if fields[key]["type"] == "array" else text}
         )
-    return calls("finish", turn, message="done") if "finish" in tools else {"content": "done"}
+    return {"content": "done"}
 
 
 def whole(request: dict[str, Any], turn: int, files: dict[str, str]) -> Answer:
@@ -158,9 +160,7 @@ def test_a_wrong_vendor_is_named_with_file_and_key(tmp_path: Path, text: str, me
 
 @pytest.mark.docker
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("vendor", "act"), [("aider", whole), ("claude-code", shell), ("codex", shell), ("openhands", shell)]
-)
+@pytest.mark.parametrize(("vendor", "act"), [("aider", whole), ("claude-code", shell), ("codex", shell)])
 def test_a_vendor_solves_a_task(tmp_path: Path, vendor: str, act: Any) -> None:
     tasks = repo_katas.held_out_tasks(derive(0, "eval tasks"), 1)
     with ModelServer(solving(tasks, act)) as server:
