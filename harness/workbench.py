@@ -15,6 +15,7 @@ from results.records import Attempt
 from results.store import RunStore
 from sandbox.base import Backend
 from tasks.base import Task
+from tasks.boxes import stages
 from tasks.suite import Suite
 
 SHARED = "shared"
@@ -134,9 +135,18 @@ def selection_tasks(config: RunConfig, suite: Suite, seed: int, held_out: Sequen
 
 
 def train_tasks(config: RunConfig, suite: Suite, seed: int, index: int = 0) -> tuple[Task, ...]:
-    """The train tasks of a round; those of round 0 throughout, unless `tasks.fresh`."""
+    """The train tasks of a round; those of round 0 throughout, unless `tasks.fresh`.
+
+    Raises ValueError for tasks whose attempts cannot be trained on, since they are several conversations.
+    """
     words = ("train tasks", index) if config.tasks.fresh and index else ("train tasks",)
-    return suite.train_tasks(derive(seed, *words), config.tasks.train)
+    tasks = suite.train_tasks(derive(seed, *words), config.tasks.train)
+    if several := [task.id for task in tasks if len(stages(task)) > 1]:
+        raise ValueError(
+            f"tasks.train: {several[0]} has several steps, which cannot be trained on; "
+            "give it split = 'held_out' in its [metadata], or use 'plateau eval'"
+        )
+    return tasks
 
 
 def task_sets(config: RunConfig, suite: Suite, seed: int) -> tuple[tuple[Task, ...], tuple[Task, ...]]:

@@ -1,0 +1,95 @@
+"""Tasks of several steps and with separate verifiers, from the agent's box to the verdict."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.base import Ending, Trajectory
+from harness.boxed import solve_in_boxes
+from harness.config import parse_config
+from harness.grading import Grader
+from harness.recite import Nop, Oracle
+from harness.workbench import train_tasks
+from sandbox import open_backend
+from sandbox.base import Backend, Sandbox
+from sandbox.diffs import diff_from_text, steps_from_text
+from tasks.base import Outcome, Split, Task
+from tasks.harbor import read_folder
+from tasks.suite import FixedSuite
+from tests.harness.test_config import GOOD
+from tests.tasks.harbor_set import apart, steps
+
+pytestmark = pytest.mark.bwrap
+
+
+@pytest.fixture(scope="module")
+def backend() -> Backend:
+    return open_backend("bubblewrap")
+
+
+def attempted(agent: Any, task: Task, backend: Backend) -> Trajectory:
+    return solve_in_boxes(agent, backend, [(task, [1])], at_once=1)[0][0]
+
+
+def outcome(task: Task, made: Trajectory, backend: Backend) -> tuple[Outcome, str]:
+    grader = Grader(backend, None)
+    try:
+        (verdict,) = grader([(task, made)])
+        return verdict.outcome, verdict.reason
+    finally:
+        grader.close()
+
+
+class Paid:
+    """Does what the oracle does, and says what it cost."""
+
+    name = "paid"
+    needs_box = True
+
+    def __init__(self, task: Task) -> None:
+        self._oracle = Oracle([task])
+
+    def solve(self, instruction: str, seeds: Any, boxes: tuple[Sandbox, ...] = ()) -> list[Trajectory]:
+        ended = Ending.STEP_LIMIT if "Write" in instruction else Ending.SUBMITTED
+        return [
+            dataclasses.replace(made, prompt_tokens=3, cost_usd=0.5, token_ids=(1, 2), ending=ended)
+            for made in self._oracle.solve(instruction, seeds, boxes)
+        ]
+
+
+def test_every_step_is_an_instruction_in_the_same_box(tmp_path: Path, backend: Backend) -> None:
+    steps(tmp_path, "mean")
+    task = read_folder(tmp_path)
+    made = attempted(Paid(task), task, backend)
+    one, two = steps_from_text(made.answer)
+    assert one.written == {"answer.txt": b"42\n"}
+    assert two.written == {"answer.txt": b"84\n", "made-by-setup": b""}
+    assert diff_from_text(made.answer) == two
+    assert (made.prompt_tokens, made.cost_usd, made.token_ids) == (6, 1.0, ())
+    assert made.ending is Ending.STEP_LIMIT
+    assert outcome(task, made, backend) == (Outcome.PASSED, "")
+    lazy = attempted(Nop(boxed=True), task, backend)
+    assert outcome(task, lazy, backend) == (Outcome.FAILED, "step one: reward 0")
+
+
+def test_a_separate_verifier_gets_what_was_collected(tmp_path: Path, backend: Backend) -> None:
+    apart(tmp_path)
+    task = read_folder(tmp_path / "s14-copy")
+    made = attempted(Oracle([task]), task, backend)
+    left = diff_from_text(made.answer).written
+    assert {path for path in left if path.startswith("/")} == {
+        "/work/answer.txt",
+        "/logs/artifacts/note.txt",
+    }
+    assert outcome(task, made, backend) == (Outcome.PASSED, "")
+
+
+def test_steps_are_not_trained_on(tmp_path: Path) -> None:
+    steps(tmp_path, "mean")
+    config = parse_config(GOOD | {"tasks": {"train": 1}}, "x.yaml")
+    task = dataclasses.replace(read_folder(tmp_path), split=Split.TRAIN)
+    suite = FixedSuite("own", [task], "own")
+    with pytest.raises(ValueError, match=r"tasks\.train: .* has several steps"):
+        train_tasks(config, suite, 1)
