@@ -11,7 +11,8 @@ from langchain_core.messages import AIMessage
 from agents import gemini
 from agents.base import Ending, Limits
 from agents.cli import read_vendor
-from agents.scripted_chat import call
+from agents.gateway import Gateway
+from agents.scripted_chat import ScriptedChat, call
 from tests.agents.test_gateway import gateway, post
 
 PATH = "/v1beta/models/plateau:generateContent"
@@ -139,3 +140,25 @@ def test_the_shipped_description_is_whole() -> None:
     vendor = read_vendor("gemini-cli")
     assert "{instruction}" in vendor.command
     assert vendor.env["GOOGLE_GEMINI_BASE_URL"] == "{gateway}"
+
+
+def test_what_a_client_wishes_counts_where_the_harness_has_no_will_of_its_own() -> None:
+    seen: list[tuple[Any, Any]] = []
+
+    class Watching(ScriptedChat):
+        takes_seed: bool = True
+
+        def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> Any:
+            seen.append((options.get("temperature"), options.get("seed")))
+            return super()._generate(messages, stop, run_manager, **options)
+
+    wish = body(generationConfig={"temperature": 0.25, "seed": 9})
+    free = Gateway(Watching.of(["ok"]), limits=Limits(completion_tokens=9))
+    post(free, wish, PATH)
+    free.begin(100)
+    post(free, wish, PATH)
+    set_by_harness = Gateway(Watching.of(["ok"]), limits=Limits(completion_tokens=9), temperature=0.7)
+    post(set_by_harness, wish, PATH)
+    assert seen == [(0.25, 9), (0.25, 101), (0.7, 9)]
+    for wrong in ({"temperature": "hot"}, {"temperature": -1}, {"seed": -1}, {"seed": True}):
+        assert post(free, body(generationConfig=wrong), PATH)[0] == 400
