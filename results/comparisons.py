@@ -1,7 +1,7 @@
 """Arms against the first arm, paired by training seed and task."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -17,12 +17,8 @@ _METRIC = "pass@1"
 _FLIPS = 9_999
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Paired:
-    """Per-task differences of one training seed."""
-
-    differences: tuple[float, ...]
-    clusters: tuple[str, ...]
+_Paired = tuple[list[float], list[str]]
+"""Per-task differences of one training seed, and the cluster of each task."""
 
 
 def compare_arms(arms: Mapping[str, Rounds]) -> list[dict[str, Any]]:
@@ -64,25 +60,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def measured(rounds: Rounds, metric: str) -> bool:
+    """Whether every round has the metric task by task."""
+    return all(metric in r.metrics.per_task for records in rounds.values() for r in records)
+
+
 def _pair(arm: Rounds, base: Rounds, last: int, *, best: bool) -> list[_Paired]:
     """One entry per training seed that both arms have, over the tasks that both were measured on."""
-    seeds = [seed for seed in arm if seed in base]
-    if best:
-        scores = [_best_scores(side, last) for side in (arm, base)]
-    else:
-        scores = [{seed: _scores(side[seed][last]) for seed in seeds} for side in (arm, base)]
+    mine, other = (
+        _best_scores(side, last) if best else {seed: _scores(r[last]) for seed, r in side.items()}
+        for side in (arm, base)
+    )
     pairs = []
-    for seed in seeds:
-        ours, theirs = scores[0][seed], scores[1][seed]
-        clusters = _clusters(arm[seed][last])
+    for seed in (seed for seed in arm if seed in base):
+        ours, theirs, clusters = mine[seed], other[seed], _clusters(arm[seed][last])
         tasks = [task for task in ours if task in theirs]
         if tasks:
-            pairs.append(
-                _Paired(
-                    differences=tuple(ours[task] - theirs[task] for task in tasks),
-                    clusters=tuple(clusters[task] for task in tasks),
-                )
-            )
+            pairs.append(([ours[task] - theirs[task] for task in tasks], [clusters[task] for task in tasks]))
     return pairs
 
 
@@ -90,27 +84,14 @@ def _best_scores(rounds: Rounds, last: int) -> dict[int, dict[str, float]]:
     """Each task's score at the round that was best on the other half of the clusters."""
     halves = {seed: _halves(records[last]) for seed, records in rounds.items()}
 
-    def mean(t: int, half: int) -> float:
-        return fmean(
-            [
-                fmean(
-                    [score for task, score in _scores(records[t]).items() if halves[seed][task] == half]
-                    or [0.0]
-                )
-                for seed, records in rounds.items()
-            ]
-        )
+    def scores(seed: int, t: int, half: int) -> dict[str, float]:
+        return {task: x for task, x in _scores(rounds[seed][t]).items() if halves[seed][task] == half}
 
-    best = {half: max(range(last + 1), key=lambda t: mean(t, 1 - half)) for half in (0, 1)}
-    return {
-        seed: {
-            task: score
-            for half in (0, 1)
-            for task, score in _scores(records[best[half]]).items()
-            if halves[seed][task] == half
-        }
-        for seed, records in rounds.items()
-    }
+    def mean(t: int, half: int) -> float:
+        return fmean(fmean(scores(seed, t, half).values() or [0.0]) for seed in rounds)
+
+    first, second = (max(range(last + 1), key=partial(mean, half=1 - half)) for half in (0, 1))
+    return {seed: scores(seed, first, 0) | scores(seed, second, 1) for seed in rounds}
 
 
 def _scores(record: RoundRecord) -> dict[str, float]:
@@ -131,14 +112,13 @@ def _halves(record: RoundRecord) -> dict[str, int]:
 def _interval(pairs: Sequence[_Paired]) -> Estimate | None:
     if not pairs:
         return None
-    if not any(difference for pair in pairs for difference in pair.differences):
+    if not any(difference for differences, _ in pairs for difference in differences):
         # A resample of zeros is zero, yet tasks not seen may differ: Clopper-Pearson over clusters.
-        clusters = sum(len(set(pair.clusters)) for pair in pairs)
+        clusters = sum(len(set(labels)) for _, labels in pairs)
         reach = 1 - 0.025 ** (1 / clusters)
         return Estimate(0.0, -reach, reach, len(pairs) if len(pairs) > 1 else clusters)
-    return seeds_interval(
-        [p.differences for p in pairs], [p.clusters for p in pairs], seed=0, bounds=(-1.0, 1.0)
-    )
+    differences, labels = zip(*pairs, strict=True)
+    return seeds_interval(differences, labels, seed=0, bounds=(-1.0, 1.0))
 
 
 def _p_value(pairs: Sequence[_Paired]) -> float | None:
@@ -146,20 +126,20 @@ def _p_value(pairs: Sequence[_Paired]) -> float | None:
     if not pairs:
         return None
     if len(pairs) == 1:
-        return _sign_flip(pairs[0])
+        return _sign_flip(*pairs[0])
     from scipy.stats import t as student
 
-    means = np.array([fmean(p.differences) for p in pairs])
+    means = np.array([fmean(differences) for differences, _ in pairs])
     error = means.std(ddof=1) / np.sqrt(len(means))
     if error == 0:
         return 1.0 if means[0] == 0 else 0.0
     return float(2 * student.sf(abs(means.mean() / error), len(means) - 1))
 
 
-def _sign_flip(pair: _Paired) -> float:
-    index = {cluster: i for i, cluster in enumerate(dict.fromkeys(pair.clusters))}
+def _sign_flip(differences: Sequence[float], clusters: Sequence[str]) -> float:
+    index = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
     sums = np.zeros(len(index))
-    np.add.at(sums, [index[cluster] for cluster in pair.clusters], pair.differences)
+    np.add.at(sums, [index[cluster] for cluster in clusters], differences)
     signs = np.random.default_rng(0).choice((-1.0, 1.0), size=(_FLIPS, len(sums)))
     # The small slack counts ties as ties although the sums were added up in another order.
     extreme = np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9

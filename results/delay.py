@@ -15,7 +15,7 @@ from statistics import fmean, median, stdev
 import numpy as np
 from scipy.stats import t as student
 
-from results.comparisons import Rounds, holm
+from results.comparisons import Rounds, holm, measured
 from results.estimators import Floats, cluster_codes, resample_counts, two_level
 from results.maxt import STRATEGY_SEEDS
 from results.noise import training_noise
@@ -130,17 +130,13 @@ def delays(arms: Mapping[str, Rounds], base: str) -> dict[str, dict[str, Delay]]
         raise ValueError(f"no arm {base!r} to compare with; arms: {', '.join(arms)}")
     found: dict[str, dict[str, Delay]] = {}
     for event in EVENTS:
-        if not all(_has(rounds, event.metric) for rounds in arms.values()):
+        if not all(measured(rounds, event.metric) for rounds in arms.values()):
             continue
         by_arm = {arm: _delay(event, arms[arm], arms[base], same=arm == base) for arm in arms}
         tested = [arm for arm, delay in by_arm.items() if delay.p is not None]
         adjusted = dict(zip(tested, holm([by_arm[arm].p or 0.0 for arm in tested]), strict=True))
         found[event.key] = {arm: replace(delay, p_holm=adjusted.get(arm)) for arm, delay in by_arm.items()}
     return found
-
-
-def _has(rounds: Rounds, metric: str) -> bool:
-    return all(metric in r.metrics.per_task for records in rounds.values() for r in records)
 
 
 def _delay(event: Event, arm: Rounds, base: Rounds, *, same: bool) -> Delay:

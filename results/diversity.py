@@ -19,11 +19,10 @@ from results.estimators import (
     mean_interval,
 )
 from results.lexical import compression_ratio, lexical_metrics, self_bleu
-from results.programs import canonical as canonical
 from results.programs import ladder, program_key
 from results.records import Attempt, Estimate
 from results.richness import chao1, coverage, rarefied_hill1, simpson
-from results.similarity import cosine_blocks, gram_counts, inverse_frequency, mean_distance, vendi_batch
+from results.similarity import cosine_blocks, gram_counts, inverse_frequency, mean_distance, vendi
 from tasks.base import Outcome
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def likeness_columns(programs: Sequence[Solutions], idf: Floats | None, n: int) 
         fit = np.array([len(who) >= size >= 2 for who in members])
         parts = [block[np.ix_(who[:size], who[:size])] for block, who in zip(blocks, members, strict=True)]
         near = np.array([part for part, ok in zip(parts, fit, strict=True) if ok]).reshape(-1, size, size)
-        for name, measure in (("vendi", vendi_batch), ("embedding_distance", mean_distance)):
+        for name, measure in (("vendi", vendi), ("embedding_distance", mean_distance)):
             column = np.full(len(members), math.nan)
             column[fit] = measure(near)
             found[name + suffix] = column

@@ -194,9 +194,7 @@ def seeds_interval(
     """Mean over training seeds of the mean over tasks, with a two-level bootstrap interval.
 
     Seeds are resampled, then task clusters within each drawn seed (each seed has its own held-out
-    tasks). A bootstrap of S seeds understates their spread by (S-1)/S, and S is small, so deviations
-    are stretched by sqrt(S/(S-1)). With one seed this is `mean_interval`. `n` counts seeds. None
-    without values.
+    tasks). With one seed this is `mean_interval`. `n` counts seeds. None without values.
     """
     pairs = [(v, c) for v, c in zip(values_by_seed, clusters_by_seed, strict=True) if not np.isnan(v).all()]
     if len(pairs) < 2:
@@ -209,10 +207,18 @@ def seeds_interval(
         centre[s] = top.sum() / bottom.sum()
         means[s] = (weights @ top) / (weights @ bottom)
     replicates = two_level(means[:, :, None], seed)[:, 0]
-    value = float(centre.mean())
-    stretch = math.sqrt(len(pairs) / (len(pairs) - 1))
+    return over_seeds(float(centre.mean()), replicates, len(pairs), bounds)
+
+
+def over_seeds(value: float, replicates: Floats, seeds: int, bounds: tuple[float, float]) -> Estimate:
+    """`value` with a bootstrap interval over training seeds.
+
+    A bootstrap of S seeds understates their spread by (S-1)/S, and S is small, so deviations are
+    stretched by sqrt(S/(S-1)); not those of a single one.
+    """
+    stretch = math.sqrt(seeds / (seeds - 1)) if seeds > 1 else 1.0
     low, high = value + stretch * (np.quantile(replicates, _TAILS) - value)
-    return Estimate(value, max(float(low), bounds[0]), min(float(high), bounds[1]), len(pairs))
+    return Estimate(value, max(float(low), bounds[0]), min(float(high), bounds[1]), seeds)
 
 
 def two_level(replicates: Floats, seed: int, *, aligned: bool = False) -> Floats:

@@ -75,10 +75,8 @@ def survival(counts: ArrayLike, total: int, budget: int) -> float:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lexical:
-    """n-gram statistics of exactly `budget` tokens."""
+    """n-gram statistics of exactly a budget of tokens."""
 
-    n: int
-    budget: int
     unique: int
     total: int
     distinct: Estimate | None
@@ -114,12 +112,10 @@ def lexical(
     rest = [np.delete(table, g, axis=1).sum(axis=1) for g in range(groups)] if groups > 1 else []
     full = table.sum(axis=1)
     return Lexical(
-        n=n,
-        budget=budget,
         unique=unique,
         total=total,
         distinct=spread(_distinct(full), [_distinct(r) for r in rest], (0.0, 1.0)),
-        entropy_bits=spread(_entropy_bits(full), [_entropy_bits(r) for r in rest], (0.0, math.inf)),
+        entropy_bits=spread(entropy_bits(full), [entropy_bits(r) for r in rest], (0.0, math.inf)),
     )
 
 
@@ -148,7 +144,8 @@ def _distinct(counts: NDArray[np.int64]) -> float:
     return float((counts > 0).sum()) / total if total else math.nan
 
 
-def _entropy_bits(counts: NDArray[np.int64]) -> float:
+def entropy_bits(counts: NDArray[np.int64]) -> float:
+    """Miller-Madow corrected (Miller 1955); NaN for no counts."""
     counts = counts[counts > 0]
     total = int(counts.sum())
     if not total:

@@ -77,6 +77,8 @@ class Phase:
     """For 'no round after T-3 is better than it by delta'."""
     material: bool
     """The fall's lower bound exceeds `delta`."""
+    delta: float
+    """The margin of `material` and of a plateau, in the metric's unit."""
     plateau_from: int | None
     """First round that no later one exceeds by `delta` or more; None if not shown or if it declines."""
     plateau_margin: float | None
@@ -123,6 +125,7 @@ def classify(
         p_fall=test.p_value(rows.declines),
         p_plateau=found.level.p,
         material=fallen is not None and fallen[1].low > delta,
+        delta=delta,
         plateau_from=None if found.has_fallen else found.level.start,
         plateau_margin=found.level.margin,
         peak_rounds=_peaks(fit, rows, alpha),

@@ -1,10 +1,7 @@
 """Early warnings: what a run shows in round t, held against a decline by round t + 2.
 
-A moment is one round of one arm and training seed. It counts as a decline if pass@1 falls materially from
-that round to the ones two and three later. Regression to the mean would make any high pass@1 "foretell"
-a fall, so round t's attempts are split: the fall is measured from the odd samples, candidates that
-are pass rates are read on the even ones. Other measures of the graded attempts cannot be split; they
-are marked `shared` and never chosen.
+A moment is one round of one arm and training seed; `results.alarms` says what counts as a decline and on
+which samples pass rates are read. Other measures of the graded attempts are marked `shared`, never chosen.
 
 A candidate is scored on seeds that had no say in its direction and threshold, and its p-value allows for all
 candidates tried: the arms' outcomes are permuted, whole arms at a time, and the best candidate of each
@@ -21,7 +18,7 @@ from scipy.stats import rankdata
 
 from results.alarms import HORIZON, PASS_RATES, RULES, Means, declines, means_of
 from results.comparisons import Rounds
-from results.estimators import Floats
+from results.estimators import Floats, over_seeds
 from results.records import Estimate
 
 if TYPE_CHECKING:
@@ -68,18 +65,19 @@ class Score:
 
     @property
     def precision(self) -> float | None:
-        alarms = self.hits + self.false_alarms
-        return self.hits / alarms if alarms else None
+        return _share(self.hits, self.false_alarms)
 
     @property
     def recall(self) -> float | None:
-        declines = self.hits + self.misses
-        return self.hits / declines if declines else None
+        return _share(self.hits, self.misses)
 
     @property
     def false_alarm_rate(self) -> float | None:
-        others = self.false_alarms + self.quiet
-        return self.false_alarms / others if others else None
+        return _share(self.false_alarms, self.quiet)
+
+
+def _share(some: int, others: int) -> float | None:
+    return some / (some + others) if some + others else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -316,8 +314,7 @@ def _area(tallies: Sequence[_Tally], seed: int) -> Estimate | None:
     drawn = np.random.default_rng(seed).integers(seeds, size=(_BOOT, seeds))
     below = bottom[drawn].sum(axis=1)
     replicates = top[drawn].sum(axis=1)[below > 0] / below[below > 0]
-    reach = math.sqrt(seeds / (seeds - 1)) * (np.quantile(replicates, [0.025, 0.975]) - value)
-    return Estimate(value, max(0.0, value + float(reach[0])), min(1.0, value + float(reach[1])), seeds)
+    return over_seeds(value, replicates, seeds, (0.0, 1.0))
 
 
 def _select(

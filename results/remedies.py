@@ -66,7 +66,7 @@ def _drop(facts: Facts) -> float | None:
     return 1 - last.value / first.value if first and last and first.value else None
 
 
-def _recorded(rounds: Rounds, key: str) -> list[list[float]]:
+def recorded(rounds: Rounds, key: str) -> list[list[float]]:
     """Seed by seed, a fact of the training sets in the rounds that recorded it."""
     return [
         [r.training[key] for r in records if r.training.get(key) is not None] for records in rounds.values()
@@ -75,12 +75,12 @@ def _recorded(rounds: Rounds, key: str) -> list[list[float]]:
 
 def _spent(rounds: Rounds, key: str) -> float | None:
     """What a running total had come to, averaged over seeds; None where none recorded it."""
-    known = _recorded(rounds, f"{key}_total")
+    known = recorded(rounds, f"{key}_total")
     return fmean(totals[-1] if totals else 0 for totals in known) if any(known) else None
 
 
 def _compute(rounds: Rounds) -> float | None:
-    known = [value for values in _recorded(rounds, "compute_multiplier") for value in values]
+    known = [value for values in recorded(rounds, "compute_multiplier") for value in values]
     return fmean(known) if known else None
 
 

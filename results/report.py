@@ -16,11 +16,12 @@ from results.comparisons import Rounds, compare_arms
 from results.estimators import seeds_interval
 from results.generations import generation_rows
 from results.page import render_page
+from results.phases import Phase, silent_collapse
 from results.records import Estimate, RoundRecord, RunResults
-from results.remedies import remedies
-from results.store import write_bytes
-from results.summary import summarise
-from results.verdicts import Judged, collapse_of, judge_arm
+from results.remedies import recorded, remedies
+from results.store import fields_of, write_bytes
+from results.summary import peak, summarise, values_of
+from results.verdicts import ALPHA, judge_arm
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,10 +61,7 @@ def build_report(results: RunResults) -> dict[str, Any]:
             "evaluation": _evaluation(arms),
             "arms": facts,
             "comparisons": compare_arms(arms),
-            "silent_collapse": {
-                arm: {"shown": (found := collapse_of(claims)).claimed, "p": found.p}
-                for arm, claims in judged.items()
-            },
+            "silent_collapse": {arm: _collapse(claims) for arm, claims in judged.items()},
             "article_table": {arm: generation_rows(fact["rounds"]) for arm, fact in facts.items()},
             "remedies": remedies(arms, facts),
         }
@@ -98,22 +96,17 @@ def terminal_table(report: Mapping[str, Any]) -> "Table":
     for arm in report["arm_order"]:
         facts = report["arms"][arm]
         claims = [(facts["phases"].get(metric) or {}).get("label") or "-" for metric in ("pass@1", "hill1")]
-        cells = [_cell(facts["rounds"], which) for which in ("base", "peak", "last")]
         # Text, not str: an arm's name is not markup.
-        table.add_row(*(Text(cell) for cell in (arm, *cells, *claims)))
+        table.add_row(*(Text(cell) for cell in (arm, *_cells(facts), *claims)))
     return table
 
 
-def _cell(rounds: Sequence[Mapping[str, Any]], which: str) -> str:
-    known = [(row["round"], row["metrics"]["pass@1"]) for row in rounds if row["metrics"].get("pass@1")]
+def _cells(facts: Mapping[str, Any]) -> list[str]:
+    """pass@1 at the base, at its peak and at last."""
+    known = values_of(facts, "pass@1")
     if not known:
-        return "-"
-    index, estimate = {
-        "base": known[0],
-        "peak": max(known, key=lambda item: (item[1]["value"], -item[0])),
-        "last": known[-1],
-    }[which]
-    return f"{estimate['value']:.3f}" + (f" (r{index})" if which != "base" else "")
+        return ["-"] * 3
+    return [f"{known[0][1]:.3f}", *(f"{value:.3f} (r{t})" for t, value in (peak(known), known[-1]))]
 
 
 def _finished(arm: str, by_seed: Mapping[int, tuple[RoundRecord, ...]]) -> tuple[Rounds, list[str]]:
@@ -135,7 +128,13 @@ def _finished(arm: str, by_seed: Mapping[int, tuple[RoundRecord, ...]]) -> tuple
     return {seed: records[:common] for seed, records in started.items()}, notes
 
 
-def _arm(rounds: Rounds, judged: Mapping[str, Judged | None]) -> dict[str, Any]:
+def _collapse(claims: Mapping[str, Phase | None]) -> dict[str, Any]:
+    """Whether pass@1 rose or stayed level while the variety of correct programs fell."""
+    found = silent_collapse(claims.get("pass@1"), claims.get("hill1"), alpha=ALPHA)
+    return {"shown": found.claimed, "p": found.p}
+
+
+def _arm(rounds: Rounds, judged: Mapping[str, Phase | None]) -> dict[str, Any]:
     length = len(next(iter(rounds.values())))
     names = sorted({name for records in rounds.values() for r in records for name in r.metrics.values})
     names += [SELECTED] if SELECTED not in names else []
@@ -148,7 +147,7 @@ def _arm(rounds: Rounds, judged: Mapping[str, Judged | None]) -> dict[str, Any]:
             }
             for t in range(length)
         ],
-        "phases": {metric: claim and claim.facts() for metric, claim in judged.items()},
+        "phases": {metric: claim and fields_of(claim) for metric, claim in judged.items()},
         "training": _training(rounds),
     }
 
@@ -196,17 +195,9 @@ def _student(values: Sequence[float]) -> Estimate:
 
 def _training(rounds: Rounds) -> dict[str, float | None]:
     """What learning used: a sum over rounds, averaged over seeds; None where it was not recorded."""
-    totals: dict[str, float | None] = {}
-    for key in ("examples", "human_examples", "tokens", "loss_tokens"):
-        used = [
-            sum(record.training[key] for record in records[:-1] if record.training.get(key) is not None)
-            for records in rounds.values()
-        ]
-        recorded = any(
-            record.training.get(key) is not None for records in rounds.values() for record in records[:-1]
-        )
-        totals[key] = fmean(used) if recorded else None
-    return totals
+    learnt = {seed: records[:-1] for seed, records in rounds.items()}
+    used = {key: recorded(learnt, key) for key in ("examples", "human_examples", "tokens", "loss_tokens")}
+    return {key: fmean(map(sum, known)) if any(known) else None for key, known in used.items()}
 
 
 def _evaluation(arms: Mapping[str, Rounds]) -> dict[str, Any]:

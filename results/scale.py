@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from results.diversity import Solutions, class_columns, likeness_columns
 from results.estimators import Floats
-from results.lexical import self_bleu
+from results.lexical import entropy_bits, self_bleu
 from results.programs import program_key
 from results.richness import chao1, coverage, hill, met_in
 from results.similarity import gram_counts, inverse_frequency
@@ -180,10 +180,7 @@ def _merge(parts: Sequence[Part]) -> dict[str, float]:
     for size in GRAMS:
         counts = _union([part.grams[size] for part in parts])
         values[f"distinct{size}"] = _rarefied(counts, TOKENS) / TOKENS
-    p = counts / counts.sum()
-    values["ngram_entropy"] = float(
-        -(p * np.log2(p)).sum() + (p.size - 1) / (2 * int(counts.sum()) * math.log(2))
-    )
+    values["ngram_entropy"] = entropy_bits(counts)
     for name, coded in (("all", [p.classes for p in parts]), ("correct", [p.correct for p in parts])):
         counts = _union(coded)
         values[f"programs/{name}"] = _rarefied(counts, PROGRAMS)

@@ -73,6 +73,8 @@ def score(agent: str, attempts: Sequence[Attempt], *, seed: int = 0) -> tuple[Sc
     return found, table
 
 
+_HEAD = ("agent", "pass@1 (95 %)", "group", "pass@k", "pass^k", "hack rate", "cost", "tokens", "s")
+_NOTE = "Agents that share a letter are not distinguishable on these tasks."
 _STYLE = (
     "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
     "table{border-collapse:collapse}svg{max-width:100%;height:auto}"
@@ -134,11 +136,9 @@ class Leaderboard:
 
     def markdown(self) -> str:
         """A table, then every comparison in words."""
-        head = ("agent", "pass@1 (95 %)", "group", "pass@k", "pass^k", "hack rate", "cost", "tokens", "s")
-        lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
         lines += ["| " + " | ".join(cells) + " |" for cells in map(self._cells, self.scores)]
-        notes = ["", "Agents that share a letter are not distinguishable on these tasks.", ""]
-        return "\n".join([*lines, *notes, *(f"- {v.sentence()}" for v in self.found)]) + "\n"
+        return "\n".join([*lines, "", _NOTE, "", *(f"- {v.sentence()}" for v in self.found)]) + "\n"
 
     def _cells(self, s: Score) -> tuple[str, ...]:
         p, k = s.pass1, max(int(n[5:]) for n in s.values if n[5:].isdigit())
@@ -162,13 +162,11 @@ class Leaderboard:
     def html(self, title: str) -> str:
         """A page by itself: picture, table, comparisons in words."""
         cells = [self._cells(s) for s in self.scores]
-        head = ("agent", "pass@1 (95 %)", "group", "pass@k", "pass^k", "hack rate", "cost", "tokens", "s")
         rows = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in cells)
         said = "".join(f"<li>{escape(v.sentence())}</li>" for v in self.found)
-        header = "".join(f"<th>{h}</th>" for h in head)
+        header = "".join(f"<th>{h}</th>" for h in _HEAD)
         table = f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
-        note = "Agents that share a letter are not distinguishable on these tasks."
-        body = f"<h1>{escape(title)}</h1>{self.picture()}{table}<p>{note}</p><ul>{said}</ul>"
+        body = f"<h1>{escape(title)}</h1>{self.picture()}{table}<p>{_NOTE}</p><ul>{said}</ul>"
         start = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
         return (
             f"{start}<meta name=viewport content='width=device-width'><style>{_STYLE}</style>{body}</html>\n"

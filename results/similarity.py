@@ -21,28 +21,21 @@ SIZES = (3, 4, 5)
 _PRIME = 1_000_003
 
 
-def vendi(similarity: ArrayLike, order: float = 1.0) -> float:
+def vendi(similarity: ArrayLike) -> Floats:
     """Effective number of different items, exp(-sum l log l) over eigenvalues l of K/n (2210.02410).
 
-    K is n x n, positive semi-definite with ones on the diagonal; other orders are
-    (sum l^q)^(1/(1-q)). 1 for equal items, n for items with nothing in common. Raises ValueError for a
-    matrix that is clearly not positive semi-definite, as edit-distance similarities can be.
+    Of each of a stack of K, (..., n, n) -> (...), positive semi-definite with ones on the diagonal. 1 for
+    equal items, n for items with nothing in common. Raises ValueError for a matrix that is clearly not
+    positive semi-definite, as edit-distance similarities can be.
     """
-    return float(vendi_batch(np.asarray(similarity, dtype=np.float64)[None], order)[0])
-
-
-def vendi_batch(similarity: Floats, order: float = 1.0) -> Floats:
-    """`vendi` of each of a stack of matrices, (stack, n, n) -> (stack,)."""
+    similarity = np.asarray(similarity, dtype=np.float64)
     n = similarity.shape[-1]
     values = np.linalg.eigvalsh(similarity / n)
     if values.size and values.min() < -1e-6:
         raise ValueError(f"a similarity matrix is not positive semi-definite: eigenvalue {values.min():.3g}")
     values = np.maximum(values, 0.0)
-    if order == 1.0:
-        logs = np.log(values, out=np.zeros_like(values), where=values > 0)
-        return np.exp(-(values * logs).sum(axis=-1))
-    kept = np.where(values > 0, values, np.nan)  # 0 to the power of 0 must not count
-    return np.nansum(kept**order, axis=-1) ** (1.0 / (1.0 - order))
+    logs = np.log(values, out=np.zeros_like(values), where=values > 0)
+    return np.asarray(np.exp(-(values * logs).sum(axis=-1)))
 
 
 def mean_distance(similarity: Floats) -> Floats:

@@ -133,6 +133,11 @@ def values_of(facts: Facts, metric: str) -> list[tuple[int, float]]:
     return [(r["round"], r["metrics"][metric]["value"]) for r in facts["rounds"] if r["metrics"].get(metric)]
 
 
+def peak(known: Sequence[tuple[int, float]]) -> tuple[int, float]:
+    """The highest of `values_of`; of equals the first."""
+    return max(known, key=lambda item: (item[1], -item[0]))
+
+
 def _course(facts: Facts, phase: Facts) -> str:
     label, rise, fall = phase["label"], phase["rise"], phase["fall"]
     unseen = _unseen(phase, f"{points(phase['mde'])} points", "fall") if phase["mde"] is not None else ""
@@ -172,7 +177,7 @@ def _values(facts: Facts, phase: Facts) -> str:
     known = values_of(facts, "pass@1")
     if not known:
         return "no values"
-    best = max(known, key=lambda item: (item[1], -item[0]))
+    best = peak(known)
     text = f"base {percent(known[0][1])}, highest {percent(best[1])} in round {best[0]}"
     if len(phase["peak_rounds"]) > 1:
         text += f" but any of {round_names(phase['peak_rounds'])} may be the true best"

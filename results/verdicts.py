@@ -1,13 +1,11 @@
-"""PDT-1 applied to the arms of a run: which metrics are judged, by which margin, and silent collapse."""
+"""PDT-1 applied to the arms of a run: which metrics are judged, by which margin, and in which words."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from statistics import fmean
-from typing import Any
 
-from results.comparisons import Rounds
-from results.phases import Collapse, Phase, classify, curve_of, silent_collapse
+from results.comparisons import Rounds, measured
+from results.phases import Phase, classify, curve_of
 
 ALPHA = 0.05
 WINDOW = 2
@@ -19,37 +17,21 @@ VARIETY_MARGIN = 0.05
 """The same for Hill-1, as a share of the base model's value."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
-    """A claim and the margin `delta` that it was made with."""
-
-    phase: Phase
-    delta: float
-
-    def facts(self) -> dict[str, Any]:
-        """The phase's fields and `delta`, for report.json."""
-        return {f.name: getattr(self.phase, f.name) for f in fields(self.phase)} | {"delta": self.delta}
-
-
-def judge_arm(rounds: Rounds, metrics: Sequence[str] = METRICS) -> dict[str, Judged | None]:
+def judge_arm(rounds: Rounds, metrics: Sequence[str] = METRICS) -> dict[str, Phase | None]:
     """Metric -> PDT-1's claim; None where it cannot be judged.
 
     A metric that was not measured per task is left out. It cannot be judged with fewer than two rounds,
     or where the base model has no value.
     """
-    return {
-        metric: _judge(rounds, metric)
-        for metric in metrics
-        if all(metric in r.metrics.per_task for records in rounds.values() for r in records)
-    }
+    return {metric: _judge(rounds, metric) for metric in metrics if measured(rounds, metric)}
 
 
-def _judge(rounds: Rounds, metric: str) -> Judged | None:
+def _judge(rounds: Rounds, metric: str) -> Phase | None:
     delta = _margin(rounds, metric)
     if delta is None or min(len(records) for records in rounds.values()) < 2:
         return None
     tasks = {records[0].metrics.task_ids for records in rounds.values()}
-    phase = classify(
+    return classify(
         [curve_of(records, metric) for records in rounds.values()],
         alpha=ALPHA,
         w=WINDOW,
@@ -57,7 +39,6 @@ def _judge(rounds: Rounds, metric: str) -> Judged | None:
         seed=0,
         crossed=len(rounds) > 1 and len(tasks) == 1,
     )
-    return Judged(phase=phase, delta=delta)
 
 
 def _margin(rounds: Rounds, metric: str) -> float | None:
@@ -67,14 +48,6 @@ def _margin(rounds: Rounds, metric: str) -> float | None:
         v for records in rounds.values() for v in records[0].metrics.per_task[metric] if not math.isnan(v)
     ]
     return VARIETY_MARGIN * fmean(base) if base else None
-
-
-def collapse_of(judged: Mapping[str, Judged | None]) -> Collapse:
-    """Silent collapse of one arm: pass@1 rose or stayed level while the variety of correct programs fell."""
-    success, variety = (
-        claim.phase if claim else None for claim in (judged.get("pass@1"), judged.get("hill1"))
-    )
-    return silent_collapse(success, variety, alpha=ALPHA)
 
 
 def plain_label(label: str | None) -> str:

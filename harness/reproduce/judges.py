@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from harness.reproduce.outcome import Check, Outcome, Panel, banded
 from results.comparisons import Rounds
-from results.estimators import Floats, cluster_codes, resample_counts, two_level
+from results.estimators import Floats, cluster_codes, over_seeds, resample_counts, two_level
 from results.phases import Phase
 from results.records import Estimate, RoundRecord, RunResults
 from results.verdicts import WINDOW, judge_arm
@@ -36,7 +36,7 @@ def phase(rounds: Rounds, metric: str) -> Phase:
     judged = judge_arm(rounds, (metric,)).get(metric)
     if judged is None:
         raise ValueError(f"{metric} was not measured, or has no value for the base model")
-    return judged.phase
+    return judged
 
 
 def curve(rounds: Rounds, metric: str) -> Floats:
@@ -184,10 +184,8 @@ def retention_gap(rounds: Rounds) -> Estimate:
         head, tail = (_retained(records, stratum, i, BOOT) for stratum in ("head", "tail"))
         seeds.append(head - tail)
     table = np.array(seeds)
-    value = float(table[:, 0].mean())
-    stretch = math.sqrt(len(seeds) / (len(seeds) - 1)) if len(seeds) > 1 else 1.0
-    low, high = np.quantile(two_level(table[:, 1:, None], 0)[:, 0], [0.025, 0.975]) - value
-    return Estimate(value, value + stretch * float(low), value + stretch * float(high), len(seeds))
+    replicates = two_level(table[:, 1:, None], 0)[:, 0]
+    return over_seeds(float(table[:, 0].mean()), replicates, len(seeds), (-math.inf, math.inf))
 
 
 def _retained(records: Sequence[RoundRecord], stratum: str, stream: int, boot: int) -> Floats:
@@ -237,16 +235,6 @@ def _loss_per_round(rounds: Rounds) -> list[float]:
     return [float((row[0] - row[-WINDOW:].mean()) / between) for row in values]
 
 
-_TITLES: Mapping[str, str] = {
-    "pass@1": "pass@1",
-    "pass@8": "pass@8",
-    "hill1": "Hill-1 of correct programs",
-    "pass@1/head": "pass@1, head",
-    "pass@1/torso": "pass@1, torso",
-    "pass@1/tail": "pass@1, tail",
-}
-
-
 def _outcome(
     arms: Mapping[str, Rounds],
     checks: Sequence[Check],
@@ -259,7 +247,7 @@ def _outcome(
         table=tuple(_table(arms, measured)),
         panels=tuple(
             Panel(
-                title=_TITLES[metric],
+                title="Hill-1 of correct programs" if metric == "hill1" else metric.replace("/", ", "),
                 x_label="round",
                 lines=tuple(banded(name, curve(rounds, metric)) for name, rounds in arms.items()),
             )

@@ -5,6 +5,7 @@ generation of every arm gets the same number of sequences and optimiser steps; a
 sequences come from. Finished arms are kept on the disk, so a stopped run goes on where it was.
 """
 
+import json
 import multiprocessing
 import os
 import random
@@ -235,7 +236,7 @@ def from_scratch(request: Request) -> Outcome:
         for name in ARMS
     }
     for job, path in jobs.items():
-        if path.exists() and read_json(path)["size"] != _plain(size):
+        if path.exists() and read_json(path)["size"] != json.loads(json.dumps(size)):
             raise ValueError(f"{path} is of another size than {job}; choose another folder with --out")
     left = {job: path for job, path in jobs.items() if not path.exists()}
     context = multiprocessing.get_context("spawn")
@@ -248,10 +249,6 @@ def from_scratch(request: Request) -> Outcome:
         name: {seed: read_json(jobs[seed, name])["rows"] for seed in size.seeds} for name in ARMS
     }
     return judge(curves, size)
-
-
-def _plain(size: Size) -> list[Any]:
-    return [list(value) if isinstance(value, tuple) else value for value in size]
 
 
 def judge(curves: Curves, size: Size) -> Outcome:

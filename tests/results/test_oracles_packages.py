@@ -72,7 +72,6 @@ def test_vendi_is_its_authors(points: list[list[float]]) -> None:
     x = np.array(points)
     near = np.exp(-((x[:, None] - x) ** 2).sum(-1))
     assert vendi(near) == pytest.approx(authors.score_K(near), abs=1e-6)
-    assert vendi(near, 2.0) == pytest.approx(authors.score_K(near, q=2), abs=1e-6)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3)), min_size=4, max_size=30))
