@@ -6,6 +6,7 @@ after the agent's changes, and `deleted` is taken away.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tasks.expected import Expected
 
 FILES = "files/"
+_FOREIGN = re.compile(r"\[/[\w.-]+/[\w.-]+/")
 _random = secrets.SystemRandom()
 
 
@@ -95,6 +97,10 @@ def _judge(expected: "Expected", canaries: list[str], answer: Mapping[str, Any])
             else ""
         )
         count = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        foreign = sum(bool(_FOREIGN.search(expected.tests[number])) for number in missing)
+        count += (
+            f"; {foreign} of them are ids with absolute paths, perhaps another machine's" if foreign else ""
+        )
         return _verdict(Outcome.FAILED, f"{expected.tests[missing[0]]}: {why}{count}{note}")
     if any(not str(ends.get(name, "")).startswith("failed in call") for name in canaries):
         return _verdict(Outcome.FAILED, "the tests of the grader's own that must fail were not run")

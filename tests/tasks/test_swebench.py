@@ -175,6 +175,20 @@ def test_gold_passes_and_nothing_else(toy: tuple[dict[str, Any], Path, Task]) ->
     assert broken.reason.startswith("checks/test_calc.py::test_text[a: failed in call: ")
 
 
+def test_ids_of_another_machine_are_said_to_be_so(
+    toy: tuple[dict[str, Any], Path, Task], tmp_path: Path
+) -> None:
+    row, suite, _ = toy
+    foreign = "checks/test_calc.py::test_text[/home/her/data/a.txt]"
+    file = rows(tmp_path, row | {"PASS_TO_PASS": [*PASS, foreign]})
+    (task,) = import_swebench(file, tmp_path / "out", Wanted(repos=str(suite.parent / "repos"))).tasks
+    verdict = grade_folder(task, Diff(written={"calc.py": FIXED.encode()}), ImageBackend(suite / task.id))
+    assert verdict.outcome is Outcome.FAILED
+    assert verdict.reason == (
+        f"{foreign}: was not run; 1 of them are ids with absolute paths, perhaps another machine's"
+    )
+
+
 @pytest.mark.parametrize("bad", ["a b", "a c"])
 def test_a_cut_id_stands_for_all_its_tests(toy: tuple[dict[str, Any], Path, Task], bad: str) -> None:
     one = graded(toy, calc=FIXED.replace("3 * x", f"3 * x if x != {bad!r} else 0"))
