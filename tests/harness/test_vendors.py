@@ -112,7 +112,7 @@ def test_mini_swe_agent_works_on_twenty_tasks(tmp_path: Path) -> None:
     assert {a.trajectory.ending for a in made} == {Ending.SUBMITTED}
     by_id = {task.id: number for number, task in enumerate(tasks)}
     for attempt in made:
-        assert (attempt.verdict.outcome is Outcome.PASS) == ((by_id[attempt.task_id] + 1) % 4 != 0)
+        assert (attempt.verdict.outcome is Outcome.PASSED) == ((by_id[attempt.task_id] + 1) % 4 != 0)
     # The server's own books are the judge of ours.
     assert len(book.calls) == 80
     assert book.failures == 3
@@ -166,7 +166,7 @@ def test_a_vendor_solves_a_task(tmp_path: Path, vendor: str, act: Any) -> None:
     with ModelServer(solving(tasks, act)) as server:
         (made,) = evaluated(tmp_path, described(tmp_path, server, vendor), 1)
     assert (made.trajectory.ending, made.trajectory.error) == (Ending.SUBMITTED, "")
-    assert made.verdict.outcome is Outcome.PASS
+    assert made.verdict.outcome is Outcome.PASSED
     read, written = server.book.prompt_tokens, server.book.completion_tokens
     assert (made.trajectory.prompt_tokens, made.trajectory.completion_tokens) == (read, written)
     assert made.trajectory.cost_usd == pytest.approx(
