@@ -38,7 +38,7 @@ def evaluate(
     network: Annotated[
         str | None,
         typer.Option(
-            help='Hosts for tasks that ask for the internet: pypi.org,*.example.com, or "*"; without it they '
+            help='Hosts for tasks that ask for the internet: example.org,*.example.com, or "*"; without it they '
             "are refused."
         ),
     ] = None,

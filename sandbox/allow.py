@@ -1,6 +1,6 @@
 """Which hosts a box may reach: a list of names and addresses, and what no name may lead to.
 
-    pypi.org            that host, ports 80 and 443
+    example.org            that host, ports 80 and 443
     *.example.com       every host below it, but not itself
     registry.corp:8080  that port only
     10.0.0.7, [::1]:80  an address, which may be private; a network as 10.1.0.0/16
@@ -84,7 +84,7 @@ def valid_name(host: str) -> bool:
 
 def _parse(text: str) -> _Entry:
     problem = ValueError(
-        f"network: {text!r} is no host; write 'pypi.org', '*.example.com', '10.0.0.7:8080' or '*'"
+        f"network: {text!r} is no host; write 'example.org', '*.example.com', '10.0.0.7:8080' or '*'"
     )
     found = _ENTRY.fullmatch(text) if isinstance(text, str) else None
     if found is None:

@@ -46,7 +46,7 @@ class SandboxSpec:
     """The writable workspace; commands start here."""
     env: Mapping[str, str] = field(default_factory=dict)
     network: tuple[str, ...] = ()
-    """Hosts that may be reached, by HTTP and HTTPS through a proxy in the harness: "pypi.org",
+    """Hosts that may be reached, by HTTP and HTTPS through a proxy in the harness: "example.org",
     "*.example.com", "10.0.0.7:8080"; "*" is every public host. See `sandbox.allow`."""
     services: Mapping[int, Service] = field(default_factory=dict)
     """Port on the box's 127.0.0.1 -> who answers there."""
@@ -63,13 +63,13 @@ class SandboxSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.network, tuple):
             raise ValueError(
-                f"SandboxSpec.network is a tuple of hosts, such as ('pypi.org',), not {self.network!r}"
+                f"SandboxSpec.network is a tuple of hosts, such as ('example.org',), not {self.network!r}"
             )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Visit:
-    """One request of a box to its proxy: `Visit(host="pypi.org", port=443, allowed=True, sent=900, ...)`."""
+    """One request of a box to its proxy: `Visit(host="example.org", port=443, allowed=True, sent=900, ...)`."""
 
     host: str
     port: int

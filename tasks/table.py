@@ -137,7 +137,7 @@ class Table:
             key = self.at("network_mode" if mode else "allow_internet")
             raise ValueError(
                 f"{self.file}: {key} asks for all of the internet, "
-                'and boxes reach only hosts that are named; say which in tasks.network: ["pypi.org"], '
+                'and boxes reach only hosts that are named; say which in tasks.network: ["example.org"], '
                 '["*"] for every public host, [] for none'
             )
         return tuple(public)

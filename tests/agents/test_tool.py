@@ -235,8 +235,8 @@ def test_a_local_model_drives_the_agent_and_its_record_can_be_trained_on(
 
 def test_the_prompt_tells_of_the_network_that_there_is() -> None:
     assert fitting(SYSTEM_PROMPT, ()) == SYSTEM_PROMPT
-    assert fitting(SYSTEM_PROMPT, ("pypi.org", "*.example.com")).endswith(
-        "when you are done. The network reaches only pypi.org, *.example.com, by HTTP and HTTPS."
+    assert fitting(SYSTEM_PROMPT, ("example.org", "*.example.com")).endswith(
+        "when you are done. The network reaches only example.org, *.example.com, by HTTP and HTTPS."
     )
     assert "public hosts" in fitting(SYSTEM_PROMPT, ("*",))
     assert fitting("my own prompt", ("*",)) == "my own prompt"

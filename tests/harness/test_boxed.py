@@ -171,12 +171,12 @@ VISIT = "import urllib.request\nurllib.request.urlopen('http://elsewhere.test/')
 
 def test_what_a_box_asked_of_the_network_is_kept_with_the_attempt(backend: Backend) -> None:
     asks = agent([call("bash", command=f'python3 -c "{VISIT}"'), call("submit")])
-    connected = dataclasses.replace(task(), box=SandboxSpec(network=("pypi.org",)))
+    connected = dataclasses.replace(task(), box=SandboxSpec(network=("example.org",)))
     ((made,),) = solve_in_boxes(asks, backend, [(connected, [1])], at_once=1)
     assert [(visit.host, visit.port, visit.allowed) for visit in made.visits] == [
         ("elsewhere.test", 80, False)
     ]
-    assert "reaches only pypi.org" in made.messages[0].text
+    assert "reaches only example.org" in made.messages[0].text
     verdict = Verdict(outcome=Outcome.FAILED, verified=False)
     stored = dataclasses.replace(attempt("t", 0), trajectory=made, verdict=verdict)
     assert attempt_from_json(json.loads(json.dumps(attempt_to_json(stored)))) == stored

@@ -10,7 +10,7 @@ from harness.seeds import derive
 from tasks import repo_katas
 from tasks.base import Outcome
 from tests.harness.model_server import Answer, ModelServer, calls
-from tests.harness.test_vendors import described, evaluated, solving, write_files
+from tests.harness.test_vendors import described, evaluated, solving, wanted, write_files
 
 
 def act(request: dict[str, Any], turn: int, files: dict[str, str]) -> Answer:
@@ -22,6 +22,7 @@ def act(request: dict[str, Any], turn: int, files: dict[str, str]) -> Answer:
 @pytest.mark.docker
 @pytest.mark.slow
 def test_gemini_cli_solves_a_task(tmp_path: Path) -> None:
+    wanted("gemini-cli")
     tasks = repo_katas.held_out_tasks(derive(0, "eval tasks"), 1)
     limits = {"completion_tokens": 4096, "steps": 20, "seconds": 1800.0}
     with ModelServer(solving(tasks, act)) as server:

@@ -1,6 +1,7 @@
 """Vendors' own programs in boxes without a network; their model is a server outside, behind the gateway."""
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -158,10 +159,18 @@ def test_a_wrong_vendor_is_named_with_file_and_key(tmp_path: Path, text: str, me
     assert message in str(error.value)
 
 
+def wanted(vendor: str) -> None:
+    """Skips what PLATEAU_VENDORS (names, or 'all') does not ask for: these programs are a gigabyte each."""
+    asked = os.environ.get("PLATEAU_VENDORS", "").split(",")
+    if not {vendor, "all"} & set(asked):
+        pytest.skip(f"PLATEAU_VENDORS does not name {vendor}")
+
+
 @pytest.mark.docker
 @pytest.mark.slow
 @pytest.mark.parametrize(("vendor", "act"), [("aider", whole), ("claude-code", shell), ("codex", shell)])
 def test_a_vendor_solves_a_task(tmp_path: Path, vendor: str, act: Any) -> None:
+    wanted(vendor)
     tasks = repo_katas.held_out_tasks(derive(0, "eval tasks"), 1)
     with ModelServer(solving(tasks, act)) as server:
         (made,) = evaluated(tmp_path, described(tmp_path, server, vendor), 1)
@@ -189,13 +198,13 @@ for where in [("127.0.0.1", PORT), ("172.17.0.1", PORT), ("127.0.0.1", 22), ("1.
     except OSError:
         pass
 try:
-    reached.append(socket.getaddrinfo("pypi.org", 443))
+    reached.append(socket.getaddrinfo("example.org", 443))
 except OSError:
     pass
 try:
     udp = socket.socket(type=socket.SOCK_DGRAM)
     udp.settimeout(2)
-    udp.sendto(bytes.fromhex("1234010000010000000000000470797069036f72670000010001"), ("8.8.8.8", 53))
+    udp.sendto(bytes.fromhex("123401000001000000000000076578616d706c65036f72670000010001"), ("8.8.8.8", 53))
     reached.append(udp.recv(99).hex())
 except OSError:
     pass
@@ -210,8 +219,8 @@ for method, path, body in [
     ("POST", "/v1/responses", {"input": "search", "tools": [search, mcp]}),
     ("POST", chat, {"messages": far}),
     ("POST", "/v1/files", {}),
-    ("GET", "http://pypi.org/", None),
-    ("CONNECT", "pypi.org:443", None),
+    ("GET", "http://example.org/", None),
+    ("CONNECT", "example.org:443", None),
 ]:
     gateway = http.client.HTTPConnection("127.0.0.1", 8099, timeout=60)
     gateway.request(method, path, json.dumps(body), {"content-type": "application/json"})

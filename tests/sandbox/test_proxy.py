@@ -101,18 +101,18 @@ def echo(sock: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("entry", "host", "port", "allowed"),
     [
-        ("pypi.org", "pypi.org", 443, True),
-        ("pypi.org", "pypi.org", 80, True),
-        ("pypi.org", "pypi.org", 22, False),
-        ("PyPI.org", "pypi.org", 443, True),
-        ("pypi.org", "evil-pypi.org", 443, False),
-        ("pypi.org", "pypi.org.evil.com", 443, False),
-        ("pypi.org", "sub.pypi.org", 443, False),
-        ("pypi.org:8080", "pypi.org", 8080, True),
-        ("pypi.org:8080", "pypi.org", 443, False),
-        ("*.pypi.org", "a.b.pypi.org", 443, True),
-        ("*.pypi.org", "pypi.org", 443, False),
-        ("*.pypi.org", "notpypi.org", 443, False),
+        ("example.org", "example.org", 443, True),
+        ("example.org", "example.org", 80, True),
+        ("example.org", "example.org", 22, False),
+        ("Example.ORG", "example.org", 443, True),
+        ("example.org", "evil-example.org", 443, False),
+        ("example.org", "example.org.evil.com", 443, False),
+        ("example.org", "sub.example.org", 443, False),
+        ("example.org:8080", "example.org", 8080, True),
+        ("example.org:8080", "example.org", 443, False),
+        ("*.example.org", "a.b.example.org", 443, True),
+        ("*.example.org", "example.org", 443, False),
+        ("*.example.org", "notexample.org", 443, False),
         ("*", "anything.example", 443, True),
         ("*", "anything.example", 25, False),
         ("bücher.example", "xn--bcher-kva.example", 443, True),
@@ -130,12 +130,12 @@ def test_names(entry: str, host: str, port: int, allowed: bool) -> None:
 
 @pytest.mark.parametrize(
     "entry",
-    ["", "http://pypi.org", "pypi.org/simple", "a b", "*.*", "a.*", "pypi.org:0", "pypi.org:70000"]
-    + ["pypi.org:x", "10.0.0.300", "10.0.0.1/8", "user@host", "-a", "[::1", "a..b", "a\n", "*x"],
+    ["", "http://example.org", "example.org/simple", "a b", "*.*", "a.*", "example.org:0", "example.org:70000"]
+    + ["example.org:x", "10.0.0.300", "10.0.0.1/8", "user@host", "-a", "[::1", "a..b", "a\n", "*x"],
 )  # fmt: skip
 def test_malformed_entries_are_named(entry: str) -> None:
     with pytest.raises(ValueError, match="is no host") as error:
-        AllowList(["pypi.org", entry])
+        AllowList(["example.org", entry])
     assert repr(entry) in str(error.value)
 
 
@@ -149,7 +149,7 @@ fd00:ec2::254 fec0::1 ff02::1 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::127.0.0.1 64:ff
 
 @pytest.mark.parametrize("address", PRIVATE.split())
 def test_no_name_leads_to_a_private_address(address: str) -> None:
-    assert AllowList(["*", "pypi.org"]).refuses_address(address, 443)
+    assert AllowList(["*", "example.org"]).refuses_address(address, 443)
 
 
 def test_public_addresses_and_listed_ones() -> None:
@@ -221,7 +221,7 @@ def test_connect_carries_bytes_both_ways() -> None:
 @pytest.mark.parametrize(
     ("allow", "target", "why"),
     [
-        (["pypi.org"], "evil.test:443", "not among the hosts"),
+        (["example.org"], "evil.test:443", "not among the hosts"),
         (["*"], "10.0.0.1:443", "not a public address"),
         (["*"], "rebound.test:443", "not a public address"),
         (["rebound.test"], "rebound.test:443", "not a public address"),
@@ -277,31 +277,31 @@ def test_the_machine_s_own_addresses_are_refused(monkeypatch: pytest.MonkeyPatch
     "request_",
     [
         b"GET / HTTP/1.1\r\n\r\n",
-        b"GET https://pypi.org/ HTTP/1.1\r\n\r\n",
-        b"CONNECT pypi.org HTTP/1.1\r\n\r\n",
-        b"CONNECT pypi.org:443/x HTTP/1.1\r\n\r\n",
-        b"CONNECT a@pypi.org:443 HTTP/1.1\r\n\r\n",
-        b"CONNECT pypi.org:99999 HTTP/1.1\r\n\r\n",
-        b"CONNECT pypi.org%00.evil:443 HTTP/1.1\r\n\r\n",
-        b"GET http://pypi.org/ HTTP/2\r\n\r\n",
-        b"GET http://pypi.org/ HTTP/1.1\r\nno header\r\n\r\n",
-        b"GET http://pypi.org/ HTTP/1.1\r\nA: b\nHost: evil\r\n\r\n",
-        b"GET http://pypi.org/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"GET http://pypi.org/ HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"GET http://pypi.org/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET https://example.org/ HTTP/1.1\r\n\r\n",
+        b"CONNECT example.org HTTP/1.1\r\n\r\n",
+        b"CONNECT example.org:443/x HTTP/1.1\r\n\r\n",
+        b"CONNECT a@example.org:443 HTTP/1.1\r\n\r\n",
+        b"CONNECT example.org:99999 HTTP/1.1\r\n\r\n",
+        b"CONNECT example.org%00.evil:443 HTTP/1.1\r\n\r\n",
+        b"GET http://example.org/ HTTP/2\r\n\r\n",
+        b"GET http://example.org/ HTTP/1.1\r\nno header\r\n\r\n",
+        b"GET http://example.org/ HTTP/1.1\r\nA: b\nHost: evil\r\n\r\n",
+        b"GET http://example.org/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET http://example.org/ HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET http://example.org/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
         b"A" * 40_000,
     ],
 )
 def test_what_is_not_clear_is_not_forwarded(request_: bytes) -> None:
-    proxy = Proxy(["pypi.org"], resolve=lambda _: pytest.fail("looked up"))  # type: ignore[arg-type]
+    proxy = Proxy(["example.org"], resolve=lambda _: pytest.fail("looked up"))  # type: ignore[arg-type]
     assert ask(proxy, request_)[9:12] in (b"400", b"411", b"431")
 
 
 @given(st.lists(st.binary(max_size=40), max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_garbage_is_answered_or_dropped(parts: list[bytes]) -> None:
-    proxy = Proxy(["pypi.org"], resolve=lambda _: [])
+    proxy = Proxy(["example.org"], resolve=lambda _: [])
     answer = ask(proxy, b"GET http://", *parts, b"\r\n\r\n")
     assert answer[:9] in (b"HTTP/1.1 ", b"")
     assert answer[9:10] in (b"4", b"5", b"")
@@ -353,15 +353,15 @@ def test_a_reader_that_never_reads_holds_little() -> None:
 
 
 def test_a_spec_with_a_network_gets_the_proxy_as_a_service() -> None:
-    spec, proxy = with_proxy(SandboxSpec(network=("pypi.org",), env={"HTTP_PROXY": "mine", "A": "b"}))
+    spec, proxy = with_proxy(SandboxSpec(network=("example.org",), env={"HTTP_PROXY": "mine", "A": "b"}))
     assert spec.services[PORT] is proxy
     assert spec.env["https_proxy"] == f"http://127.0.0.1:{PORT}"
     assert (spec.env["HTTP_PROXY"], spec.env["A"]) == ("mine", "b")
     plain = SandboxSpec()
     assert with_proxy(plain) == (plain, None)
     with pytest.raises(ValueError, match="port 3128 is the proxy's"):
-        with_proxy(SandboxSpec(network=("pypi.org",), services={PORT: lambda _: None}))
+        with_proxy(SandboxSpec(network=("example.org",), services={PORT: lambda _: None}))
     with pytest.raises(ValueError, match="tuple of hosts"):
         SandboxSpec(network=True)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="tuple of hosts"):
-        SandboxSpec(network="pypi.org")  # type: ignore[arg-type]
+        SandboxSpec(network="example.org")  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ cpus = 2
 memory_mb = 1024
 storage_mb = 512
 network_mode = "allowlist"
-allowed_hosts = ["pypi.org", "*.example.com"]
+allowed_hosts = ["example.org", "*.example.com"]
 gpus = 0
 
 [environment.env]
@@ -89,7 +89,7 @@ def test_a_full_folder_is_read(tmp_path: Path) -> None:
         2.0,
         1024,
         512,
-        ("pypi.org", "*.example.com"),
+        ("example.org", "*.example.com"),
     )
     assert box.env == {"GREETING": "hi"}
     assert task.tags["unknown_keys"] == "agent.timeout_sec, environment.build_timeout_sec"
@@ -104,7 +104,7 @@ def test_a_bare_folder_gets_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wish", "given", "hosts"),
     [
-        ("network_mode = 'public'", ["pypi.org"], ("pypi.org",)),
+        ("network_mode = 'public'", ["example.org"], ("example.org",)),
         ("allow_internet = true", ["*"], ("*",)),
         ("allow_internet = true", [], ()),
         ("network_mode = 'no-network'\nallow_internet = true", ["*"], ()),
