@@ -53,20 +53,14 @@ def run(
     or_resume: Annotated[bool, typer.Option(help="Continue if the folder already holds this run.")] = False,
 ) -> None:
     """Play rounds of self-training for every arm of a config and write report.html."""
-    from harness.config import load_config, to_plain
-    from harness.loop import resume as resume_run
-    from harness.loop import start
+    from harness.config import load_config
+    from harness.loop import play, start
     from harness.progress import Display
 
     settings = load_config(config)
     root = out or Path("runs") / settings.name
-    plain = to_plain(settings)
-    if or_resume and (root / "run.json").exists():
-        if json.loads((root / "run.json").read_text())["config"] != json.loads(json.dumps(plain)):
-            raise ValueError(f"{root} holds a run of another config; choose another folder with --out")
-        _carry_through(root, lambda: resume_run(root, Display()))
-    else:
-        _carry_through(root, lambda: start(settings, root, Display(), plain=plain))
+    begin = play if or_resume else start
+    _carry_through(root, lambda: begin(settings, root, Display()))
 
 
 @app.command()

@@ -38,8 +38,8 @@ def evaluate(
     network: Annotated[
         str | None,
         typer.Option(
-            help='Hosts for tasks that ask for the internet: example.org,*.example.com, or "*"; without it they '
-            "are refused."
+            help='Hosts for tasks that ask for the internet: example.org,*.example.com, or "*"; without it '
+            "they are refused."
         ),
     ] = None,
 ) -> None:

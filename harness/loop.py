@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.config import RunConfig, parse_config
+from harness.config import RunConfig, parse_config, to_plain
 from harness.environment import describe, pick_device
 from harness.progress import Display
 from harness.suites import look_at
@@ -27,7 +27,17 @@ from sandbox import Backend, open_backend
 from sandbox.install import ensure_backend
 
 
-def start(config: RunConfig, root: Path, display: Display, *, plain: dict[str, Any]) -> Path:
+def play(config: RunConfig, root: Path, display: Display) -> Path:
+    """`start`, or `resume` if the folder holds this run. Raises ValueError if it holds another config's."""
+    store = RunStore(root)
+    if not store.manifest.exists():
+        return start(config, root, display)
+    if parse_config(read_json(store.manifest)["config"], str(store.manifest)) != config:
+        raise ValueError(f"{root} holds a run of another config; choose another folder with --out")
+    return resume(root, display)
+
+
+def start(config: RunConfig, root: Path, display: Display) -> Path:
     """Begin a run in the folder `root` and carry it through. Returns the report's path.
 
     Raises ValueError if the folder already holds a run.
@@ -42,10 +52,9 @@ def start(config: RunConfig, root: Path, display: Display, *, plain: dict[str, A
     device = pick_device(config.device)
     facts = look_at(config, backend, display.say)
     with hold(root / "lock", str(root)):
-        write_json(
-            store.manifest,
-            {"name": config.name, "config": plain, "environment": describe(backend.name, device), **facts},
-        )
+        environment = describe(backend.name, device)
+        manifest = {"name": config.name, "config": to_plain(config), "environment": environment, **facts}
+        write_json(store.manifest, manifest)
     return resume(root, display)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from harness.config import ConfigError, RunConfig, parse_config, to_plain
+from harness.config import ConfigError, RunConfig, parse_config
 from results.store import RunStore, read_json, write_json
 
 if TYPE_CHECKING:
@@ -99,17 +99,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def play(cell: Cell, root: Path, display: Any) -> None:
     """Carry one cell to its end, from wherever it stopped; a finished one is left alone."""
-    from harness.loop import resume, start
+    from harness import loop
 
-    plain, store = to_plain(cell.config), RunStore(root)
-    if not store.manifest.exists():
-        start(cell.config, root, display, plain=plain)
-        return
-    if parse_config(read_json(store.manifest)["config"], str(store.manifest)) != cell.config:
-        raise ValueError(f"{root} holds a run of another config; choose another folder with --out")
-    rounds = store.results().rounds
-    if any(len(records) <= cell.config.rounds for arm in rounds.values() for records in arm.values()):
-        resume(root, display)
+    store, config = RunStore(root), cell.config
+    arms = [(seed, arm) for seed in config.seeds for arm in config.arms]
+    done = all(len(store.finished_rounds(seed, arm)) > config.rounds for seed, arm in arms)
+    if not done or parse_config(read_json(store.manifest)["config"], str(store.manifest)) != config:
+        loop.play(config, root, display)
 
 
 METRICS = {"pass@1": "{:.1%}", "pass@8": "{:.1%}", "hill1": "{:.2f}"}

@@ -69,7 +69,7 @@ class SandboxSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Visit:
-    """One request of a box to its proxy: `Visit(host="example.org", port=443, allowed=True, sent=900, ...)`."""
+    """One request of a box to its proxy: `Visit(host="a.org", port=443, allowed=True, sent=900, ...)`."""
 
     host: str
     port: int

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from harness.config import parse_config, to_plain
+from harness.config import parse_config
 from harness.reproduce.outcome import Outcome, Request
 from results.records import RunResults
 from results.store import RunStore
@@ -63,15 +63,10 @@ def merged(runs: Sequence[RunResults]) -> RunResults:
 
 
 def _run(data: dict[str, Any], root: Any, request: Request) -> None:
-    from harness.loop import resume, start
+    from harness.loop import play
     from harness.progress import Display
 
-    config = parse_config(data, f"config of {root}")
-    display = Display()
-    if (root / "run.json").exists():
-        resume(root, display)
-    else:
-        start(config, root, display, plain=to_plain(config))
+    play(parse_config(data, f"config of {root}"), root, Display())
     request.say(f"report: {root / 'report.html'}")
 
 
