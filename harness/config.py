@@ -324,8 +324,8 @@ def build(cls: type, data: Any, source: str) -> Any:
     return _build(cls, data, source, "")
 
 
-def _build(cls: type, data: Any, source: str, prefix: str) -> Any:
-    """Fill the dataclass `cls` from a mapping, recursively."""
+def _build(cls: type, data: Any, source: str, prefix: str, default: Any = None) -> Any:
+    """Fill the dataclass `cls` from a mapping, recursively; keys left out are those of `default`."""
     if not isinstance(data, Mapping):
         raise ConfigError(
             f"{source}: {prefix.rstrip('.') or 'the file'}: expected keys and values, got {_kind(data)}"
@@ -334,22 +334,22 @@ def _build(cls: type, data: Any, source: str, prefix: str) -> Any:
     for key in data:
         if key not in hints:
             raise ConfigError(f"{source}: unknown key {prefix}{key}{_near(str(key), hints)}")
-    required = [
-        f.name
-        for f in dataclasses.fields(cls)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    for key in required:
-        if key not in data:
-            raise ConfigError(f"{source}: missing key {prefix}{key}")
-    return cls(**{key: _value(hints[key], value, source, f"{prefix}{key}") for key, value in data.items()})
+    made = {}
+    for one in dataclasses.fields(cls):
+        factory, key = one.default_factory, f"{prefix}{one.name}"
+        own = factory() if factory is not dataclasses.MISSING else None
+        if one.name in data:
+            made[one.name] = _value(hints[one.name], data[one.name], source, key, own)
+        elif default is None and own is None and one.default is dataclasses.MISSING:
+            raise ConfigError(f"{source}: missing key {key}")
+    return cls(**made) if default is None else dataclasses.replace(default, **made)
 
 
-def _value(hint: Any, value: Any, source: str, key: str) -> Any:
+def _value(hint: Any, value: Any, source: str, key: str, default: Any = None) -> Any:
     """Check one value against its annotation; ints are accepted where floats are asked for."""
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, source, f"{key}.")
+        return _build(typing.cast(type, hint), value, source, f"{key}.", default)
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None

@@ -15,7 +15,10 @@ importers = typer.Typer(no_args_is_help=True, help="Make a suite folder from row
 app.add_typer(importers, name="import")
 
 SuiteName = Annotated[
-    str, typer.Argument(metavar="SUITE", help="'katas', 'repo-katas', a folder of task folders, or a file of rows.")
+    str,
+    typer.Argument(
+        metavar="SUITE", help="'katas', 'repo-katas', a folder of task folders, or a file of rows."
+    ),
 ]
 Count = Annotated[int, typer.Option("--tasks", help="Of a suite that makes tasks: how many of each split.")]
 Seed = Annotated[int, typer.Option(help="Of a suite that makes tasks.")]

@@ -149,6 +149,7 @@ def test_a_wrong_agent_is_named(
     )
     good = read_agent("good.yaml")
     assert (good.name, good.limits.steps, good.is_local) == ("good", 9, False)
+    assert good.limits.completion_tokens == 4096, "what is not said stays"
     assert good.price is not None
     assert good.price.written == 2.0
 
