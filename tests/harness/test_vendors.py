@@ -25,6 +25,13 @@ from tests.harness.model_server import Answer, ModelServer, Script, calls, text_
 PRICE = {"read": 2.0, "written": 10.0}
 
 
+def wanted(vendor: str) -> None:
+    """Skips what PLATEAU_VENDORS (names, or 'all') does not ask for: a download of up to a gigabyte each."""
+    asked = os.environ.get("PLATEAU_VENDORS", "").split(",")
+    if not {vendor, "all"} & set(asked):
+        pytest.skip(f"PLATEAU_VENDORS does not name {vendor}")
+
+
 def evaluated(folder: Path, agent: str, tasks: int) -> list[Attempt]:
     """`plateau eval` as a user types it."""
     out = folder / "out"
@@ -104,6 +111,7 @@ def plain(message: dict[str, Any]) -> tuple[Any, ...]:
 @pytest.mark.docker
 @pytest.mark.slow
 def test_mini_swe_agent_works_on_twenty_tasks(tmp_path: Path) -> None:
+    wanted("mini-swe-agent")
     tasks = repo_katas.held_out_tasks(derive(0, "eval tasks"), 20)
     assert len({task.instruction for task in tasks}) == 20
     with ModelServer(solving(tasks, mini), fail_every=23) as server:
@@ -157,13 +165,6 @@ def test_a_wrong_vendor_is_named_with_file_and_key(tmp_path: Path, text: str, me
     with pytest.raises(ConfigError) as error:
         read_agent(str(path))
     assert message in str(error.value)
-
-
-def wanted(vendor: str) -> None:
-    """Skips what PLATEAU_VENDORS (names, or 'all') does not ask for: these programs are a gigabyte each."""
-    asked = os.environ.get("PLATEAU_VENDORS", "").split(",")
-    if not {vendor, "all"} & set(asked):
-        pytest.skip(f"PLATEAU_VENDORS does not name {vendor}")
 
 
 @pytest.mark.docker
