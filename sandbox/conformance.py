@@ -96,14 +96,14 @@ def output_keeps_tail(backend: Backend) -> None:
 def files_move(backend: Backend) -> None:
     """Bytes go in and come out unchanged; failures are Python's own."""
     with closing(backend.open()) as box:
-        data = bytes(range(256)) * 5000
+        data, home = bytes(range(256)) * 5000, SandboxSpec().workdir
         box.write("a/b/c.bin", data)
-        box.write("/work/run.sh", b"#!/bin/sh\necho ran\n", mode=0o755)
-        must(box.read("/work/a/b/c.bin") == data, "a file comes back unchanged", "other bytes")
+        box.write(f"{home}/run.sh", b"#!/bin/sh\necho ran\n", mode=0o755)
+        must(box.read(f"{home}/a/b/c.bin") == data, "a file comes back unchanged", "other bytes")
         must(box.run("./run.sh").stdout == "ran\n", "modes are kept, the workspace may execute", "no")
         must(box.run("rm run.sh a/b/c.bin").exit_code == 0, "the box's user owns the files", "cannot remove")
         box.write("big", b"x" * 2000)
-        for path, error in (("none", FileNotFoundError), ("/work", IsADirectoryError), ("big", ValueError)):
+        for path, error in (("none", FileNotFoundError), (home, IsADirectoryError), ("big", ValueError)):
             try:
                 box.read(path, max_bytes=1000)
             except error:
@@ -225,7 +225,7 @@ def memory_is_the_box_s(backend: Backend) -> None:
 
 def boxes_are_separate(backend: Backend) -> None:
     """Nothing of one box is seen in another, neither alongside nor afterwards."""
-    plant = "echo s > /work/s; echo s > /tmp/s; echo s > /dev/shm/s; setsid sleep 4321 & sleep 0.2"
+    plant = "echo s > s; echo s > /tmp/s; echo s > /dev/shm/s; setsid sleep 4321 & sleep 0.2"
     probe = "ls /work /tmp /dev/shm; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep 432[1]'"
     with closing(backend.open()) as box, closing(backend.open()) as other:
         box.run(plant)

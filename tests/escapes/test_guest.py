@@ -173,7 +173,7 @@ found = [os.getppid(), content("/proc/1/cmdline", 30), trial(os.listdir, "/proc/
 def test_file_descriptors_run_out(box: Sandbox) -> None:
     """Many processes hold as many files as they may, in the background."""
     code = """
-full = open("/work/full", "ab", buffering=0)
+full = open("full", "ab", buffering=0)
 for _ in range(20):
     if os.fork() == 0:
         try:
@@ -184,9 +184,9 @@ for _ in range(20):
         time.sleep(60)
         os._exit(0)
 deadline = time.monotonic() + 20
-while time.monotonic() < deadline and os.path.getsize("/work/full") < 20:
+while time.monotonic() < deadline and os.path.getsize("full") < 20:
     time.sleep(0.05)
-found = os.path.getsize("/work/full")
+found = os.path.getsize("full")
 """
     assert attempt(box, code) == 20
     alive(box)

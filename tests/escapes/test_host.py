@@ -120,7 +120,7 @@ for top, folders, names in os.walk("/dev"):
 made = [trial(os.mknod, f"/{where}/{kind}", kind | 0o666, os.makedev(*number))
         for where in ("work", "tmp", "dev/shm")
         for kind, number in ((stat.S_IFCHR, (1, 1)), (stat.S_IFCHR, (1, 11)), (stat.S_IFBLK, (254, 0)))]
-found = [devices, made, trial(os.mknod, "/work/pipe", stat.S_IFIFO | 0o600)]
+found = [devices, made, trial(os.mknod, "pipe", stat.S_IFIFO | 0o600)]
 """
     devices, made, pipe = attempt(box, code)
     assert devices == []
@@ -180,9 +180,10 @@ found = call("open_by_handle_at", os.open("/usr", os.O_RDONLY), ctypes.create_st
 def test_setuid_programs_gain_nothing(box: Sandbox) -> None:
     code = """
 import shutil
-shutil.copy("/usr/bin/id", "/work/id")
-os.chmod("/work/id", 0o6755)
-found = dict(own=subprocess.run(["/work/id", "-u"], capture_output=True, text=True).stdout.strip())
+own = os.path.abspath("id")
+shutil.copy("/usr/bin/id", own)
+os.chmod(own, 0o6755)
+found = dict(own=subprocess.run([own, "-u"], capture_output=True, text=True).stdout.strip())
 found["ids"] = [trial(os.setuid, 0), trial(os.setgid, 0), trial(os.setgroups, [0]), trial(os.seteuid, 0)]
 found["su"] = subprocess.run(["sh", "-c", "su -c id; sudo -n id; newgrp root; id -u"],
                              capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
