@@ -71,16 +71,21 @@ class Evaluation:
 
 def read_evaluation(folder: Path) -> Evaluation:
     """What a folder holds, without its agents. Raises ValueError if it holds no evaluation."""
-    manifest = folder / "eval.json"
-    if not manifest.exists():
-        raise ValueError(f"{folder}: no eval.json there; make one with 'plateau eval --out {folder} ...'")
-    row = json.loads(manifest.read_text())
+    row = _manifest(folder)
     network = row.get("network")
     return Evaluation(
         **{key: row[key] for key in ("suite", "split", "tasks", "samples", "seed")},
         agents=(),
         network=None if network is None else tuple(network),
     )
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest = folder / "eval.json"
+    if not manifest.exists():
+        raise ValueError(f"{folder}: no eval.json there; make one with 'plateau eval --out {folder} ...'")
+    row: dict[str, Any] = json.loads(manifest.read_text())
+    return row
 
 
 def attempts_path(folder: Path, agent: str) -> Path:
@@ -246,9 +251,6 @@ def _appending(path: Path) -> Iterator[Callable[[Attempt], None]]:
 
 def scores_of(folder: Path) -> Mapping[str, list[Attempt]]:
     """Agent -> its attempts. Raises ValueError if the folder holds no evaluation."""
-    manifest = folder / "eval.json"
-    if not manifest.exists():
-        raise ValueError(f"{folder}: no eval.json there; make one with 'plateau eval --out {folder} ...'")
-    names = [agent["name"] for agent in json.loads(manifest.read_text())["agents"]]
+    names = [agent["name"] for agent in _manifest(folder)["agents"]]
     found = {name: read_attempts(attempts_path(folder, name)) for name in names}
     return {name: attempts for name, attempts in found.items() if attempts}

@@ -1,18 +1,23 @@
 """Attempts as the trial folders of a Harbor job (read by Harbor 0.24; its `TrialResult`)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from agents.base import Ending, Trajectory
-from results.atif import session_id
+from results.atif import facts, session_id
 from results.exports import file_name, strict_json
 from results.records import Attempt
 from tasks.base import Outcome
 
 _SPACE = uuid5(NAMESPACE_URL, "plateau")
+_METADATA = (
+    *("arm", "seed", "round", "split", "sample", "sampling_seed", "temperature", "duration_s"),
+    *("ending", "outcome", "verified", "reason"),
+)
+"""Of `facts`: what a trial does not say elsewhere."""
 
 
 def trial_name(attempt: Attempt) -> str:
@@ -39,6 +44,7 @@ def harbor_files(run: str, attempts: Iterable[Attempt], created: str = "") -> It
 def trial_result(run: str, attempt: Attempt, created: str = "") -> dict[str, Any]:
     """The content of a `result.json`; the same attempt of the same run gives the same."""
     made, verdict, name = attempt.trajectory, attempt.verdict, trial_name(attempt)
+    known = facts(attempt)
     provider, _, model = made.model.rpartition("/")
     infra = verdict.outcome is Outcome.INFRA
     reward = 1 if verdict.outcome is Outcome.PASSED else 0
@@ -67,7 +73,7 @@ def trial_result(run: str, attempt: Attempt, created: str = "") -> dict[str, Any
             "n_output_tokens": made.completion_tokens,
             "cost_usd": made.cost_usd,
             "rollout_details": [_rollout(made)] if made.loss_spans else None,
-            "metadata": _facts(attempt),
+            "metadata": {name: known[name] for name in _METADATA},
         },
         "verifier_result": None if infra else {"rewards": {"reward": reward}},
         "exception_info": _exception(attempt, created),
@@ -84,23 +90,6 @@ def _rollout(made: Trajectory) -> dict[str, list[list[Any]]]:
     if made.logprobs:
         turns["logprobs"] = [list(islice(logprobs, end - start)) for start, end in made.loss_spans]
     return turns
-
-
-def _facts(attempt: Attempt) -> Mapping[str, Any]:
-    return {
-        "arm": attempt.arm,
-        "seed": attempt.seed,
-        "round": attempt.round,
-        "split": attempt.split.value,
-        "sample": attempt.sample,
-        "sampling_seed": attempt.trajectory.seed,
-        "temperature": attempt.temperature,
-        "duration_s": attempt.trajectory.duration_s,
-        "ending": attempt.trajectory.ending.value,
-        "outcome": attempt.verdict.outcome.value,
-        "verified": attempt.verdict.verified,
-        "reason": attempt.verdict.reason,
-    }
 
 
 def _exception(attempt: Attempt, created: str) -> dict[str, str] | None:
