@@ -114,6 +114,19 @@ class Trajectory:
         """The Python that was written, as one text: the answer itself, or the changed modules of a diff."""
         return code_of(self.answer) if self.boxed else self.answer
 
+    def conversation(self, instruction: str) -> tuple[Message, ...]:
+        """What was said. Of an attempt without messages: the instruction, and the answer that was graded."""
+        if self.messages:
+            return self.messages
+        answered = Message(
+            role="assistant",
+            text=self.answer,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cost_usd=self.cost_usd,
+        )
+        return (Message(role="user", text=instruction), answered)
+
 
 class ModelUnavailable(RuntimeError):
     """The model cannot be asked at all: nothing is known about it, and the run has to stop."""

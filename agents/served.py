@@ -35,12 +35,9 @@ class Served:
         return [self._with_tokens(one, instruction) for one in self._agent.solve(instruction, seeds, boxes)]
 
     def _with_tokens(self, trajectory: Trajectory, instruction: str) -> Trajectory:
-        said = trajectory.messages or (
-            Message(role="user", text=instruction),
-            Message(role="assistant", text=trajectory.answer),
-        )
         if not trajectory.messages and not trajectory.completion_tokens:
             return trajectory  # it never answered
+        said = trajectory.conversation(instruction)
         token_ids, spans = tokens_of(self._tokenizer, said, trajectory.tools)
         return replace(trajectory, token_ids=token_ids, loss_spans=spans, logprobs=())
 

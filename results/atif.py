@@ -13,21 +13,6 @@ from results.records import Attempt
 VERSION = "ATIF-v1.6"
 
 
-def conversation(attempt: Attempt, instruction: str) -> tuple[Message, ...]:
-    """What was said. Of an attempt without messages: the instruction, and the answer that was graded."""
-    trajectory = attempt.trajectory
-    if trajectory.messages:
-        return trajectory.messages
-    answered = Message(
-        role="assistant",
-        text=trajectory.answer,
-        prompt_tokens=trajectory.prompt_tokens,
-        completion_tokens=trajectory.completion_tokens,
-        cost_usd=trajectory.cost_usd,
-    )
-    return (Message(role="user", text=instruction), answered)
-
-
 def facts(attempt: Attempt) -> dict[str, Any]:
     """What is known of an attempt beyond its conversation: verdict, ending, and what it belongs to."""
     trajectory, verdict = attempt.trajectory, attempt.verdict
@@ -62,7 +47,7 @@ def session_id(attempt: Attempt) -> str:
 def to_atif(attempt: Attempt, instruction: str) -> dict[str, Any]:
     """One trajectory. `instruction` stands for the conversation where none was recorded."""
     trajectory = attempt.trajectory
-    said = conversation(attempt, instruction)
+    said = trajectory.conversation(instruction)
     agent: dict[str, Any] = {"name": trajectory.agent, "version": version("plateau")}
     if trajectory.model:
         agent["model_name"] = trajectory.model

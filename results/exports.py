@@ -18,7 +18,7 @@ from itertools import groupby
 from typing import Any
 
 from agents.base import Ending, Message
-from results.atif import conversation, facts, session_id, to_atif
+from results.atif import facts, session_id, to_atif
 from results.records import Attempt
 from tasks.base import Outcome
 
@@ -49,7 +49,7 @@ class Source:
     """Asked only for attempts that have no messages."""
 
     def said(self, attempt: Attempt) -> tuple[Message, ...]:
-        return conversation(attempt, self._instruction(attempt))
+        return attempt.trajectory.conversation(self._instruction(attempt))
 
     def atif(self, attempt: Attempt) -> bytes:
         return strict_json(to_atif(attempt, self._instruction(attempt)))
