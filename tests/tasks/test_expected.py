@@ -127,10 +127,11 @@ def test_another_value_is_another_value(value: object) -> None:
 
 
 def test_a_twin_differs_in_what_it_expects_only() -> None:
+    # expected values far from zero: a negative one is a node deeper, and `walk` would meet it later
     text = (
-        "class TestA:\n    def test(self):\n        assert f(1) == 2\n        self.assertEqual([3], f(4))\n"
+        "class TestA:\n    def test(self):\n        assert f(1) == 12\n        self.assertEqual([13], f(4))\n"
         "        assert f(0)\n        self.assertAlmostEqual(f(9), 1, delta=5)\n"
-        "def test():\n    assert f(1) == 2\n"
+        "def test():\n    assert f(1) == 12\n"
     )
 
     def constants(source: str) -> list[Any]:
@@ -139,7 +140,7 @@ def test_a_twin_differs_in_what_it_expects_only() -> None:
     original, twin = (_variant(text, "test_a.py::TestA::test", twin=twin) for twin in (False, True))
     assert ast.dump(ast.parse(original)) == ast.dump(ast.parse(text))
     changed = [(a, b) for a, b in zip(constants(original), constants(twin), strict=True) if a != b]
-    assert sorted(a for a, _ in changed) == [2, 3]
+    assert sorted(a for a, _ in changed) == [12, 13]
     assert original.rpartition("def test")[2] == twin.rpartition("def test")[2]
 
 
