@@ -1,4 +1,4 @@
-"""A busy machine is no defect: generated examples have no time limit of their own. CI draws the same ones each time."""
+"""A busy machine is no defect: generated examples have no time limit. CI draws the same ones each time."""
 
 import os
 
