@@ -4,7 +4,7 @@ An agent receives an instruction string and, if it needs one, an open box. It ne
 tests or its solution: this package does not import `tasks`, and the import graph is checked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -70,6 +70,22 @@ class Message:
     """Of an assistant's message: tokens read for it, cached ones included; None where unknown."""
     completion_tokens: int | None = None
     cost_usd: float | None = None
+
+    def chat(self, arguments: Callable[[dict[str, Any]], Any] = dict) -> dict[str, Any]:
+        """As chat templates take it; with `arguments=json.dumps`, as OpenAI's chat completions have it."""
+        made: dict[str, Any] = {"role": self.role, "content": self.text}
+        if self.tool_calls:
+            made["tool_calls"] = [
+                {
+                    "type": "function",
+                    "id": call.id,
+                    "function": {"name": call.name, "arguments": arguments(dict(call.arguments))},
+                }
+                for call in self.tool_calls
+            ]
+        if self.role == "tool":
+            made["tool_call_id"] = self.tool_call_id
+        return made
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

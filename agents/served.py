@@ -50,7 +50,7 @@ def tokens_of(
     Empty if no single sequence is what the model saw: the template rewrites earlier turns or refuses the
     conversation (several in one, as some vendors have them), or an answer held calls that could not be read.
     """
-    chat = [_as_chat(message) for message in said]
+    chat = [message.chat() for message in said]
     end = str(tokenizer.eos_token)
 
     def render(upto: int, **options: Any) -> str:
@@ -81,20 +81,3 @@ def tokens_of(
         spans.append((start, len(token_ids)))
         done = whole
     return tuple(token_ids), tuple(spans)
-
-
-def _as_chat(message: Message) -> dict[str, Any]:
-    """As chat templates expect it: arguments as a table."""
-    chat: dict[str, Any] = {"role": message.role, "content": message.text}
-    if message.tool_calls:
-        chat["tool_calls"] = [
-            {
-                "type": "function",
-                "id": call.id,
-                "function": {"name": call.name, "arguments": dict(call.arguments)},
-            }
-            for call in message.tool_calls
-        ]
-    if message.role == "tool":
-        chat["tool_call_id"] = message.tool_call_id
-    return chat

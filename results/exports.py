@@ -136,7 +136,7 @@ def _mini_trajectory(attempt: Attempt, said: tuple[Message, ...]) -> dict[str, A
 
 
 def _mini_message(message: Message) -> dict[str, Any]:
-    made = chat_message(message)
+    made = message.chat(json.dumps)
     if message.role == "assistant":
         actions = [
             {"command": call.arguments.get("command") or f"{call.name} {json.dumps(dict(call.arguments))}"}
@@ -146,23 +146,6 @@ def _mini_message(message: Message) -> dict[str, Any]:
         made["extra"] = {"actions": actions, "cost": message.cost_usd or 0.0}
     elif message.role == "tool":
         made["extra"] = {"raw_output": message.text, "returncode": None, "exception_info": None}
-    return made
-
-
-def chat_message(message: Message) -> dict[str, Any]:
-    """In the form of OpenAI's chat completions."""
-    made: dict[str, Any] = {"role": message.role, "content": message.text}
-    if message.tool_calls:
-        made["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments))},
-            }
-            for call in message.tool_calls
-        ]
-    if message.role == "tool":
-        made["tool_call_id"] = message.tool_call_id
     return made
 
 
@@ -273,7 +256,7 @@ def _sft(source: Source) -> Files:
 def _sft_row(attempt: Attempt, said: tuple[Message, ...]) -> dict[str, Any]:
     """`labels` are the ids that the model wrote; the others are -100, as torch's cross-entropy skips them."""
     trajectory = attempt.trajectory
-    row: dict[str, Any] = {"messages": [chat_message(message) for message in said]}
+    row: dict[str, Any] = {"messages": [message.chat(json.dumps) for message in said]}
     if trajectory.tools:
         row["tools"] = list(trajectory.tools)
     if trajectory.token_ids:
