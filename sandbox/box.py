@@ -26,6 +26,16 @@ def room_mb(spec: SandboxSpec, *, workspace: bool = True) -> int:
     return 5 * (spec.disk_mb * (1 + workspace + len(spec.mounts)) + SHM_MB) // 4 + 32
 
 
+def command_line(command: str | Sequence[str], stdin: bytes) -> tuple[list[str], bytes]:
+    """The words to start and the input to give them. Raises ValueError for what is no command."""
+    argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
+    if not argv or any("\0" in word for word in argv):
+        raise ValueError("a command needs at least one word and may not contain NUL characters")
+    if len(argv[-1]) > 100_000 and isinstance(command, str):  # longer than one argument can be
+        return ["sh", "-s"], command.encode(errors="surrogateescape")
+    return argv, stdin
+
+
 class GuestSandbox:
     """Implements `sandbox.base.Sandbox`. What the guest answers is checked, never trusted."""
 
@@ -38,11 +48,7 @@ class GuestSandbox:
         self._turn = threading.Lock()
 
     def run(self, command: str | Sequence[str], *, timeout_s: float = 60.0, stdin: bytes = b"") -> Execution:
-        argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
-        if not argv or any("\0" in word for word in argv):
-            raise ValueError("a command needs at least one word and may not contain NUL characters")
-        if len(argv[-1]) > 100_000 and isinstance(command, str):  # longer than one argument can be
-            argv, stdin = ["sh", "-s"], command.encode(errors="surrogateescape")
+        argv, stdin = command_line(command, stdin)
         head, body = self._call(
             {"op": "run", "argv": argv, "timeout": timeout_s}, stdin, timeout_s + _GRACE_S
         )

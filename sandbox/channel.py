@@ -96,13 +96,13 @@ class Channel:
         self._also: list[Callable[[], None]] = []
         self._ahead = b""
 
-    def greet(
-        self, mode: str, config: Mapping[str, Any], python: str = "", timeout_s: float = 60.0
-    ) -> dict[str, Any]:
-        """Send the guest its source and its configuration, and wait for its hello."""
+    def greet(self, mode: str, config: Mapping[str, Any], python: str = "") -> None:
+        """Send the guest its source and its configuration, and wait until it says that it is ready."""
         settings = plain(config)
-        self.send(guest_source(mode, python) + struct.pack(CONFIG, len(settings)) + settings, timeout_s)
-        return self.receive(timeout_s)[0]
+        self.send(guest_source(mode, python) + struct.pack(CONFIG, len(settings)) + settings, 60.0)
+        hello, _ = self.receive(60.0)
+        if not hello.get("ready"):
+            raise self._dead(f"the guest did not start: {hello}")
 
     def send(self, data: bytes, timeout_s: float) -> None:
         try:

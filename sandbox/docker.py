@@ -21,25 +21,23 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any
 
-import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from sandbox.base import BASE_IMAGE, ProgramBox, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
 from sandbox.box import INODES_PER_MB, SHM_MB, GuestSandbox, room_mb
 from sandbox.channel import Channel, guest_command
+from sandbox.engine import Attached, connect, usual_host
 from sandbox.images import Images
 from sandbox.owner import alive, owner
-from sandbox.plain import HOLD, PlainSandbox, frames
+from sandbox.plain import HOLD, PlainSandbox
 from sandbox.ports import Ports, Tunnel
 from sandbox.programs import LIMITS, MEMORY_MB, PIDS, GuestProgramBox
 from sandbox.proxy import with_proxy
 
 LABEL = "plateau.owner"
 """Set on every box: JSON of `owner()`, so that `clean` can tell whose box it is."""
-START = "start a Docker engine: sudo systemctl start docker"
 _UID = 1000
 _TUNNEL_UID = 1001
 _PROGRAM_UIDS = (100_000, 160_000)
@@ -68,19 +66,12 @@ class DockerBackend:
         min_free_gb: float = 2.0,
         patience_s: float = 30.0,
     ) -> None:
-        host = base_url or os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-        if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
-            raise SandboxUnavailable(f"no Docker engine at {host}; {START}")
-        try:
-            environment = {**os.environ, "DOCKER_HOST": host}
-            self.api = docker.from_env(timeout=10, max_pool_size=64, environment=environment).api
-            self.api.ping()
-        except (DockerException, OSError) as e:
-            raise SandboxUnavailable(f"no Docker engine answers ({e}); {START}") from e
-        self.api.timeout = 120
+        self._url = base_url or usual_host()
+        self.api = connect(self._url)
         self._workers = workers or os.cpu_count() or 1
         self._say, self._patience_s = say, patience_s
-        self._url, self._plain = host, set[str]()
+        self._plain = set[str]()
+        """Images whose python3 the guest cannot use."""
         self.images = Images(self.api, say, min_free_gb=min_free_gb)
 
     def probe(self) -> None:
@@ -195,14 +186,11 @@ class DockerBackend:
         )
         channel = Channel(stream, lambda: self._see_off(box), lambda: stream.stderr)
         try:
-            hello = channel.greet(mode, config)
+            channel.greet(mode, config)
         except SandboxError as e:
             if stream.stderr and image != BASE_IMAGE:  # Python's own complaint
                 raise NoGuest(str(e)) from e
             raise
-        if not hello.get("ready"):
-            channel.close()
-            raise SandboxError(f"the guest did not start: {hello}")
         return channel, box
 
     def _launch(
@@ -288,41 +276,3 @@ class DockerBackend:
 def _tmpfs(size_mb: int, more: str) -> str:
     inodes = size_mb * INODES_PER_MB  # a file without content takes memory, too
     return f"rw,exec,nosuid,nodev,size={size_mb}m,nr_inodes={inodes},{more}"
-
-
-class Attached:
-    """A container's attached stream as a plain byte stream; stderr is kept for an error's text."""
-
-    def __init__(self, attached: Any) -> None:
-        self._attached = attached  # closing or losing this object closes the connection
-        self.socket = getattr(attached, "_sock", attached)
-        self._raw, self._data = bytearray(), bytearray()
-        self.stderr = ""
-
-    def recv(self, size: int) -> bytes:
-        while not self._data:
-            part = self.socket.recv(max(size, 65536))
-            if not part:
-                return b""
-            self._raw += part
-            for kind, payload in frames(self._raw):
-                if kind == 1:
-                    self._data += payload
-                else:
-                    self.stderr = (self.stderr + payload.decode(errors="replace"))[-2000:]
-        data = bytes(self._data[:size])
-        del self._data[:size]
-        return data
-
-    def sendall(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def settimeout(self, seconds: float) -> None:
-        self.socket.settimeout(seconds)
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-        for part in (getattr(self._attached, "_response", None), self._attached, self.socket):
-            with suppress(OSError, AttributeError):
-                part.close()  # type: ignore[union-attr]

@@ -1,67 +1,166 @@
-"""What `unpacked` needs of a Docker engine: an image's settings, and its file system as one stream."""
+"""A Docker engine's API as everything here uses it: the connection, images looked up and built, streams."""
 
+import io
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import socket
+import tarfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import DockerException
+from docker.errors import BuildError, DockerException, ImageNotFound
 
-from sandbox.archive import settings
 from sandbox.base import SandboxError, SandboxUnavailable
-from sandbox.images import Images
+
+START = "start a Docker engine: sudo systemctl start docker"
 
 
-class Engine:
-    """An engine that answers. Raises SandboxUnavailable when none does."""
+def usual_host() -> str:
+    """`DOCKER_HOST`, or the socket where an engine of this machine listens."""
+    return os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-        if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
-            raise SandboxUnavailable(f"no Docker engine at {host}")
+
+def connect(host: str, *, patience_s: int = 10) -> Any:
+    """A docker APIClient of an engine that answers. Raises SandboxUnavailable when none does."""
+    if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
+        raise SandboxUnavailable(f"no Docker engine at {host}; {START}")
+    try:
+        environment = {**os.environ, "DOCKER_HOST": host}
+        api = docker.from_env(timeout=patience_s, max_pool_size=64, environment=environment).api
+        api.ping()
+    except (DockerException, OSError) as e:
+        raise SandboxUnavailable(f"no Docker engine answers ({e}); {START}") from e
+    api.timeout = 120
+    return api
+
+
+def find_image(api: Any, name: str) -> dict[str, Any] | None:
+    """What the engine knows of an image; None if it has none of this name. Raises SandboxError."""
+    try:
+        return dict(api.inspect_image(name))
+    except ImageNotFound:
+        return None
+    except (DockerException, OSError) as e:
+        raise SandboxError(f"the engine does not say what image {name!r} is: {e}") from e
+
+
+def build_image(api: Any, name: str, **source: Any) -> str:
+    """Build an image of this name; returns what went wrong, its last lines, "" when nothing did.
+
+    `source`: where the Dockerfile is and more, as docker-py's `build` takes it.
+    """
+    said: list[str] = []
+    try:
+        for line in api.build(tag=name, rm=True, forcerm=True, decode=True, **source):
+            text = str(line.get("error") or line.get("stream") or "")
+            said = [*said, *text.strip().splitlines()][-4:]
+            if "error" in line:
+                return " / ".join(said)[-500:]
+        return "" if find_image(api, name) else "the engine broke off"
+    except (BuildError, DockerException, SandboxError, OSError, TypeError) as e:
+        return str(e)[:500]
+
+
+def tarball(files: Mapping[str, bytes], *, mode: int = 0o644, user: int = 0) -> io.BytesIO:
+    """Files as the API takes them: name -> content."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode, member.uid, member.gid = len(data), mode, user, user
+            member.mtime = int(time.time())
+            tar.addfile(member, io.BytesIO(data))
+    packed.seek(0)
+    return packed
+
+
+class Chunks(io.RawIOBase):
+    """A transfer, which docker-py gives as pieces of bytes, as a raw stream; closing it ends the transfer."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        super().__init__()
+        self._pieces, self._rest = iter(pieces), memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while not self._rest:
+            try:
+                piece = next(self._pieces, None)
+            except OSError as e:
+                raise DockerException(f"a transfer broke off: {e}") from e
+            if piece is None:
+                return 0
+            self._rest = memoryview(piece)
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+    def close(self) -> None:
+        with suppress(Exception):
+            self._pieces.close()  # type: ignore[attr-defined] # docker-py's are generators
+        super().close()
+
+
+def frames(raw: bytearray) -> Iterator[tuple[int, bytes]]:
+    """Complete frames of an engine's stream, removed from `raw`: (1 stdout or 2 stderr, payload).
+
+    frame:  one byte, three zero bytes, >I length, payload
+    """
+    while len(raw) >= 8 and len(raw) >= 8 + (length := int.from_bytes(raw[4:8])):
+        kind, payload = raw[0], bytes(raw[8 : 8 + length])
+        del raw[: 8 + length]
+        yield kind, payload
+
+
+class Attached:
+    """A container's attached stream as a plain byte stream; stderr is kept for an error's text."""
+
+    def __init__(self, attached: Any) -> None:
+        self._attached = attached  # closing or losing this object closes the connection
+        self._response = getattr(attached, "_response", None)
+        self.socket = getattr(attached, "_sock", attached)
+        self._raw, self._data = bytearray(), bytearray()
+        self.stderr = ""
+
+    def early(self) -> bytes:
+        """Output of a fast command, which the client read together with the head of the engine's answer."""
+        if self._response is None:
+            return b""
+        self.socket.setblocking(False)
         try:
-            self._api = docker.from_env(timeout=2).api
-            self._api.ping()
-        except (DockerException, OSError) as e:
-            raise SandboxUnavailable(f"no Docker engine answers: {e}") from e
-        self._api.timeout = 120
-        self._images = Images(self._api, say)
-
-    def inspect(self, name: str) -> tuple[str, dict[str, Any], int]:
-        """Digest, settings and size of an image; pulls or builds what is missing. Raises SandboxError."""
-        try:
-            found = self._api.inspect_image(self._images.resolve(name))
-        except DockerException as e:
-            raise SandboxError(f"image {name!r}: {e}") from e
-        digest = found["Id"].removeprefix("sha256:")
-        return digest, settings(found.get("Config") or {}), int(found.get("Size") or 0)
-
-    @contextmanager
-    def export(self, digest: str) -> Iterator["Chunks"]:
-        """The file system of an image. Raises SandboxError."""
-        try:
-            box = self._api.create_container(f"sha256:{digest}", ["true"])["Id"]
-        except DockerException as e:
-            raise SandboxError(f"the engine cannot export an image: {e}") from e
-        try:
-            yield Chunks(self._api.export(box))
-        except DockerException as e:
-            raise SandboxError(f"the engine cannot export an image: {e}") from e
+            return bytes(self._response.raw._fp.fp.peek())
         finally:
-            with suppress(DockerException):
-                self._api.remove_container(box, v=True, force=True)
+            self.socket.setblocking(True)
 
-
-class Chunks:
-    """An iterator of bytes as a stream."""
-
-    def __init__(self, chunks: Any) -> None:
-        self._chunks, self._rest = iter(chunks), b""
-
-    def read(self, size: int = -1) -> bytes:
-        if not self._rest:
-            self._rest = next(self._chunks, b"")
-        data, self._rest = self._rest[:size], self._rest[size:]
+    def recv(self, size: int) -> bytes:
+        while not self._data:
+            part = self.socket.recv(max(size, 65536))
+            if not part:
+                return b""
+            self._raw += part
+            for kind, payload in frames(self._raw):
+                if kind == 1:
+                    self._data += payload
+                else:
+                    self.stderr = (self.stderr + payload.decode(errors="replace"))[-2000:]
+        data = bytes(self._data[:size])
+        del self._data[:size]
         return data
+
+    def sendall(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def settimeout(self, seconds: float) -> None:
+        self.socket.settimeout(seconds)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        for part in (self._response, self._attached, self.socket):
+            with suppress(OSError, AttributeError):
+                part.close()  # type: ignore[union-attr]

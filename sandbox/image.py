@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from docker.errors import BuildError, DockerException, ImageNotFound
+from docker.errors import DockerException
 
-from sandbox.base import BASE_IMAGE, SandboxError, SandboxUnavailable
+from sandbox.base import BASE_IMAGE, SandboxUnavailable
 from sandbox.debian import FINISH, PACKAGES, RELEASE, bootstrap, run
+from sandbox.engine import build_image, find_image
 
 LABEL = "plateau.recipe"
 _FOLDER = Path(__file__).parent / "image"
@@ -35,7 +36,7 @@ def ensure_base_image(api: Any, say: Callable[[str], None] = lambda _: None) -> 
         if _up_to_date(api):
             return
         say(f"building the base image {BASE_IMAGE} (once, a minute or two)")
-        problem = _build(api)
+        problem = build_image(api, BASE_IMAGE, path=str(_FOLDER), labels={LABEL: recipe()})
         if problem:
             say(f"no registry ({problem}); assembling it from Debian packages instead")
             _assemble(api)
@@ -43,25 +44,8 @@ def ensure_base_image(api: Any, say: Callable[[str], None] = lambda _: None) -> 
 
 
 def _up_to_date(api: Any) -> bool:
-    try:
-        labels = api.inspect_image(BASE_IMAGE)["Config"]["Labels"] or {}
-    except ImageNotFound:
-        return False
-    except (DockerException, OSError) as e:
-        raise SandboxError(f"the engine does not answer: {e}") from e
-    return bool(labels.get(LABEL) == recipe())
-
-
-def _build(api: Any) -> str:
-    """Build from the Dockerfile; returns what went wrong, "" when nothing did."""
-    try:
-        lines = api.build(path=str(_FOLDER), tag=BASE_IMAGE, rm=True, labels={LABEL: recipe()}, decode=True)
-        for line in lines:
-            if "error" in line:
-                return str(line["error"]).strip().splitlines()[-1][:200]
-    except (BuildError, DockerException, OSError) as e:
-        return str(e)[:200]
-    return ""
+    found = find_image(api, BASE_IMAGE)
+    return found is not None and (found["Config"]["Labels"] or {}).get(LABEL) == recipe()
 
 
 def _assemble(api: Any) -> None:

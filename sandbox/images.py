@@ -11,14 +11,16 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from docker.errors import DockerException, ImageNotFound
 
+from sandbox.archive import settings
 from sandbox.base import BASE_IMAGE, SandboxError, SandboxUnavailable
+from sandbox.engine import Chunks, find_image
 from sandbox.image import ensure_base_image
 
 _TOUCH_S = 600.0
@@ -72,6 +74,29 @@ class Images:
                     self._root = info["DockerRootDir"]
         return shutil.disk_usage(self._root).free / 1e9 if self._root else None
 
+    def describe(self, name: str) -> tuple[str, dict[str, Any], int]:
+        """Digest, settings and size of an image; pulls or builds what is missing. Raises SandboxError."""
+        found = find_image(self._api, self.resolve(name))
+        if found is None:
+            raise SandboxError(f"image {name!r} was removed meanwhile")
+        digest = found["Id"].removeprefix("sha256:")
+        return digest, settings(found.get("Config") or {}), int(found.get("Size") or 0)
+
+    @contextmanager
+    def export(self, digest: str) -> Iterator[Chunks]:
+        """The file system of an image, as a tar. Raises SandboxError."""
+        box = ""
+        try:
+            box = self._api.create_container(f"sha256:{digest}", ["true"])["Id"]
+            with Chunks(self._api.export(box)) as tar:
+                yield tar
+        except DockerException as e:
+            raise SandboxError(f"the engine cannot export an image: {e}") from e
+        finally:
+            with suppress(DockerException):
+                if box:
+                    self._api.remove_container(box, v=True, force=True)
+
     def evict(self, wanted_gb: float, *, keep: str = "") -> list[str]:
         """Remove what we pulled, longest unused first, until `wanted_gb` are free; the names of what went."""
         removed = []
@@ -108,12 +133,8 @@ class Images:
     def _fetch(self, name: str) -> str:
         if name == BASE_IMAGE:
             ensure_base_image(self._api, self._say)
-        try:
-            return str(self._api.inspect_image(name)["Id"])
-        except ImageNotFound:
-            pass
-        except (DockerException, OSError) as e:
-            raise SandboxError(f"image {name!r}: {e}") from e
+        if found := find_image(self._api, name):
+            return str(found["Id"])
         self._say(f"pulling {name}")
         try:
             self._api.pull(name)

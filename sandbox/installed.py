@@ -1,9 +1,7 @@
 """An image with one more program in it, made once per image and installation."""
 
 import hashlib
-import io
 import os
-import tarfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -26,50 +24,28 @@ def installed(backend: Backend, image: str, script: str, what: str) -> str:
     api: Any = getattr(backend, "api", None)
     if api is None:
         raise SandboxUnavailable(f"{what} goes into an image, which a Docker engine makes: --sandbox docker")
-    from docker.errors import DockerException, ImageNotFound
+    from sandbox.engine import build_image, find_image, tarball
 
     base = backend.images.resolve(image)  # type: ignore[attr-defined]
     name = "plateau-agent:" + hashlib.sha256(f"{base}\0{script}".encode()).hexdigest()[:16]
     with _building:
-        try:
-            api.inspect_image(name)
+        if find_image(api, name):
             return name
-        except ImageNotFound:
-            pass
         backend._say(f"{what}: once for {image}, some minutes")  # type: ignore[attr-defined]
         settings = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
         trusted = Path(os.environ.get("SSL_CERT_FILE", ""))
         files = {"script": script.encode()} | ({"trusted": trusted.read_bytes()} if trusted.is_file() else {})
         settings |= dict.fromkeys(_TRUST, "/opt/plateau/trusted") if "trusted" in files else {}
         files["Dockerfile"] = _dockerfile(base, tuple(settings))
-        try:
-            context = _tar(files)
-            lines: Any = api.build(
-                fileobj=context, custom_context=True, tag=name, rm=True, forcerm=True, decode=True,
-                buildargs=settings, labels={"plateau.agent": what},
-            )  # fmt: skip
-            told = [str(line.get("error") or line.get("stream", "")).strip() for line in lines]
-        except (DockerException, OSError) as error:
-            raise SandboxUnavailable(f"{what} failed: {error}"[:500]) from error
-        try:
-            api.inspect_image(name)
-        except ImageNotFound:
-            said = " / ".join([line for line in told if line][-4:])
-            raise SandboxUnavailable(f"{what} failed on {image}: {said[-500:]}") from None
+        labels = {"plateau.agent": what}
+        problem = build_image(
+            api, name, fileobj=tarball(files), custom_context=True, buildargs=settings, labels=labels
+        )
+        if problem:
+            raise SandboxUnavailable(f"{what} failed on {image}: {problem}")
         return name
 
 
 def _dockerfile(base: str, settings: tuple[str, ...]) -> bytes:
     lines = [f"FROM {base}", "USER root", *(f"ARG {name}" for name in settings), "COPY . /opt/plateau/"]
     return "\n".join([*lines, "RUN sh -ex /opt/plateau/script"]).encode()
-
-
-def _tar(files: dict[str, bytes]) -> io.BytesIO:
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    context.seek(0)
-    return context

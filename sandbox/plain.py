@@ -7,7 +7,6 @@ time late. The image needs `sh`, `chown`, `mkdir`, `cat`, `timeout`. Process 1 i
 capability but CHOWN; commands run as an ordinary user with none.
 """
 
-import io
 import math
 import select
 import socket
@@ -15,7 +14,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any, NoReturn
@@ -23,24 +22,17 @@ from typing import Any, NoReturn
 from docker.errors import DockerException, NotFound
 
 from sandbox.base import Diff, Execution, SandboxError, SandboxSpec
+from sandbox.box import command_line
+from sandbox.engine import Attached, Chunks, frames, tarball
+from sandbox.guest.commands import MAX_DIFF, MAX_FILE
+from sandbox.guest.files import ALL
 
 UID = 1000
 HOLD = ["sh", "-c", "exec 3<&0; cat <&3 >/dev/null & wait $!"]
 """Process 1: ends when the attached stream closes, and collects orphans meanwhile."""
-_MAX_FILE, _MAX_DIFF, _MAX_TAR = 10_000_000, 48_000_000, 1_000_000_000
+_MAX_TAR = 1_000_000_000
 _DIRECTORY, _SYMLINK, _NOT_REGULAR = 1 << 31, 1 << 27, 0x8F280000
 """Bits of the engine's file modes."""
-
-
-def frames(raw: bytearray) -> Iterator[tuple[int, bytes]]:
-    """Complete frames of an engine's stream, removed from `raw`: (1 stdout or 2 stderr, payload).
-
-    frame:  one byte, three zero bytes, >I length, payload
-    """
-    while len(raw) >= 8 and len(raw) >= 8 + (length := int.from_bytes(raw[4:8])):
-        kind, payload = raw[0], bytes(raw[8 : 8 + length])
-        del raw[: 8 + length]
-        yield kind, payload
 
 
 class PlainSandbox:
@@ -68,50 +60,35 @@ class PlainSandbox:
             self._dead(f"the workspace cannot be handed over: {done.stderr[:200]}")
 
     def run(self, command: str | Sequence[str], *, timeout_s: float = 60.0, stdin: bytes = b"") -> Execution:
-        argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
-        if not argv or any("\0" in word for word in argv):
-            raise ValueError("a command needs at least one word and may not contain NUL characters")
-        if len(argv[-1]) > 100_000 and isinstance(command, str):
-            argv, stdin = ["sh", "-s"], command.encode(errors="surrogateescape")
+        argv, stdin = command_line(command, stdin)
         limit = str(max(1, math.ceil(timeout_s)))  # the harness's own clock comes first; this one survives it
         with self._turn:
             return self._exec(["timeout", "-k", "1", limit, *argv], timeout_s, stdin=stdin)
 
     def read(self, path: str, *, max_bytes: int = 10_000_000) -> bytes:
-        with self._turn:
-            stream, stat = self._archive(self._path(path))
-            try:
-                mode = int(stat["mode"])
-                if mode & _DIRECTORY:
-                    raise IsADirectoryError(path)
-                if mode & _SYMLINK:
-                    raise OSError(f"{path} is a symlink")
-                if mode & _NOT_REGULAR or stat["size"] > max_bytes:
-                    raise ValueError(f"{path} is not a regular file of at most {max_bytes} bytes")
-                with tarfile.open(fileobj=_Reader(stream), mode="r|") as archive:
-                    for member in archive:
-                        file = archive.extractfile(member) if member.isreg() else None
-                        return file.read(max_bytes) if file else b""
-                raise FileNotFoundError(path)
-            except (tarfile.TarError, EOFError, DockerException) as e:
-                self._dead(e)
-            finally:
-                stream.close()
+        with self._turn, self._archive(self._path(path)) as (stream, stat):
+            mode = int(stat["mode"])
+            if mode & _DIRECTORY:
+                raise IsADirectoryError(path)
+            if mode & _SYMLINK:
+                raise OSError(f"{path} is a symlink")
+            if mode & _NOT_REGULAR or stat["size"] > max_bytes:
+                raise ValueError(f"{path} is not a regular file of at most {max_bytes} bytes")
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
+                for member in archive:
+                    file = archive.extractfile(member) if member.isreg() else None
+                    return file.read(max_bytes) if file else b""
+            raise FileNotFoundError(path)
 
     def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         target = self._path(path)
-        member = tarfile.TarInfo(target.name)
-        member.size, member.mode, member.uid, member.gid = len(data), mode, UID, UID
-        member.mtime = int(time.time())
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            archive.addfile(member, io.BytesIO(data))
+        packed = tarball({target.name: data}, mode=mode, user=UID)
         with self._turn:
             made = self._exec(["mkdir", "-p", "--", str(target.parent)], 30.0)
             if made.exit_code != 0:
                 raise OSError(f"{path}: {made.stderr.strip()[:200]}")
             try:
-                if not self._api.put_archive(self._box, str(target.parent), packed.getvalue()):
+                if not self._api.put_archive(self._box, str(target.parent), packed):
                     raise OSError(f"{path}: the engine refused it")
             except DockerException as e:
                 self._judge(e)
@@ -129,12 +106,11 @@ class PlainSandbox:
                 refused.append(path)
             elif sha256(data).hexdigest() != since.get(path):
                 total += len(data)
-                if len(data) > _MAX_FILE or total > _MAX_DIFF:
+                if len(data) > MAX_FILE or total > MAX_DIFF:
                     refused.append(path)
                 else:
                     written[path] = data
-        whole = "./" not in refused
-        deleted = tuple(p for p in since if p not in seen) if whole else ()
+        deleted = tuple(p for p in since if p not in seen) if ALL not in refused else ()
         return Diff(written=written, deleted=deleted, refused=tuple(refused))
 
     def visits(self) -> tuple[()]:
@@ -160,7 +136,7 @@ class PlainSandbox:
                 self._box, argv, stdin=bool(stdin), user=user or f"{UID}:{UID}",
                 environment=self._env, workdir=self.spec.workdir,
             )["Id"]  # fmt: skip
-            attached = self._api.exec_start(job, socket=True)
+            attached = Attached(self._api.exec_start(job, socket=True))
             late, streams, cut = self._collect(attached, job, started + timeout_s, stdin)
             code = self._api.exec_inspect(job)["ExitCode"]
             if late or code in (None, 125, 126, 127, 137):
@@ -191,12 +167,11 @@ class PlainSandbox:
             self.close()
 
     def _collect(
-        self, attached: Any, job: str, deadline: float, stdin: bytes
+        self, attached: Attached, job: str, deadline: float, stdin: bytes
     ) -> tuple[bool, list[bytearray], bool]:
         """Whether the deadline passed; the tails of both streams; whether a head was dropped."""
         tails, keep, cut = [bytearray(), bytearray()], self.spec.output_kb << 10, False
-        link = getattr(attached, "_sock", attached)
-        raw = bytearray(_early(attached, link))
+        link, raw = attached.socket, bytearray(attached.early())
         feeder = threading.Thread(target=_feed, args=(link, stdin), daemon=True)
         feeder.start()
         look, pause = time.monotonic() + 0.5, 0.5
@@ -224,47 +199,47 @@ class PlainSandbox:
                     pause = min(2 * pause, 5.0)
                     look = time.monotonic() + pause
         finally:
-            for part in (getattr(attached, "_response", None), attached, link):
-                with suppress(OSError, AttributeError):
-                    part.close()  # type: ignore[union-attr]
+            attached.close()
         for tail in tails:
             if len(tail) > keep:
                 del tail[:-keep]
                 cut = True
         return late, tails, cut
 
-    def _archive(self, path: PurePosixPath) -> tuple["_Chunks", dict[str, Any]]:
+    @contextmanager
+    def _archive(self, path: PurePosixPath) -> Iterator[tuple[Chunks, dict[str, Any]]]:
+        """A path as a tar, and what the engine says of it. Raises SandboxError if the tar breaks off."""
         if self._closed:
             raise SandboxError("the box is closed")
         try:
-            stream, stat = self._api.get_archive(self._box, str(path))
+            pieces, stat = self._api.get_archive(self._box, str(path))
         except NotFound as e:
             self._judge(e)
             raise FileNotFoundError(str(path)) from e
         except (DockerException, OSError) as e:
             self._dead(e)
-        return _Chunks(stream), stat
+        try:
+            with Chunks(pieces) as stream:
+                yield stream, stat
+        except (tarfile.TarError, EOFError, DockerException) as e:
+            self._dead(e)
 
     def _files(self) -> Iterator[tuple[str, bytes | None]]:
         """Every entry of the workspace but folders: (path, content), None for what is not carried out."""
-        with self._turn:
-            stream, _ = self._archive(PurePosixPath(self.spec.workdir))
-            reader = _Reader(stream)
-            try:
-                with tarfile.open(fileobj=reader, mode="r|") as archive:
-                    for member in archive:
-                        path = "/".join(PurePosixPath(member.name).parts[1:])
-                        if member.isdir() or not path:
-                            continue
-                        if reader.seen + member.size > _MAX_TAR:
-                            yield "./", None  # what follows was not looked at
-                            return
-                        file = archive.extractfile(member) if member.isreg() else None
-                        yield path, file.read() if file and member.size <= _MAX_FILE else None
-            except (tarfile.TarError, EOFError, DockerException, OSError) as e:
-                self._dead(e)
-            finally:
-                stream.close()
+        with (
+            self._turn,
+            self._archive(PurePosixPath(self.spec.workdir)) as (stream, _),
+            tarfile.open(fileobj=stream, mode="r|") as archive,
+        ):
+            for member in archive:
+                path = "/".join(PurePosixPath(member.name).parts[1:])
+                if member.isdir() or not path:
+                    continue
+                if member.offset_data + member.size > _MAX_TAR:
+                    yield ALL, None  # what follows was not looked at
+                    return
+                file = archive.extractfile(member) if member.isreg() else None
+                yield path, file.read() if file and member.size <= MAX_FILE else None
 
     def _judge(self, cause: object) -> None:
         """Raise SandboxError if the box is gone."""
@@ -276,50 +251,6 @@ class PlainSandbox:
     def _dead(self, cause: object) -> NoReturn:
         self.close()
         raise SandboxError(f"the box died: {cause}")
-
-
-class _Chunks:
-    """An archive on its way; closing it early ends the transfer."""
-
-    def __init__(self, chunks: Any) -> None:
-        self._chunks = chunks
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks)
-
-    def close(self) -> None:
-        with suppress(Exception):
-            self._chunks.close()
-
-
-class _Reader(io.RawIOBase):
-    """Chunks as the file object that `tarfile` wants; `seen` counts bytes."""
-
-    def __init__(self, chunks: _Chunks) -> None:
-        self._chunks, self._rest, self.seen = iter(chunks), b"", 0
-
-    def read(self, size: int = -1) -> bytes:
-        while len(self._rest) < size or size < 0:
-            try:
-                self._rest += next(self._chunks)
-            except StopIteration:
-                size = len(self._rest)
-                break
-        data, self._rest = self._rest[:size], self._rest[size:]
-        self.seen += len(data)
-        return data
-
-
-def _early(attached: Any, link: Any) -> bytes:
-    """Output of a fast command, which the client read together with the head of the engine's answer."""
-    response = getattr(attached, "_response", None)
-    if response is None:
-        return b""
-    link.setblocking(False)
-    try:
-        return bytes(response.raw._fp.fp.peek())
-    finally:
-        link.setblocking(True)
 
 
 def _feed(link: Any, stdin: bytes) -> None:

@@ -129,18 +129,19 @@ class Store:
     def _from_engine(self, name: str) -> Unpacked:
         note = self.folder / "names" / urllib.parse.quote(name, safe="")
         try:
-            from sandbox.engine import Engine  # noqa: PLC0415 - the only user of the docker package here
+            from sandbox.engine import connect, usual_host
+            from sandbox.images import Images
 
-            engine = Engine(self._say)
+            engine = Images(connect(usual_host(), patience_s=2), self._say)
         except (SandboxError, ImportError) as e:
             try:
                 return self._have(note.read_text(), {}, 0, None)
-            except (OSError, FileNotFoundError):
+            except OSError:
                 raise SandboxUnavailable(
                     f"image {name!r} is not unpacked here and no Docker engine can be asked for it ({e}); "
                     "start one, or give the path of a tarball made with docker save"
                 ) from e
-        digest, meta, size = engine.inspect(name)
+        digest, meta, size = engine.describe(name)
 
         def fill(root: Path) -> int:
             unpacker = Unpacker(str(root), max_bytes=self._limit())

@@ -9,6 +9,7 @@ bits are dropped. Sizes, entries and depth are limited.
 
 import gzip
 import hashlib
+import io
 import os
 import shutil
 import stat
@@ -16,7 +17,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, cast
+from typing import IO, Any, cast
 
 MAX_ENTRIES, MAX_DEPTH = 2_000_000, 100
 _MAX_HEADER = 16 << 20
@@ -28,16 +29,10 @@ class BadImage(ValueError):
     """An image that is damaged or hostile. The message names the entry."""
 
 
-class Readable(Protocol):
-    """What a layer is read from."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
 class _Forward:
     """A stream as tarfile wants it, going forward only, with a limit for all and for one read; hashes it."""
 
-    def __init__(self, raw: Readable, limit: int) -> None:
+    def __init__(self, raw: IO[bytes], limit: int) -> None:
         self._raw, self._left, self._position = raw, limit, 0
         self.sha256 = hashlib.sha256()
 
@@ -81,15 +76,15 @@ class Unpacker:
         self._bytes, self._entries = max_bytes, max_entries
         self.written = 0
 
-    def layer(self, raw: Readable, *, whiteouts: bool = True) -> str:
-        """Apply one tar stream, gzip'd or not; returns the sha256 of the plain tar. Raises BadImage, OSError.
+    def layer(self, raw: Any, *, whiteouts: bool = True) -> str:
+        """Apply one tar, gzip'd or not; returns the sha256 of the plain tar. Raises BadImage, OSError.
 
+        `raw`: a stream of `io`'s, which is closed afterwards.
         `whiteouts`: entries called .wh.NAME remove what lower layers have there (OCI image specification).
         """
-        head = raw.read(2)
-        source: Readable = _Joined(head, raw)
-        if head == b"\x1f\x8b":
-            source = gzip.GzipFile(fileobj=cast("Any", source))
+        source: Any = io.BufferedReader(raw)
+        if source.peek(2).startswith(b"\x1f\x8b"):
+            source = gzip.GzipFile(fileobj=source)
         # a tar has at most 1 KiB of padding and header per entry on top of its content, plus long names
         stream = _Forward(source, self._bytes + (1 << 30))
         fresh: set[tuple[str, ...]] = set()
@@ -191,19 +186,6 @@ def split(path: str) -> list[str]:
     if ".." in parts or "\0" in path or len(parts) > MAX_DEPTH:
         raise BadImage(f"a path that is not allowed: {path[:200]!r}")
     return parts
-
-
-class _Joined:
-    """A stream with its first bytes put back."""
-
-    def __init__(self, head: bytes, raw: Readable) -> None:
-        self._head, self._raw = head, raw
-
-    def read(self, size: int = -1) -> bytes:
-        if self._head:
-            data, self._head = self._head[:size], self._head[size:]
-            return data
-        return self._raw.read(size)
 
 
 @contextmanager

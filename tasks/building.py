@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sandbox.base import SandboxError, SandboxUnavailable
+from sandbox.base import SandboxUnavailable
 from tasks.base import FolderTests, Task
 from tasks.boxes import stages
 
@@ -35,7 +35,9 @@ def build(
 
     Raises SandboxUnavailable before the first build if the engine's disk cannot be expected to hold them all.
     """
-    missing = {image: folder for image, folder in images.items() if not _is_there(backend, image)}
+    from sandbox.engine import build_image, find_image
+
+    missing = {image: folder for image, folder in images.items() if not find_image(backend.api, image)}
     free, need = backend.images.free_gb(), backend.images.min_free_gb + NEED_GB * len(missing)
     if missing and free is not None and free < need:
         raise SandboxUnavailable(
@@ -45,7 +47,8 @@ def build(
     problems = {}
     with ThreadPoolExecutor(at_once, "build") as pool:
         jobs = {
-            pool.submit(_build, backend, image, folder): image for image, folder in sorted(missing.items())
+            pool.submit(build_image, backend.api, image, path=folder): image
+            for image, folder in sorted(missing.items())
         }
         for image in images.keys() - missing.keys():
             done(image, "")
@@ -55,31 +58,3 @@ def build(
                 problems[image] = problem
             done(image, problem)
     return problems
-
-
-def _is_there(backend: "DockerBackend", image: str) -> bool:
-    from docker.errors import DockerException, ImageNotFound
-
-    try:
-        backend.api.inspect_image(image)
-    except ImageNotFound:
-        return False
-    except (DockerException, OSError) as error:
-        raise SandboxError(f"the engine does not answer: {error}") from error
-    return True
-
-
-def _build(backend: "DockerBackend", image: str, folder: str) -> str:
-    """What went wrong, or ""."""
-    from docker.errors import BuildError, DockerException
-
-    last = ""
-    try:
-        lines: Any = backend.api.build(path=folder, tag=image, rm=True, forcerm=True, decode=True)
-        for line in lines:
-            last = str(line.get("stream", "")).strip() or last
-            if "error" in line:
-                return f"{str(line['error']).strip()} (at: {last})"[:300]
-    except (BuildError, DockerException, OSError, TypeError) as error:
-        return str(error)[:300]
-    return ""
