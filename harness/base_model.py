@@ -52,8 +52,8 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
     key = hashlib.sha256(
         repr((settings, seed, torch.__version__, transformers.__version__, tokenizers.__version__)).encode()
     )
-    later = (settings.context, settings.observed, settings.short_first)
-    if later != (512, 0.0, 0.0):
+    later = (settings.context, settings.observed, settings.short_first, settings.init_std)
+    if later != (512, 0.0, 0.0, 0.02):
         key.update(repr(later).encode())
     for sample in corpus:
         key.update(f"{sample.instruction}\x1f{sample.program}\x1e".encode())
@@ -71,6 +71,7 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
         heads=settings.heads,
         ffn=settings.ffn,
         context=settings.context,
+        std=settings.init_std,
         seed=derive(seed, "weights") % 2**31,
     )
     if _gpu(config):

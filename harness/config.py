@@ -99,6 +99,8 @@ class PretrainConfig:
     """Share of the corpus whose prompts and tool results carry loss too."""
     short_first: float = field(default=0.0, repr=False)
     """Share of pretraining, at its start, that sees only the shortest third of the corpus."""
+    init_std: float = field(default=0.02, repr=False)
+    """Standard deviation of the fresh weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -305,6 +307,7 @@ def _check_values(config: RunConfig, source: str) -> None:
         "train.learning_rate": config.train.learning_rate,
         "model.pretrain.learning_rate": config.model.pretrain.learning_rate,
         "model.pretrain.epochs": config.model.pretrain.epochs,
+        "model.pretrain.init_std": config.model.pretrain.init_std,
     }.items():
         require(rate > 0, key, "above 0")
     for key, share in {
