@@ -44,6 +44,15 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return found
 
 
+def write_tree(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Undo `files_below`; scripts become executable."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o755 if name.endswith(".sh") else 0o644)
+
+
 def tree_digest(files: Mapping[str, bytes]) -> str:
     """sha256 over paths and contents."""
     whole = hashlib.sha256()

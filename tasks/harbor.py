@@ -22,11 +22,11 @@ from sandbox.base import BASE_IMAGE
 from tasks import expected, values
 from tasks.base import FolderTests, FunctionTests, Split, Task
 from tasks.boxes import stages, tests_of
-from tasks.files import files_below, text_of, tree_digest
+from tasks.files import files_below, text_of, tree_digest, write_tree
 from tasks.harbor_boxes import PUBLISHED, Folder, box_of, healthcheck_of, verifier_of
 from tasks.programs import PublishedTests
 from tasks.suite import FixedSuite, split_of
-from tasks.table import Table
+from tasks.table import Table, task_toml
 
 
 def read_folder(folder: Path, *, name: str = "", network: Sequence[str] | None = None) -> Task:
@@ -225,22 +225,21 @@ def write_folder(task: Task, folder: Path) -> None:
         raise ValueError(f"task {task.id} is a folder task already")
     if isinstance(task.tests, PublishedTests):
         raise ValueError(f"task {task.id}: only tasks made of exact cases can be written as a folder")
-    quoted = {
-        key: json.dumps(value)
-        for key, value in {
-            "name": "plateau/" + re.sub(r"[^\w.-]", "-", task.id),
-            "split": task.split.value,
-            "stratum": task.stratum,
-            "cluster": task.cluster or task.id,
-            "image": BASE_IMAGE,
-        }.items()
-    }
-    settings = (
-        f'schema_version = "1.1"\n\n[task]\nname = {quoted["name"]}\n\n[metadata]\n'
-        + "".join(f"{key} = {quoted[key]}\n" for key in ("split", "stratum", "cluster", "image"))
-        + 'workdir = "/work"\nanswer_file = "solution.py"\ngrading = "values"\n\n'
-        + "[verifier]\ntimeout_sec = 60.0\n\n"
-        + "[environment]\ncpus = 1\nmemory_mb = 512\nstorage_mb = 256\nallow_internet = false\n"
+    settings = task_toml(
+        {
+            "task": {"name": "plateau/" + re.sub(r"[^\w.-]", "-", task.id)},
+            "metadata": {
+                "split": task.split.value,
+                "stratum": task.stratum,
+                "cluster": task.cluster or task.id,
+                "image": BASE_IMAGE,
+                "workdir": "/work",
+                "answer_file": "solution.py",
+                "grading": "values",
+            },
+            "verifier": {"timeout_sec": 60.0},
+            "environment": {"cpus": 1, "memory_mb": 512, "storage_mb": 256, "allow_internet": False},
+        }
     )
     cases = [[list(case.args), case.expected] for case in task.tests.hidden]
     marker = "END_" + task.digest[:8]
@@ -253,8 +252,4 @@ def write_folder(task: Task, folder: Path) -> None:
         "tests/cases.json": json.dumps({"entry_point": task.tests.entry_point, "cases": cases}) + "\n",
         "solution/solve.sh": f"#!/bin/sh\ncat > solution.py <<'{marker}'\n{task.solution}{marker}\n",
     }
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-        path.chmod(0o755 if name.endswith(".sh") else 0o644)
+    write_tree(folder, {name: content.encode() for name, content in files.items()})

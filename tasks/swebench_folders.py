@@ -10,26 +10,26 @@ Nothing of a repository is executed here, but for git's own work on it.
 
 import configparser
 import gzip
-import hashlib
 import io
 import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.base import Split
+from tasks.files import write_tree
 from tasks.folder import shadows
 from tasks.harbor import FolderSuite
-from tasks.importing import CARD, Imported
+from tasks.importing import Imported, import_into
 from tasks.swebench import Instance, read_instances
+from tasks.table import task_toml
 
 WORKDIR = "/testbed"
 TIMEOUT_S = 1800
@@ -74,44 +74,18 @@ class Wanted:
 def import_swebench(source: Path, out: Path, wanted: Wanted, *, skip: bool = False) -> Imported:
     """Make a task folder of each instance below the new folder `out`.
 
-    `skip` leaves rows out that cannot be tasks. Raises ValueError for the first of them otherwise, if none is
-    left, and if `out` is there already.
+    `skip` and what is raised: as of `import_into`.
     """
-    if out.exists():
-        raise ValueError(f"{out}: is there already; choose a new folder")
-    refused, made = [], 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        for read in read_instances(source):
-            try:
-                instance = read()
-                if (part / instance.id).exists():
-                    raise ValueError(f"{instance.place}: instance_id {instance.id!r} was there before")
-                _write(part / instance.id, _folder(instance, wanted))
-                made += 1
-            except ValueError as error:
-                if not skip:
-                    raise
-                refused.append(str(error))
-        if not made:
-            raise ValueError(f"{source}: no row of it can be a task; the first: {(refused or ['none'])[0]}")
-        card = {"source": source.name, "tasks": made, "refused": refused, "repos": wanted.repos}
-        if source.is_file():
-            card["sha256"] = hashlib.sha256(source.read_bytes()).hexdigest()
-        (part / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
-        part.chmod(0o755)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return Imported(tasks=FolderSuite(out).tasks, refused=tuple(refused))
 
+    def add(folder: Path, read: Callable[[], Instance]) -> None:
+        instance = read()
+        if (folder / instance.id).exists():
+            raise ValueError(f"{instance.place}: instance_id {instance.id!r} was there before")
+        write_tree(folder / instance.id, _folder(instance, wanted))
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    for name, data in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    card = {"repos": wanted.repos}
+    refused = import_into(out, source, read_instances(source), add, skip=skip, card=card)
+    return Imported(tasks=FolderSuite(out).tasks, refused=refused)
 
 
 def _folder(instance: Instance, wanted: Wanted) -> dict[str, bytes]:
@@ -146,13 +120,14 @@ def _settings(instance: Instance, wanted: Wanted) -> str:
     metadata = {"cluster": instance.repo, "workdir": WORKDIR, "base_commit": instance.base_commit}
     metadata |= {"split": wanted.split.value} if wanted.split else {}
     metadata |= {"image": instance.image} if wanted.published else {}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in metadata.items()]
-    env = f"\n[environment.env]\nPATH = {json.dumps(_PATH)}\n" if wanted.published else ""
-    return (
-        f'schema_version = "1.1"\n\n[task]\nname = {json.dumps(instance.id)}\n\n[metadata]\n'
-        + "\n".join(lines)
-        + f"\n\n[verifier]\ntimeout_sec = {TIMEOUT_S}.0\n\n[environment]\ncpus = 2\nmemory_mb = 4096\n"
-        + f"storage_mb = 1024\nallow_internet = false\n{env}"
+    return task_toml(
+        {
+            "task": {"name": instance.id},
+            "metadata": metadata,
+            "verifier": {"timeout_sec": float(TIMEOUT_S)},
+            "environment": {"cpus": 2, "memory_mb": 4096, "storage_mb": 1024, "allow_internet": False},
+            **({"environment.env": {"PATH": _PATH}} if wanted.published else {}),
+        }
     )
 
 

@@ -1,5 +1,6 @@
-"""Tables of a task.toml that know their place, for messages, and which of their keys were asked for."""
+"""The task.toml: tables that know their place, for messages, and which of their keys were asked for."""
 
+import json
 import math
 import re
 import tomllib
@@ -177,6 +178,14 @@ class Table:
                         yield from walk(row, f"{name}[{i}].")
 
         return sorted(walk(self._data, ""))
+
+
+def task_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
+    """The text of a task.toml. Strings, numbers and booleans are written in TOML as in JSON."""
+    text = 'schema_version = "1.1"\n'
+    for name, table in tables.items():
+        text += f"\n[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+    return text
 
 
 def taken(path: str) -> str:
