@@ -62,12 +62,13 @@ RESPONSE_TEMPLATE = {
 
 STABLE = (
     r"\A\w+= *",  # the name of an argument; what follows is written as in any other place
-    r"\w+\.py\b",
+    r"\w+(?=\.py\b)|\.py\b|(?<=\bfrom )\w+(?= import)",
     r"[A-Za-z]+(?=_)|_[A-Za-z]+",
     r"[\n\t] *",
 )
-"""What is a token of its own with tools, so that what has to be copied looks alike everywhere: file names,
-the halves of snake_case names, indentation after a line break and after the tab of a numbered line."""
+"""What is a token of its own with tools, so that what has to be copied looks alike everywhere: the stems of file
+names, also in imports, the halves of snake_case names, indentation after a line break and after the tab of a
+numbered line."""
 
 
 def make_tokenizer(
