@@ -66,9 +66,9 @@ STABLE = (
     r"[A-Za-z]+(?=_)|_[A-Za-z]+",
     r"[\n\t] *",
 )
-"""What is a token of its own with tools, so that what has to be copied looks alike everywhere: the stems of file
-names, also in imports, the halves of snake_case names, indentation after a line break and after the tab of a
-numbered line."""
+"""What is a token of its own with tools, so that what has to be copied looks alike everywhere: the stems of
+file names, also in imports, the halves of snake_case names, indentation after a line break and after the tab
+of a numbered line."""
 
 
 def make_tokenizer(
