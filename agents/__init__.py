@@ -6,6 +6,7 @@ from typing import Any
 from agents.base import Agent
 
 AGENTS = {
+    "cli": "agents.cli.CliAgent",
     "oneshot": "agents.oneshot.OneShot",
     "scripted": "agents.scripted.ScriptedAgent",
     "tool": "agents.tool.ToolAgent",

@@ -12,9 +12,8 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 
 from agents.base import Ending, Limits, Trajectory
+from agents.chat import model_name
 from agents.gateway import PORT, Gateway
-from agents.oneshot import model_name
-from agents.prices import Price
 from sandbox.base import Backend, Sandbox, SandboxSpec, Service
 from sandbox.installed import installed
 
@@ -58,18 +57,13 @@ class CliAgent:
         vendor: Vendor,
         limits: Limits = Limits(completion_tokens=4096, steps=100, seconds=1800.0),  # noqa: B008 (frozen)
         temperature: float | None = None,
-        price: Price | None = None,
     ) -> None:
         self.name, self.vendor, self.limits = vendor.name, vendor, limits
         self._model, self._temperature = model, temperature
-        self._price = price or getattr(model, "price", None)
 
     def services(self) -> Mapping[int, Service]:
         """What a box of this agent must offer on its loopback: a gateway of its own."""
-        gateway = Gateway(
-            self._model, limits=self.limits, price=self._price, temperature=self._temperature
-        )  # fmt: skip
-        return {PORT: gateway}
+        return {PORT: Gateway(self._model, limits=self.limits, temperature=self._temperature)}
 
     def fit(self, spec: SandboxSpec, backend: Backend) -> SandboxSpec:
         """The box of one attempt: the task's, with the vendor's program and a gateway of its own in it.
@@ -115,7 +109,7 @@ class CliAgent:
         duration_s, error = time.perf_counter() - started, ""
         if done.exit_code:
             error = f"exit code {done.exit_code}: "
-        elif done.exit_code == 0 and not gateway.calls:
+        elif done.exit_code == 0 and not gateway.spent.calls:
             error = "it never asked its model: "
         if error:
             tail = f"tail -c 400 {shlex.quote(self.vendor.log)} 2>/dev/null"
@@ -136,13 +130,13 @@ class CliAgent:
             seed=seed,
             answer="",
             ending=ending,
-            prompt_tokens=gateway.prompt_tokens,
-            completion_tokens=gateway.completion_tokens,
+            prompt_tokens=gateway.spent.prompt_tokens,
+            completion_tokens=gateway.spent.completion_tokens,
             duration_s=duration_s,
             error=error,
             messages=gateway.messages(),
             tools=tuple(json.loads(json.dumps(gateway.tools, default=str))),
-            cost_usd=gateway.cost,
+            cost_usd=gateway.spent.cost,
         )
 
 

@@ -13,13 +13,14 @@ from typing import Any, Self
 import torch
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import PrivateAttr
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from agents.chat import to_message
 from agents.cohort import Batcher
 from agents.sampler import Sample, sample
 from agents.toolcalls import Reply, read_reply
@@ -211,20 +212,7 @@ class LocalChatModel(BaseChatModel):
 
 def as_chat(message: BaseMessage) -> dict[str, Any]:
     """A message as chat templates expect it: tool calls with their arguments as a dict, text as a string."""
-    role = {"human": "user", "ai": "assistant"}.get(message.type, message.type)
-    chat: dict[str, Any] = {"role": role, "content": message.text}
-    if isinstance(message, AIMessage) and message.tool_calls:
-        chat["tool_calls"] = [
-            {
-                "type": "function",
-                "id": call["id"],
-                "function": {"name": call["name"], "arguments": call["args"]},
-            }
-            for call in message.tool_calls
-        ]
-    if isinstance(message, ToolMessage):
-        chat["tool_call_id"] = message.tool_call_id
-    return chat
+    return {**to_message(message).chat(), "content": message.text}
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

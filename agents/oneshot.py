@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 from agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
+from agents.chat import model_name, seeding
 from sandbox.base import Sandbox
 
 if TYPE_CHECKING:
@@ -21,12 +22,6 @@ def extract_code(text: str) -> str:
     """The first fenced block marked python or unmarked (closed or cut off), else the whole text."""
     blocks = (match.groups() for match in _BLOCK.finditer(text))
     return next((code for kind, code in blocks if kind.strip().lower() in _PYTHON), text)
-
-
-def model_name(model: "BaseChatModel") -> str:
-    """What a chat model calls its model, whichever of LangChain's spellings it uses."""
-    named = (getattr(model, field, None) for field in ("name_or_path", "model_name", "model"))
-    return next((name for name in named if isinstance(name, str)), type(model).__name__)
 
 
 class OneShot:
@@ -77,13 +72,12 @@ class OneShot:
         from langchain_core.messages import HumanMessage, SystemMessage
 
         messages = [SystemMessage(self.system_prompt)] if self.system_prompt else []
-        seeding = {"seeds": list(seeds)} if getattr(self.model, "takes_seeds", False) else {"seed": seeds[0]}
         result = self.model.generate(
             [[*messages, HumanMessage(instruction)]],
             n=len(seeds),
             temperature=self.temperature,
             max_tokens=self.limits.completion_tokens,
-            **seeding,
+            **seeding(self.model, seeds),
         )
         replies = [generation.message for generation in result.generations[0]]  # type: ignore[union-attr]
         if len(replies) != len(seeds):

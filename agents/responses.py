@@ -42,8 +42,8 @@ def to_openai(body: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"input: {kind!r} is not understood here")
     most = body.get("max_output_tokens")
     tools = [_tool(tool) for tool in body.get("tools") or []]
-    options = {name: body.get(name) for name in ("model", "stream", "temperature")}
-    return {"messages": messages, "tools": tools, "max_tokens": most, **options}
+    temperature = body.get("temperature")
+    return {"messages": messages, "tools": tools, "max_tokens": most, "temperature": temperature}
 
 
 def from_answer(answer: AIMessage, *, model: str, number: int) -> dict[str, Any]:

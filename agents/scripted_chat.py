@@ -9,6 +9,8 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolCall
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 
+from agents.prices import Price
+
 
 class ScriptedChat(BaseChatModel):
     """Answers with what `script` makes of the conversation so far.
@@ -20,6 +22,7 @@ class ScriptedChat(BaseChatModel):
 
     script: Callable[[Sequence[BaseMessage]], AIMessage]
     model: str = "scripted"
+    price: Price | None = None
 
     @classmethod
     def of(cls, answers: Sequence[AIMessage | str], **fields: Any) -> Self:

@@ -160,7 +160,7 @@ def serve(checkpoint: str, port: int) -> None:
         """Keeps no conversation: the asking side does."""
 
         def _note(self, messages: Sequence[BaseMessage], tools: Sequence[Any], answer: Any) -> None:
-            self.calls += 1
+            self.spent.note(answer)
 
     model, limits = LocalChatModel.load(checkpoint, name_or_path=NAME), Limits(completion_tokens=1 << 20)
 

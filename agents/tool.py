@@ -4,7 +4,6 @@ The loop is LangChain's `create_agent`; one middleware holds every limit and not
 linear and never summarised, so the trajectory is exactly what the model saw.
 """
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,13 +14,13 @@ from typing import Any, cast
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse, ToolCallRequest
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from agents.base import BudgetSpent, Ending, Limits, Message, ModelUnavailable, ToolCall, Trajectory
-from agents.oneshot import model_name
-from agents.prices import Price
+from agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
+from agents.chat import model_name, seeding, to_message
+from agents.prices import Meter
 from sandbox.base import Sandbox, SandboxError
 
 OBSERVATION = 8000
@@ -56,14 +55,12 @@ class ToolAgent:
         limits: Limits = Limits(steps=50),  # noqa: B008 (frozen)
         temperature: float = 1.0,
         system_prompt: str = SYSTEM_PROMPT,
-        price: Price | None = None,
     ) -> None:
-        """`price` is needed for `limits.cost_usd`. Raises ValueError if it is missing then."""
-        price = price or getattr(model, "price", None)
-        if limits.cost_usd is not None and price is None:
+        """Raises ValueError for a cost limit where the model has no `price`."""
+        if limits.cost_usd is not None and getattr(model, "price", None) is None:
             raise ValueError("a cost limit needs the model's price; give one or drop limits.cost_usd")
         self.model, self.limits, self.temperature = model, limits, temperature
-        self.system_prompt, self.price = system_prompt, price
+        self.system_prompt = system_prompt
 
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
@@ -73,7 +70,7 @@ class ToolAgent:
 
     def _attempt(self, instruction: str, seed: int, box: Sandbox) -> Trajectory:
         tools = box_tools(box, self.limits.command_s)
-        record = Record(self.limits, self.price, seed, self.temperature, self.model)
+        record = Record(self.limits, seed, self.temperature, self.model)
         prompt = fitting(self.system_prompt, box.spec.network)
         agent = create_agent(self.model, tools, system_prompt=prompt or None, middleware=[record])
         started, ending, what = time.perf_counter(), Ending.SUBMITTED, ""
@@ -100,13 +97,13 @@ class ToolAgent:
             token_ids=token_ids,
             loss_spans=spans,
             logprobs=logprobs,
-            prompt_tokens=record.prompt_tokens,
-            completion_tokens=record.completion_tokens,
+            prompt_tokens=record.spent.prompt_tokens,
+            completion_tokens=record.spent.completion_tokens,
             duration_s=time.perf_counter() - started,
             error=what[:500],
-            messages=tuple(to_message(message, self.price) for message in messages),
+            messages=tuple(to_message(message, record.spent.price) for message in messages),
             tools=tuple(convert_to_openai_tool(tool) for tool in tools),
-            cost_usd=record.cost,
+            cost_usd=record.spent.cost,
         )
 
 
@@ -121,69 +118,41 @@ def fitting(prompt: str, network: Sequence[str]) -> str:
 class Record(AgentMiddleware):
     """Holds the limits of one attempt and keeps what the model saw and wrote."""
 
-    def __init__(
-        self, limits: Limits, price: Price | None, seed: int, temperature: float, model: BaseChatModel
-    ) -> None:
+    def __init__(self, limits: Limits, seed: int, temperature: float, model: BaseChatModel) -> None:
         super().__init__()
-        self.limits, self.price, self.seed, self.temperature = limits, price, seed, temperature
-        self.takes_seeds = bool(getattr(model, "takes_seeds", False))
-        self.deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        self.limits, self.seed, self.temperature, self.model = limits, seed, temperature, model
+        self.spent = Meter(limits, model)
         self.answers: list[AIMessage] = []
         self.seen: list[BaseMessage] = []
         """The conversation as of the last answer, that answer included."""
         self.pending: list[BaseMessage] = []
         """Tool results since then."""
-        self.prompt_tokens = self.completion_tokens = self.tool_calls = self.malformed = 0
-        self.cost: float | None = None if price is None else 0.0
-        self.at_most = 0.0
+        self.tool_calls = self.malformed = 0
         self.model_name = model_name(model)
         self._turn = threading.Condition()
 
     def wrap_model_call(
         self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
     ) -> ModelResponse:
-        self._check(len(self.answers) + 1)
-        settings: dict[str, Any] = {
-            "temperature": self.temperature,
-            "max_tokens": self.limits.completion_tokens,
-        }
+        if ending := self.spent.used_up():
+            raise Stop(ending)
         # A fresh seed for every call: equal prompts in one attempt need not get equal answers.
         seed = (self.seed + 0x9E3779B97F4A7C15 * len(self.answers)) % 2**63
-        settings |= {"seeds": [seed]} if self.takes_seeds else {"seed": seed % 2**31}
+        settings = {
+            "temperature": self.temperature,
+            "max_tokens": self.limits.completion_tokens,
+            **seeding(self.model, [seed]),
+        }
         response = handler(request.override(model_settings=request.model_settings | settings))
         answer = cast(AIMessage, response.result[0])
-        self._note(request, answer)
-        if answer.response_metadata.get("finish_reason") == "length":
-            raise Stop(Ending.TOKEN_LIMIT)
-        return response
-
-    def _check(self, steps: int) -> None:
-        """Raises Stop if another call would pass a limit."""
-        limits, spent = self.limits, self.prompt_tokens + self.completion_tokens
-        if limits.steps is not None and steps > limits.steps:
-            raise Stop(Ending.STEP_LIMIT)
-        if limits.tokens is not None and spent >= limits.tokens:
-            raise Stop(Ending.TOKEN_LIMIT)
-        if limits.cost_usd is not None and self.at_most >= limits.cost_usd:
-            raise Stop(Ending.COST_LIMIT)
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise Stop(Ending.TIME_LIMIT)
-
-    def _note(self, request: ModelRequest, answer: AIMessage) -> None:
         system = [request.system_message] if request.system_message else []
         self.seen, self.pending = [*system, *request.messages, answer], []
         self.answers.append(answer)
+        self.spent.note(answer)
         self.model_name = answer.response_metadata.get("model_name") or self.model_name
-        usage = answer.usage_metadata
-        if usage:
-            self.prompt_tokens += usage["input_tokens"]
-            self.completion_tokens += usage["output_tokens"]
-        counted = usage or answer.response_metadata.get("worst_usage")
-        if self.price and counted:
-            cost = self.price.of(counted)
-            self.at_most += cost
-            # One call of unknown cost makes the sum unknown; the limit counts its worst case.
-            self.cost = None if not usage or self.cost is None else self.cost + cost
+        if answer.response_metadata.get("finish_reason") == "length":
+            raise Stop(Ending.TOKEN_LIMIT)
+        return response
 
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """A call that cannot be read is told to the model, a few times; it is data, not a crash."""
@@ -301,26 +270,3 @@ def linear_history(
         spans.append((len(prompt), len(ids)))
         logprobs.extend(facts.get("logprobs", ()))
     return ids, tuple(spans), tuple(logprobs)
-
-
-def to_message(message: BaseMessage, price: Price | None = None) -> Message:
-    """A LangChain message as it is recorded."""
-    role = {"human": "user", "ai": "assistant"}.get(message.type, message.type)
-    if isinstance(message, AIMessage):
-        usage = message.usage_metadata
-        return Message(
-            role=role,
-            text=message.text,
-            tool_calls=tuple(
-                ToolCall(id=call["id"] or "", name=call["name"], arguments=call["args"])
-                for call in message.tool_calls
-            ),
-            malformed=tuple(str(call["args"]) for call in message.invalid_tool_calls),
-            prompt_tokens=usage["input_tokens"] if usage else None,
-            completion_tokens=usage["output_tokens"] if usage else None,
-            cost_usd=price.of(usage) if price and usage else None,
-        )
-    call = message.tool_call_id if isinstance(message, ToolMessage) else ""
-    assert isinstance(message, HumanMessage | SystemMessage | ToolMessage)
-    text = message.text if isinstance(message.content, str) else json.dumps(message.content)
-    return Message(role=role, text=text, tool_call_id=call)

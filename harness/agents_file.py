@@ -76,7 +76,7 @@ def read_agent(text: str) -> AgentSpec:
         )
     name = text.replace("/", "-").replace(":", "-").strip("-")
     if kind in AGENTS or "." in kind and not kind.endswith((".yaml", ".yml")):
-        return AgentSpec(name=name, kind=kind, model=model)
+        return _with_vendor(AgentSpec(name=name, kind=kind, model=model), f"--agent {text}")
     return _with_vendor(AgentSpec(name=name, kind="cli", vendor=kind, model=model), f"--agent {text}")
 
 
@@ -111,13 +111,13 @@ def open_agent(spec: AgentSpec, tasks: Sequence[Task], earlier: Sequence[Traject
         return Predictions(tasks, read_predictions(Path(spec.attempts)))
     if spec.model is None:
         raise ConfigError(f"{spec.name}: model: an agent of kind {spec.kind} needs one")
+    options: dict[str, Any] = {"limits": spec.limits, "temperature": spec.temperature}
     if spec.kind == "cli":
-        from agents.cli import CliAgent, read_vendor
+        from agents.cli import read_vendor
 
         assert spec.vendor is not None
-        vendor = replace(read_vendor(spec.vendor), name=spec.name)
-        return CliAgent(_model(spec, budget), vendor=vendor, limits=spec.limits, temperature=spec.temperature)
-    return make_agent(spec.kind, _model(spec, budget), limits=spec.limits, temperature=spec.temperature)
+        options["vendor"] = replace(read_vendor(spec.vendor), name=spec.name)
+    return make_agent(spec.kind, _model(spec, budget), **options)
 
 
 def _model(spec: AgentSpec, budget: Any) -> Any:

@@ -70,6 +70,7 @@ class Models:
             self._server = None
 
     def _served(self, config: AgentConfig, checkpoint: str, limits: Limits, temperature: float) -> Agent:
+        from agents.cli import read_vendor
         from agents.endpoint import open_endpoint
         from agents.served import Served
         from agents.serving import NAME, Server
@@ -81,13 +82,8 @@ class Models:
             self._server = Server(config.serve, path)
         chat: Any = open_endpoint(f"openai:{NAME}", base_url=self._server.url)
         chat = chat.model_copy(update={"model": checkpoint})  # as records name it
-        if config.vendor is None:
-            agent = make_agent(config.name, chat, limits=limits, temperature=temperature)
-        else:
-            from agents.cli import CliAgent, read_vendor
-
-            vendor = read_vendor(config.vendor)
-            agent = CliAgent(chat, vendor=vendor, limits=limits, temperature=temperature)
+        vendor = {"vendor": read_vendor(config.vendor)} if config.vendor else {}
+        agent = make_agent(config.name, chat, limits=limits, temperature=temperature, **vendor)
         return Served(agent, self.tokenizer(checkpoint))
 
     def _path(self, checkpoint: str) -> str:

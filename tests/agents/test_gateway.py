@@ -24,8 +24,9 @@ TOOL = {"type": "function", "function": {"name": "bash", "parameters": {"type": 
 
 
 def gateway(answers: Sequence[AIMessage | str] = ("hello",), **options: Any) -> Gateway:
-    settings: dict[str, Any] = {"limits": LIMITS, "price": Price(read=1.0, written=1.0)} | options
-    return Gateway(ScriptedChat.of(answers), **settings)
+    return Gateway(
+        ScriptedChat.of(answers, price=Price(read=1.0, written=1.0)), **{"limits": LIMITS} | options
+    )
 
 
 def post(
@@ -62,11 +63,10 @@ def test_chat_completions_with_tool_calls_and_usage() -> None:
     _, second = post(g, {"messages": [*user()["messages"], message, result], "tools": [TOOL]})
     assert second["choices"][0]["message"]["content"] == "done"
     assert [m.role for m in g.messages()] == ["user", "assistant", "tool", "assistant"]
-    assert g.calls == 2
-    assert g.prompt_tokens + g.completion_tokens == sum(
-        r["usage"]["total_tokens"] for r in (first, second)
-    )  # fmt: skip
-    assert g.cost == pytest.approx((g.prompt_tokens + g.completion_tokens) / 1e6)
+    assert g.spent.calls == 2
+    tokens = g.spent.prompt_tokens + g.spent.completion_tokens
+    assert tokens == sum(r["usage"]["total_tokens"] for r in (first, second))
+    assert g.spent.cost == pytest.approx(tokens / 1e6)
 
 
 def test_anthropic_messages() -> None:
@@ -159,6 +159,10 @@ def test_limits_hold_to_within_one_call(limits: Limits, ending: Ending, allowed:
         (b'{"messages": 3}', "/v1/chat/completions", 400),
         (b'{"messages": [{"role": "nobody"}]}', "/v1/chat/completions", 400),
         (b'{"messages": [], "max_tokens": "many"}', "/v1/chat/completions", 400),
+        (b'{"messages": [], "tools": 3}', "/v1/chat/completions", 400),
+        (b'{"messages": [], "tools": 3}', "/v1/messages", 400),
+        (b'{"messages": 3}', "/v1/messages", 400),
+        (b"[]", "/v1/messages", 400),
         (b'{"messages": []}', "/v1/files", 404),
     ],
 )

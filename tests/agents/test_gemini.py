@@ -57,8 +57,8 @@ def test_a_conversation_with_calls_and_results() -> None:
     schema = g.tools[0]["function"]["parameters"]
     assert schema == {"type": "object", "properties": {"type": {"type": "string"}}}
     counted = [reply["usageMetadata"]["totalTokenCount"] for reply in (first, second)]
-    assert sum(counted) == g.prompt_tokens + g.completion_tokens
-    assert g.cost == pytest.approx(sum(counted) / 1e6)
+    assert sum(counted) == g.spent.prompt_tokens + g.spent.completion_tokens
+    assert g.spent.cost == pytest.approx(sum(counted) / 1e6)
 
 
 def test_streams_are_events_or_a_list() -> None:
@@ -106,7 +106,7 @@ def test_hosted_tools_are_withheld(name: str) -> None:
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     g = gateway()
     assert post(g, wrong, PATH)[0] == 400
-    assert g.calls == 0
+    assert g.spent.calls == 0
 
 
 def test_limits_hold_and_a_cut_answer_says_so() -> None:

@@ -32,7 +32,9 @@ def test_a_conversation_with_tool_calls() -> None:
     assert second["output"][0]["content"][0]["text"] == "done"
     assert [m.role for m in g.messages()] == ["system", "system", "user", "assistant", "tool", "assistant"]
     assert g.withheld == ["web_search", "web_search"]
-    assert g.prompt_tokens + g.completion_tokens == sum(r["usage"]["total_tokens"] for r in (first, second))
+    assert g.spent.prompt_tokens + g.spent.completion_tokens == sum(
+        r["usage"]["total_tokens"] for r in (first, second)
+    )
 
 
 def test_a_stream_carries_the_same_answer() -> None:
@@ -67,4 +69,4 @@ def test_a_stream_carries_the_same_answer() -> None:
 def test_what_cannot_be_answered_is_refused(body: dict[str, Any]) -> None:
     g = gateway()
     assert post(g, body, "/v1/responses")[0] == 400
-    assert g.calls == 0
+    assert g.spent.calls == 0

@@ -28,9 +28,11 @@ def box() -> Iterator[LocalSandbox]:
     box.close()
 
 
-def solve(box: LocalSandbox, answers: Sequence[AIMessage | str], **options: object) -> Trajectory:
-    settings = {"limits": NO_LIMITS} | options
-    agent = ToolAgent(ScriptedChat.of(answers), **settings)  # type: ignore[arg-type]
+def solve(
+    box: LocalSandbox, answers: Sequence[AIMessage | str], price: Price | None = None, **options: object
+) -> Trajectory:
+    chat = ScriptedChat.of(answers, price=price)
+    agent = ToolAgent(chat, **{"limits": NO_LIMITS} | options)  # type: ignore[arg-type]
     return agent.solve("repair f", [1], [box])[0]
 
 
