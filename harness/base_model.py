@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agents.checkpoint import make_model, make_tokenizer, save
+from agents.checkpoint import STABLE, TOOL_TEMPLATE, make_model, make_tokenizer, save
 from harness.config import PretrainConfig, RunConfig, TrainConfig
 from harness.dataset import Example, batches, from_sample
 from harness.seeds import derive
@@ -58,7 +58,7 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
     for sample in corpus:
         key.update(f"{sample.instruction}\x1f{sample.program}\x1e".encode())
         if sample.chat:
-            key.update(json.dumps(sample.chat).encode())
+            key.update(json.dumps([sample.chat, TOOL_TEMPLATE, STABLE]).encode())
     target = cache_folder() / "base" / key.hexdigest()[:24]
     if target.exists():
         return target
