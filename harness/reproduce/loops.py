@@ -1,12 +1,13 @@
 """E2, E3, E4, E6 and E8: runs of the loop from a config in this folder, then a judge of what they left."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import yaml
 
-from harness.config import parse_config
+from harness.config import parse_config, to_plain
 from harness.reproduce.outcome import Outcome, Request
 from results.records import RunResults
 from results.store import RunStore
@@ -36,9 +37,9 @@ def looped(
     """How a reproduction of this kind is played: a run in `<folder>/run`, resumed if it is there, judged."""
 
     def play(request: Request) -> Outcome:
-        if request.runs:
-            return judge(merged([RunStore(run).results() for run in request.runs]))
         data = settings(config, arms, quick=request.quick)
+        if request.runs:
+            return judge(merged([renamed(RunStore(run).results(), data) for run in request.runs]))
         if config == "controls":
             data["model"] = {"path": _common_base(data, request)}
         root = request.folder / "run"
@@ -60,6 +61,16 @@ def merged(runs: Sequence[RunResults]) -> RunResults:
                 )
         arms |= run.rounds
     return RunResults(name=first.name, config=first.config, environment=first.environment, rounds=arms)
+
+
+def renamed(results: RunResults, data: dict[str, Any]) -> RunResults:
+    """With the names that the config `data` gives to arms of the same settings."""
+    rounds = dict(results.rounds)
+    for name, wanted in to_plain(parse_config(data, "reproduction"))["arms"].items():
+        same = [arm for arm, one in results.config["arms"].items() if one == wanted]
+        if name not in rounds and same:
+            rounds[name] = rounds[same[0]]
+    return replace(results, rounds=rounds)
 
 
 def _run(data: dict[str, Any], root: Any, request: Request) -> None:

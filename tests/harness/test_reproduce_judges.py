@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from harness.config import parse_config
+from harness.config import parse_config, to_plain
 from harness.reproduce import judges
-from harness.reproduce.loops import merged, settings
+from harness.reproduce.loops import merged, renamed, settings
 from harness.reproduce.outcome import Outcome
 from results.estimators import mean_interval
 from results.records import RoundMetrics, RoundRecord, RunResults
@@ -171,3 +172,13 @@ def test_runs_that_share_all_but_their_arms_are_judged_as_one() -> None:
     other = RunResults(name="other", config={"rounds": 3}, environment={}, rounds=second.rounds)
     with pytest.raises(ValueError, match="differ in rounds"):
         merged([first, other])
+
+
+def test_an_arm_of_another_name_is_known_by_its_settings() -> None:
+    data = settings("loops", ("replace", "fresh_10"))
+    arms = to_plain(parse_config(data, "loops"))["arms"]
+    config = {"arms": {"replace": arms["replace"], "tenth": arms["fresh_10"], "other": arms["replace"]}}
+    results = replace(made({"replace": Truth(rise), "tenth": Truth(rise)}), config=config)
+    found = renamed(results, data).rounds
+    assert found["fresh_10"] is results.rounds["tenth"]
+    assert found["replace"] is results.rounds["replace"]
