@@ -8,7 +8,6 @@ from agents.base import Agent
 AGENTS = {
     "cli": "agents.cli.CliAgent",
     "oneshot": "agents.oneshot.OneShot",
-    "scripted": "agents.scripted.ScriptedAgent",
     "tool": "agents.tool.ToolAgent",
 }
 

@@ -1,6 +1,6 @@
-"""A chat model that recites: for demonstrations, and for testing agents without a model."""
+"""A chat model and an agent that recite: for testing what stands around them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -9,7 +9,9 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolCall
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 
+from agents.base import Ending, Trajectory
 from agents.prices import Price
+from sandbox.base import Sandbox
 
 
 class ScriptedChat(BaseChatModel):
@@ -67,3 +69,26 @@ class ScriptedChat(BaseChatModel):
 def call(name: str, **arguments: Any) -> AIMessage:
     """An answer that consists of one tool call."""
     return AIMessage("", tool_calls=[ToolCall(name=name, args=arguments, id="call", type="tool_call")])
+
+
+class ScriptedAgent:
+    """Gives the i-th of an instruction's answers to its i-th attempt. An empty answer ends MALFORMED."""
+
+    name, needs_box = "scripted", False
+
+    def __init__(self, script: Mapping[str, Sequence[str]]) -> None:
+        self._script = script
+
+    def solve(
+        self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
+    ) -> list[Trajectory]:
+        return [
+            Trajectory(
+                agent=self.name,
+                model=self.name,
+                seed=seed,
+                answer=answer,
+                ending=Ending.SUBMITTED if answer else Ending.MALFORMED,
+            )
+            for seed, answer in zip(seeds, self._script[instruction], strict=True)
+        ]
