@@ -94,16 +94,6 @@ class BubblewrapBackend:
         except SandboxError as e:
             raise SandboxUnavailable(f"bubblewrap cannot make a box here ({e}); {NAMESPACES}") from e
 
-    def facts(self) -> dict[str, str]:
-        """For people and for the record of a run: what holds the boxes here."""
-        version = subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=False).stdout
-        return {
-            "bubblewrap": version.split()[-1] if version else "?",
-            "control groups": cgroup.note(),
-            "base image": "unpacked" if self._unpack_base else "none: the host's /usr",
-            "images": str(self.images.folder),
-        }
-
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         asked = spec or SandboxSpec()
         spec, proxy = with_proxy(asked)
@@ -174,12 +164,13 @@ def _python() -> str:
 
 
 @cache
-def _features() -> str:
-    return subprocess.run(["bwrap", "--help"], capture_output=True, text=True, check=False).stdout
+def told(option: str) -> str:
+    """What bwrap says of itself: its `--version`, or in `--help` what this version can do."""
+    return subprocess.run(["bwrap", option], capture_output=True, text=True, check=False).stdout
 
 
 def _tmpfs(path: str, size_mb: int) -> list[str]:
-    return [*(["--size", str(size_mb << 20)] if "--size" in _features() else []), "--tmpfs", path]
+    return [*(["--size", str(size_mb << 20)] if "--size" in told("--help") else []), "--tmpfs", path]
 
 
 def _arguments(spec: SandboxSpec | None, image: Unpacked | None) -> tuple[list[str], str]:
@@ -188,7 +179,7 @@ def _arguments(spec: SandboxSpec | None, image: Unpacked | None) -> tuple[list[s
     No spec means a program box. Raises ValueError when the image's content does not fit the workspace.
     """
     args = ["bwrap", "--unshare-all", "--unshare-user", "--uid", str(_UID), "--gid", str(_UID)]
-    args += ["--disable-userns"] if "--disable-userns" in _features() else []
+    args += ["--disable-userns"] if "--disable-userns" in told("--help") else []
     args += ["--hostname", "box", "--cap-drop", "ALL", "--new-session", "--die-with-parent", "--as-pid-1"]
     args += ["--clearenv", *(_image_system(image) if image else _host_system())]
     args += ["--proc", "/proc", "--dev", "/dev", *_tmpfs("/tmp", spec.disk_mb if spec else 16)]

@@ -199,11 +199,10 @@ def _sweep() -> None:
             try:
                 folder.rmdir()
             except FileNotFoundError:
-                _leaving.discard(folder)
+                pass
             except OSError:  # not empty yet
                 continue
-            else:
-                _leaving.discard(folder)
+            _leaving.discard(folder)
 
 
 @atexit.register

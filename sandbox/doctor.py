@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -115,18 +114,17 @@ def _docker(backend: Any) -> Iterator[Finding]:
 
 
 def _bubblewrap(_: Any) -> Iterator[Finding]:
-    run = {"capture_output": True, "text": True, "check": False}
-    version = subprocess.run(["bwrap", "--version"], **run).stdout.strip()  # type: ignore[call-overload]
-    words = subprocess.run(["bwrap", "--help"], **run).stdout  # type: ignore[call-overload]
+    from sandbox.bubblewrap import told
+
     lacks = [
         text
         for flag, text in (
             ("--size", "the size of files is not limited"),
             ("--disable-userns", "nested user namespaces stop at the deny-list of system calls only"),
         )
-        if flag not in words
+        if flag not in told("--help")
     ]
-    text = f"{version or '?'} at {shutil.which('bwrap')}"
+    text = f"{told('--version').strip() or '?'} at {shutil.which('bwrap')}"
     yield Finding(about="bubblewrap", text=text + "".join(f"; {lack}" for lack in lacks), good=not lacks)
     yield Finding(about="bubblewrap seccomp", text="the guest's deny-list; no allow-list")
     groups = cgroup.note()

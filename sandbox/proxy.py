@@ -96,7 +96,8 @@ class Proxy:
             host, port, path = _split(method, target)
         except _Refused as e:
             return _answer(client, e.status, str(e))
-        number = self._note(Visit(host=host, port=port, allowed=True))
+        visit = Visit(host=host, port=port, allowed=True)
+        number = self._note(visit)
         sent = received = status = 0
         reason = ""
         try:
@@ -118,17 +119,8 @@ class Proxy:
         except OSError as e:
             reason = reason or e.strerror or type(e).__name__
         finally:
-            self._note(
-                Visit(
-                    host=host,
-                    port=port,
-                    allowed=status != 403,
-                    reason=reason,
-                    sent=sent,
-                    received=received,
-                ),
-                number,
-            )
+            allowed = status != 403
+            self._note(replace(visit, allowed=allowed, reason=reason, sent=sent, received=received), number)
         return _answer(client, status, reason) if status else None
 
     def _note(self, visit: Visit, number: int | None = None) -> int | None:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,28 +44,24 @@ class NoSandbox:
             self._puzzles.put(puzzle)
 
     def cell(self, workload: str, concurrency: int, seconds: float) -> Cell:
-        steps = {"w": self._w, "w2": self._w2, "w3": self._w3, "command": self._command}
-        return drive(lambda: _same(steps[workload]), concurrency, seconds)
+        attempt = partial(self._attempt, fresh=workload == "w2")
+        steps = {"w3": self._w3, "command": self._command}
+        return drive(lambda: _same(steps.get(workload, attempt)), concurrency, seconds)
 
     def close(self) -> None:
         pass
 
-    def _w(self) -> int:
-        with _folder() as home:
+    def _attempt(self, *, fresh: bool) -> int:
+        """Workload w, or w2: the test runs in a fresh folder."""
+        with ExitStack() as stack:
+            home = stack.enter_context(_folder())
             _fill(home, FILES)
             answers = [_sh(home, command).stdout for command in COMMANDS]
+            if fresh:
+                left, home = home, stack.enter_context(_folder())
+                _fill(home, {name: (left / name).read_text() for name in FILES})
             _fill(home, {HIDDEN_NAME: HIDDEN})
             done = _sh(home, TEST)
-        workloads.check(answers, done.returncode, done.stdout + done.stderr)
-        return 1
-
-    def _w2(self) -> int:
-        with _folder() as home, _folder() as second:
-            _fill(home, FILES)
-            answers = [_sh(home, command).stdout for command in COMMANDS]
-            _fill(second, {name: (home / name).read_text() for name in FILES})
-            _fill(second, {HIDDEN_NAME: HIDDEN})
-            done = _sh(second, TEST)
         workloads.check(answers, done.returncode, done.stdout + done.stderr)
         return 1
 
@@ -103,32 +100,34 @@ class Boxes:
         if workload == "w3":  # one grading box serves a whole run, so its start is not in the figures
             self._grade()
             return drive(lambda: _same(self._grade), concurrency, seconds)
-        return drive(lambda: _same(self._w if workload == "w" else self._w2), concurrency, seconds)
+        attempt = partial(self._attempt, fresh=workload == "w2")
+        return drive(lambda: _same(attempt), concurrency, seconds)
 
     def close(self) -> None:
         if self._grader:
             self._grader.close()
 
-    def _w(self) -> int:
-        with closing(self._backend.open()) as box:
-            for name, text in FILES.items():
-                box.write(name, text.encode())
+    def _attempt(self, *, fresh: bool) -> int:
+        """Workload w, or w2: the test runs in a fresh box."""
+        with ExitStack() as stack:
+            files = {name: text.encode() for name, text in FILES.items()}
+            box = self._filled(files, stack)
+            before = box.snapshot() if fresh else {}
             answers = [box.run(command).stdout for command in COMMANDS]
-            _test(box, answers)
+            if fresh:
+                files |= box.diff(before).written
+                box.close()
+                box = self._filled(files, stack)
+            box.write(HIDDEN_NAME, HIDDEN.encode())
+            done = box.run(TEST)
+        workloads.check(answers, done.exit_code, done.stdout + done.stderr)
         return 1
 
-    def _w2(self) -> int:
-        with closing(self._backend.open()) as box:
-            for name, text in FILES.items():
-                box.write(name, text.encode())
-            before = box.snapshot()
-            answers = [box.run(command).stdout for command in COMMANDS]
-            files = {name: text.encode() for name, text in FILES.items()} | dict(box.diff(before).written)
-        with closing(self._backend.open()) as box:
-            for name, data in files.items():
-                box.write(name, data)
-            _test(box, answers)
-        return 1
+    def _filled(self, files: dict[str, bytes], stack: ExitStack) -> Sandbox:
+        box = stack.enter_context(closing(self._backend.open()))
+        for name, data in files.items():
+            box.write(name, data)
+        return box
 
     @contextmanager
     def _open_box(self) -> Iterator[Step]:
@@ -151,12 +150,6 @@ class Boxes:
             if result.outputs is None or tuple(o.value for o in result.outputs) != puzzle.expected:
                 raise ValueError(f"a correct program failed: {result}")
         return len(results)
-
-
-def _test(box: Sandbox, answers: list[str]) -> None:
-    box.write(HIDDEN_NAME, HIDDEN.encode())
-    done = box.run(TEST)
-    workloads.check(answers, done.exit_code, done.stdout + done.stderr)
 
 
 class Peer:

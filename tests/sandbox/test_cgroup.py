@@ -116,8 +116,3 @@ def test_the_group_bounds_processes_and_address_space_is_free(limited: Bubblewra
         assert box.run(["python3", "-c", reserve]).stdout == "reserved\n"
         done = box.run("for i in $(seq 100); do sleep 5 & done", timeout_s=3)
         assert "fork" in done.stderr.lower() or done.exit_code != 0
-
-
-@pytest.mark.bwrap
-def test_facts_name_what_is_enforced(limited: BubblewrapBackend) -> None:
-    assert "memory" in limited.facts()["control groups"]
