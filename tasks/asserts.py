@@ -9,23 +9,23 @@ Nothing is executed: values are literals and small arithmetic on numbers.
 
 import ast
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 from tasks.base import Case
 
 
-def read_check(source: str, name: str = "check") -> tuple[str, tuple[Case, ...] | None]:
-    """(parameter of the test function `name`, its cases; None if it holds more than cases).
+def read_check(source: str) -> tuple[Case, ...] | None:
+    """The cases in `check(candidate)`; None if it holds more than cases.
 
     Raises ValueError if the source is not Python or does not define the function.
     """
     tree = parse(source)
-    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    found = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"]
     if not found or not found[-1].args.args:
-        raise ValueError(f"defines no {name}(candidate)")
-    parameter = found[-1].args.args[0].arg
-    return parameter, read_asserts(found[-1].body, parameter)
+        raise ValueError("defines no check(candidate)")
+    return read_asserts(found[-1].body, found[-1].args.args[0].arg)
 
 
 def parse(source: str) -> ast.Module:
@@ -56,29 +56,32 @@ def read_asserts(statements: Sequence[ast.stmt], function: str) -> tuple[Case, .
 
 
 def _case(test: ast.expr, function: str) -> Case | None:
-    if not isinstance(test, ast.Compare) or len(test.ops) != 1:
-        return None
     try:
-        if isinstance(test.ops[0], ast.Eq | ast.Is):
-            exact = isinstance(test.ops[0], ast.Is)
-            return _called(test.left, function, value(test.comparators[0]), None if exact else 0.0)
-        if isinstance(test.ops[0], ast.Lt):
-            left, limit = test.left, value(test.comparators[0])
-            named = isinstance(left, ast.Call) and isinstance(left.func, ast.Name) and left.func.id == "abs"
-            if named and isinstance(left, ast.Call) and len(left.args) == 1 and not left.keywords:
-                inner = left.args[0]
-                if isinstance(inner, ast.BinOp) and isinstance(inner.op, ast.Sub) and limit > 0:
-                    return _called(inner.left, function, value(inner.right), float(limit))
+        match test:
+            case ast.Compare(left=call, ops=[ast.Eq()], comparators=[right]):
+                return _called(call, function, value(right), 0.0)
+            case ast.Compare(left=call, ops=[ast.Is()], comparators=[right]):
+                return _called(call, function, value(right), None)
+            case ast.Compare(
+                left=ast.Call(
+                    func=ast.Name(id="abs"),
+                    args=[ast.BinOp(left=call, op=ast.Sub(), right=right)],
+                    keywords=[],
+                ),
+                ops=[ast.Lt()],
+                comparators=[limit],
+            ) if (within := value(limit)) > 0:
+                return _called(call, function, value(right), float(within))
     except (ValueError, TypeError, ArithmeticError, MemoryError, RecursionError):
         pass
     return None
 
 
 def _called(node: ast.expr, function: str, expected: Any, tolerance: float | None) -> Case:
-    named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function
-    if not isinstance(node, ast.Call) or not named or node.keywords:
-        raise ValueError("not a call of the function under test")
-    return Case(args=tuple(map(value, node.args)), expected=expected, tolerance=tolerance)
+    match node:
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name == function:
+            return Case(args=tuple(map(value, args)), expected=expected, tolerance=tolerance)
+    raise ValueError("not a call of the function under test")
 
 
 def value(node: ast.expr) -> Any:
@@ -116,20 +119,18 @@ def _number(node: ast.expr, limit: float = 1e12) -> Any:
     return found
 
 
+_ARITHMETIC = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+
+
 def _computed(left: Any, op: ast.operator, right: Any) -> Any:
-    match op:
-        case ast.Add():
-            return left + right
-        case ast.Sub():
-            return left - right
-        case ast.Mult():
-            return left * right
-        case ast.Div():
-            return left / right
-        case ast.FloorDiv():
-            return left // right
-        case ast.Mod():
-            return left % right
-        case ast.Pow() if abs(right) <= 64:
-            return left**right
-    raise ValueError("not simple arithmetic")
+    if type(op) not in _ARITHMETIC or (isinstance(op, ast.Pow) and abs(right) > 64):
+        raise ValueError("not simple arithmetic")
+    return _ARITHMETIC[type(op)](left, right)

@@ -1,10 +1,10 @@
-"""Comparison of what a program answered with what it should have, on plain values, in the harness."""
+"""Comparison of what a program answered with what it should have, on plain values; verdicts in words."""
 
 import math
 from typing import Any
 
 from sandbox.base import Output
-from tasks.base import Case
+from tasks.base import Case, FunctionTests, Outcome, Verdict
 
 
 def same(value: Any, expected: Any) -> bool:
@@ -57,6 +57,12 @@ def alike(value: Any, expected: Any, tolerance: float) -> bool:
     return bool(value == expected)
 
 
+def named_cases(tests: FunctionTests) -> list[tuple[str, Case]]:
+    """The cases in the order of their calls, each with what it is called in a reason."""
+    visible = [(f"visible case {i}", case) for i, case in enumerate(tests.visible, 1)]
+    return visible + [(f"hidden case {i}", case) for i, case in enumerate(tests.hidden, 1)]
+
+
 def complaint(name: str, case: Case, output: Output) -> str:
     """What is wrong with one answer, as one line; "" if nothing is."""
     if output.error is not None:
@@ -78,5 +84,14 @@ def _short(value: Any) -> str:
 
 def line(head: str, detail: str) -> str:
     """One line without control characters: `detail` may be whatever a model wrote."""
-    shown = "".join(char if char.isprintable() else " " for char in detail)[:120].strip()
+    shown = _printable(detail, 120)
     return f"{head}: {shown}" if shown else head
+
+
+def graded(outcome: Outcome, reason: str = "") -> Verdict:
+    """The verdict of tests that are all of one set. Its reason is one line of at most 300 characters."""
+    return Verdict(outcome=outcome, verified=outcome is Outcome.PASSED, reason=_printable(reason, 300))
+
+
+def _printable(text: str, most: int) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)[:most].strip()

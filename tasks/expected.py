@@ -23,13 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sandbox.base import Execution, Sandbox, SandboxError
+from sandbox.base import Sandbox, SandboxError
 from tasks.base import Outcome, Verdict
+from tasks.compare import graded
+from tasks.guests import ask
 from tasks.pytest_run import grade_pytest
-from tasks.runner_guest import CHILD
 
 NAME = "expected.json"
-_MODULES = ("product", "remote", "runner")
+_GUESTS = ("process", "product", "remote", "runner")
 _CONTROL = "control_of_the_grader.py"
 _CANARIES = (
     ("def {name}():\n    assert {a} == {b}\n", False),
@@ -145,42 +146,20 @@ def grade_expected(box: Sandbox, expected: Expected, files: Mapping[str, bytes],
     Raises SandboxError if the box cannot even run a test that needs nothing of the workspace.
     """
     if expected.runner:
-        return grade_pytest(
-            box, expected, files, [_canary() for _ in range(_random.randint(2, 4))], timeout_s
-        )
+        return grade_pytest(box, expected, files, _canaries(), timeout_s)
     texts = {path: data.decode("utf-8", "surrogateescape") for path, data in files.items() if path != NAME}
     jobs = _jobs(expected, texts)
-    nonce = secrets.token_hex(16)
-    folder = Path(__file__).parent
-    payload = {
-        "nonce": nonce,
-        "modules": [(f"tasks.{n}_guest", (folder / f"{n}_guest.py").read_text()) for n in _MODULES],
-        "files": texts,
-        "together": expected.together,
-        "seconds": timeout_s,
-        "jobs": [job.plan() for job in jobs],
-    }
-    command = ["python3", "-I", "-B", "-c", CHILD % "main"]
-    done = box.run(command, timeout_s=timeout_s + 30, stdin=json.dumps(payload).encode())
-    results = _results(done, nonce)
-    if results is None:
-        ended = "took too long" if done.timed_out else f"exit code {done.exit_code}"
-        return _verdict(Outcome.FAILED, f"the tests gave no report ({ended})")
+    plan = {"files": texts, "together": expected.together, "jobs": [job.plan() for job in jobs]}
+    answer, problem = ask(box, _GUESTS, plan, timeout_s)
+    results = answer.get("results")
+    if not isinstance(results, dict):
+        return graded(Outcome.FAILED, problem or "the tests gave no report")
     return _judge(expected, jobs, results)
-
-
-def _results(done: Execution, nonce: str) -> dict[str, Any] | None:
-    try:
-        report = json.loads(done.stdout)
-        genuine = not done.timed_out and secrets.compare_digest(str(report["nonce"]), nonce)
-        return dict(report["results"]) if genuine else None
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
 
 
 def _judge(expected: Expected, jobs: Sequence[_Job], results: Mapping[str, Any]) -> Verdict:
     if set(results) != {job.key for job in jobs}:
-        return _verdict(Outcome.INVALID, "tampering: the report is not about the tests that were asked for")
+        return graded(Outcome.INVALID, "tampering: the report is not about the tests that were asked for")
     outcomes: dict[tuple[str, str], tuple[str, str]] = {}
     evidence = ""
     for job in jobs:
@@ -194,12 +173,12 @@ def _judge(expected: Expected, jobs: Sequence[_Job], results: Mapping[str, Any])
         if twin == "passed" == outcomes["test", test][0]:
             evidence = evidence or f"{test}: passes with other expected values, too"
     if evidence:
-        return _verdict(Outcome.INVALID, f"tampering: {evidence}")
+        return graded(Outcome.INVALID, f"tampering: {evidence}")
     for test in expected.tests:
         outcome, detail = outcomes["test", test]
         if outcome != "passed":
-            return _verdict(Outcome.FAILED, f"{test}: {outcome}: {detail}")
-    return _verdict(Outcome.PASSED, "")
+            return graded(Outcome.FAILED, f"{test}: {outcome}: {detail}")
+    return graded(Outcome.PASSED)
 
 
 def _read(report: Any, job: _Job) -> tuple[str, str, str]:
@@ -224,10 +203,6 @@ def _first_wrong(found: Mapping[Any, Any], wanted: Mapping[str, str]) -> str:
     return f"{found.get(key, 'not reported')}" if key else "one that nobody planted"
 
 
-def _verdict(outcome: Outcome, reason: str) -> Verdict:
-    return Verdict(outcome=outcome, verified=outcome is Outcome.PASSED, reason=reason)
-
-
 # --- the plan ------------------------------------------------------------------------------------------
 
 
@@ -247,13 +222,19 @@ def _jobs(expected: Expected, texts: Mapping[str, str]) -> list[_Job]:
 
 
 def _job(kind: str, test: str, replace: Mapping[str, str]) -> _Job:
-    canaries = tuple(_canary() for _ in range(_random.randint(2, 4)))
-    return _Job(key=secrets.token_hex(8), kind=kind, test=test, replace=replace, canaries=canaries)
+    return _Job(key=secrets.token_hex(8), kind=kind, test=test, replace=replace, canaries=tuple(_canaries()))
 
 
-def _canary() -> dict[str, Any]:
-    """A test that fails, and looks like any other."""
-    text, grouped = _random.choice(_CANARIES)
+def _canaries() -> list[dict[str, Any]]:
+    """Two to four; functions and methods among them, for frameworks call these in ways of their own."""
+    kinds = [False, True, *_random.choices([False, True], k=_random.randint(0, 2))]
+    _random.shuffle(kinds)
+    return [_canary(grouped) for grouped in kinds]
+
+
+def _canary(grouped: bool) -> dict[str, Any]:
+    """A test that fails, and looks like any other; `grouped` in a class."""
+    text = _random.choice([text for text, in_class in _CANARIES if in_class is grouped])
     a, b = _random.sample(range(-99, 1000), 2)
     name = "test_" + "_".join(_random.sample(_WORDS, 2)) + _random.choice(["", "_2", f"_{abs(a)}"])
     group = "Test" + "".join(word.title() for word in _random.sample(_WORDS, 2))

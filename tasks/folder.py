@@ -18,7 +18,8 @@ from pathlib import PurePosixPath
 from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxUnavailable
 from tasks.base import FolderTests, Outcome, Task, Verdict, Verifier
 from tasks.boxes import covers, open_box, stages, tests_of, write_files
-from tasks.expected import grade_expected, read_expected
+from tasks.compare import graded
+from tasks.expected import Expected, grade_expected, read_expected
 from tasks.files import tree_digest
 from tasks.table import inside
 from tasks.values import grade_values, read_cases
@@ -91,17 +92,17 @@ def grade_stages(task: Task, diffs: Sequence[Diff], backend: Backend) -> Verdict
     """
     assert isinstance(task.tests, FolderTests)
     steps = stages(task)
-    verdict = _verdict(Outcome.FAILED, "no step was reached")
+    verdict = graded(Outcome.FAILED, "no step was reached")
     for number, step in enumerate(steps):
         assert isinstance(step.tests, FolderTests)
         if task.tests.last_decides and not step.tests.gate and step is not steps[-1]:
             continue
         name = f"step {step.id.rpartition('/')[2]}" if task.tests.steps else "task"
         if number >= len(diffs):
-            return _verdict(Outcome.FAILED, f"{name} was not reached")
+            return graded(Outcome.FAILED, f"{name} was not reached")
         verdict = grade_folder(step, diffs[number], backend)
         if verdict.outcome is not Outcome.PASSED:
-            return _verdict(verdict.outcome, f"{name}: {verdict.reason}") if task.tests.steps else verdict
+            return graded(verdict.outcome, f"{name}: {verdict.reason}") if task.tests.steps else verdict
     return verdict
 
 
@@ -113,31 +114,31 @@ def grade_folder(task: Task, diff: Diff, backend: Backend) -> Verdict:
     tampered with. A box that breaks three times gives INFRA. Raises SandboxUnavailable if this machine
     cannot make the task's box, ValueError for a task that is not a folder, or has steps.
     """
-    if not isinstance(task.tests, FolderTests):
+    own = task.tests
+    if not isinstance(own, FolderTests):
         raise ValueError(f"task {task.id} is function-level; only folder tasks can be graded here")
-    if task.tests.steps:
+    if own.steps:
         raise ValueError(f"task {task.id} has steps, which are graded one by one")
-    apart = task.tests.verifier is not None
+    apart = own.verifier is not None
     hooks = [p for p in (*diff.written, *diff.deleted) if tampering(p.removeprefix("/") if apart else p)]
     if hooks:
-        return _verdict(Outcome.INVALID, f"tampering: {hooks[0]!r}")
-    tests = tests_of(task.tests)
+        return graded(Outcome.INVALID, f"tampering: {hooks[0]!r}")
+    tests = tests_of(own)
     if task.tags.get("tests_sha256", "") not in ("", tree_digest(tests)):
-        return _verdict(Outcome.INFRA, f"{task.tests.tests_dir} changed after the task was read")
-    expected = read_expected(tests, task.tests.tests_dir)
-    modules = expected.own if expected else frozenset()
-    kept, left = _sift(task, task.tests, _artifacts(task, task.tests, diff), modules)
-    verdict = _verdict(Outcome.INFRA, "")
+        return graded(Outcome.INFRA, f"{own.tests_dir} changed after the task was read")
+    expected = read_expected(tests, own.tests_dir)
+    kept, left = _sift(task, own, _artifacts(task, own, diff), expected.own if expected else frozenset())
+    verdict = graded(Outcome.INFRA)
     for _ in range(_TRIES):
         try:
-            verdict = _grade_once(task, kept, tests, backend)
+            verdict = _grade_once(task, own, kept, tests, expected, backend)
             break
         except SandboxUnavailable:
             raise
         except SandboxError as error:
-            verdict = _verdict(Outcome.INFRA, f"the grading box broke: {error}")
+            verdict = graded(Outcome.INFRA, f"the grading box broke: {error}")
     if left and verdict.outcome is Outcome.FAILED:
-        return _verdict(verdict.outcome, f"{verdict.reason}; left behind: {', '.join(map(repr, left))}")
+        return graded(verdict.outcome, f"{verdict.reason}; left behind: {', '.join(map(repr, left))}")
     return verdict
 
 
@@ -175,22 +176,19 @@ def _sift(task: Task, tests: FolderTests, diff: Diff, modules: frozenset[str]) -
     return Diff(written=written, deleted=deleted), [*left, *diff.refused]
 
 
-def _verdict(outcome: Outcome, reason: str = "") -> Verdict:
-    """A verdict whose reason is one line for people: a model may have written what is in it."""
-    line = "".join(char if char.isprintable() else " " for char in reason)[:300].strip()
-    return Verdict(outcome=outcome, verified=outcome is Outcome.PASSED, reason=line)
-
-
-def _grade_once(task: Task, diff: Diff, tests: Mapping[str, bytes], backend: Backend) -> Verdict:
-    own = task.tests
-    assert isinstance(own, FolderTests)
+def _grade_once(
+    task: Task,
+    own: FolderTests,
+    diff: Diff,
+    tests: Mapping[str, bytes],
+    expected: Expected | None,
+    backend: Backend,
+) -> Verdict:
     if task.tags.get("grading") == "values":
         cases, cpu_s = read_cases(tests, own.tests_dir)
         name = task.tags.get("answer_file", "")
         source = diff.written.get(name, own.files.get(name, b"")).decode(errors="replace")
-        found = grade_values(source, cases, cpu_s, backend)
-        return _verdict(found.outcome, found.reason)
-    expected = read_expected(tests, own.tests_dir)
+        return grade_values(source, cases, cpu_s, backend)
     mounts: tuple[str, ...] = () if expected else ("/tests", "/logs")
     if (verifier := own.verifier) is None:
         spec = replace(task.box, network=own.network, services={}, mounts=mounts)
@@ -202,11 +200,10 @@ def _grade_once(task: Task, diff: Diff, tests: Mapping[str, bytes], backend: Bac
         box = open_box(backend, spec, {}, verifier.healthcheck)
     try:
         if problem := _restore(box, diff):
-            return _verdict(Outcome.FAILED, problem)
+            return graded(Outcome.FAILED, problem)
         if expected is None:
             return _grade_reward(box, own, tests)
-        found = grade_expected(box, expected, tests, own.timeout_s)
-        return _verdict(found.outcome, found.reason)
+        return grade_expected(box, expected, tests, own.timeout_s)
     finally:
         box.close()
 
@@ -228,22 +225,22 @@ def _grade_reward(box: Sandbox, own: FolderTests, tests: Mapping[str, bytes]) ->
         write_files(box, {f"/tests/{path}": data for path, data in tests.items()})
         made = box.run(["mkdir", "-p", _LOGS])
     except OSError as error:
-        return _verdict(Outcome.INFRA, f"the box did not take the task's tests: {error}")
+        return graded(Outcome.INFRA, f"the box did not take the task's tests: {error}")
     if made.exit_code != 0:
-        return _verdict(Outcome.INFRA, f"no {_LOGS} in the box: {made.stderr.strip()}")
+        return graded(Outcome.INFRA, f"no {_LOGS} in the box: {made.stderr.strip()}")
     settings = {key: value for key, value in _ENVIRONMENT.items() if key not in box.spec.env} | dict(own.env)
     command = ["env", *(f"{key}={value}" for key, value in settings.items()), "bash", "/tests/test.sh"]
     known = _processes(box) if box.spec.network else []  # who carries connections outlives everything
     done = box.run(command, timeout_s=own.timeout_s)
     if done.timed_out:
-        return _verdict(Outcome.FAILED, f"tests/test.sh took longer than {own.timeout_s:g} s")
+        return graded(Outcome.FAILED, f"tests/test.sh took longer than {own.timeout_s:g} s")
     if done.exit_code is None or done.exit_code > 128:
-        return _verdict(Outcome.FAILED, f"tests/test.sh was killed (exit code {done.exit_code})")
+        return graded(Outcome.FAILED, f"tests/test.sh was killed (exit code {done.exit_code})")
     left = None if known is None else _processes(box)
     if left is None or known is None:
-        return _verdict(Outcome.INVALID, "processes outlived tests/test.sh: they could not be listed")
+        return graded(Outcome.INVALID, "processes outlived tests/test.sh: they could not be listed")
     if names := [str(process[-1]) for process in left if process not in known]:
-        return _verdict(Outcome.INVALID, f"processes outlived tests/test.sh: {' '.join(names)}")
+        return graded(Outcome.INVALID, f"processes outlived tests/test.sh: {' '.join(names)}")
     return _reward(box)
 
 
@@ -293,9 +290,9 @@ def _reward(box: Sandbox) -> Verdict:
         except FileNotFoundError:
             continue
         except (OSError, ValueError):
-            return _verdict(Outcome.INVALID, f"{name} is not a plain file")
+            return graded(Outcome.INVALID, f"{name} is not a plain file")
     if len(found) != 1:
-        return _verdict(
+        return graded(
             Outcome.FAILED, "tests/test.sh wrote no reward file" if not found else "two reward files"
         )
     name, data = next(iter(found.items()))
@@ -304,10 +301,10 @@ def _reward(box: Sandbox) -> Verdict:
     except (ValueError, OverflowError, RecursionError):
         value = math.nan
     if not math.isfinite(value):
-        return _verdict(Outcome.FAILED, f"{name} does not hold a number")
+        return graded(Outcome.FAILED, f"{name} does not hold a number")
     if value < 1:
-        return _verdict(Outcome.FAILED, f"reward {value:g}")
-    return _verdict(Outcome.PASSED)
+        return graded(Outcome.FAILED, f"reward {value:g}")
+    return graded(Outcome.PASSED)
 
 
 def _lowest(rewards: object) -> float:

@@ -12,13 +12,13 @@ CPU limits are relative: to what the solution needs on this machine, and to the 
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sandbox.base import Output, Program, ProgramBox, ProgramResult, Status
 from tasks.base import Case, Outcome, Task, Verdict
-from tasks.compare import complaint, line
+from tasks.compare import complaint, graded, line, named_cases
 from tasks.exchange_guest import pack
-from tasks.programs import CHUNK, PublishedTests, answering, decoded, merge, own_code, read_json
+from tasks.programs import CHUNK, PublishedTests, answering, decoded, merge, own_code, read_json, run_parts
 
 FLOOR_S = 1.0
 """CPU seconds that every chunk of calls may take, on a machine of nominal speed."""
@@ -88,8 +88,7 @@ def grade_published(
         [] if reference.broken else answering(tests, answer, reference.calls, reference.limits)
         for tests, reference, answer in jobs
     ]
-    results = iter(box.run([program for part in programs for program in part]))
-    merged = [merge([next(results) for _ in part]) for part in programs]
+    merged = list(map(merge, run_parts(box, programs)))
     verdicts = [_judge(*job[:2], *found) for job, found in zip(jobs, merged, strict=True)]
     pending = [i for i, verdict in enumerate(verdicts) if verdict is None]
     exams = [_Exam.of(*jobs[i], merged[i][0]) for i in pending]
@@ -113,17 +112,14 @@ def _learn(tasks: Sequence[Task], box: ProgramBox, slowness: float) -> list[Refe
     plans = []
     for task, (asked, _) in zip(tasks, traced, strict=True):
         tests = _tests(task)
-        args = [case.args for case in (*tests.visible, *tests.hidden)]
-        args += [*tests.visible_inputs, *tests.hidden_inputs]
-        calls = [json.dumps(pack(list(one))) for one in args] + asked
+        calls = [json.dumps(pack(list(args))) for args in tests.arguments] + asked
         chunks = max(1, -(-len(calls) // CHUNK))
         plans.append((tests, calls, _timed(answering(tests, task.solution, calls, [limit] * chunks))))
-    results = iter(box.run([program for _, _, programs in plans for program in programs]))
-    references = []
-    for (tests, calls, programs), (_, failed) in zip(plans, traced, strict=True):
-        mine = [next(results) for _ in programs]
-        references.append(_reference(tests, calls, mine, failed, slowness))
-    return references
+    results = run_parts(box, [programs for _, _, programs in plans])
+    return [
+        _reference(tests, calls, mine, failed, slowness)
+        for (tests, calls, _), mine, (_, failed) in zip(plans, results, traced, strict=True)
+    ]
 
 
 def _trace(all_tests: Sequence[PublishedTests], box: ProgramBox, limit: float) -> list[tuple[list[str], str]]:
@@ -151,11 +147,11 @@ def _timed(programs: Sequence[Program]) -> list[Program]:
         "    return plateau_answers(call) if call else str(plateau_time.process_time())\n"
     )
     return [
-        Program(
+        replace(
+            program,
             source=program.source + clock,
             entry_point="plateau_timed",
             calls=[*program.calls, ("",)],
-            cpu_s=program.cpu_s,
         )
         for program in programs
     ]
@@ -182,7 +178,7 @@ def _reference(
         spent = _seconds(clock)
         limits.append(max(floor, FACTOR * spent))
     first = len(tests.visible) + len(tests.hidden)
-    last = first + len(tests.visible_inputs) + len(tests.hidden_inputs)
+    last = len(tests.arguments)
     errors = [output.error for output in outputs[first:last] if output.error is not None]
     enough = tests.fallible and last - first - len(errors) >= LEAST
     raised = "" if enough or not errors else errors[0]
@@ -211,10 +207,9 @@ def _seconds(clock: Output) -> float:
 def _judge(tests: PublishedTests, reference: Reference, outputs: list[Output], ended: str) -> Verdict | None:
     """A verdict by cases and inputs; None if those pass and there is a script still to ask."""
     if reference.broken:
-        reason = line("this task is broken", reference.broken)
-        return Verdict(outcome=Outcome.INFRA, verified=False, reason=reason)
+        return graded(Outcome.INFRA, line("this task is broken", reference.broken))
     if ended:
-        return Verdict(outcome=Outcome.FAILED, verified=False, reason=line(*ended.split(": ", 1)))
+        return graded(Outcome.FAILED, ended)
     seen: list[str] = []
     unseen: list[str] = []
     for i, (name, case) in enumerate(_cases(tests, reference)):
@@ -227,15 +222,13 @@ def _judge(tests: PublishedTests, reference: Reference, outputs: list[Output], e
     if reason:
         verified = bool(seen) and not any(seen)
         return Verdict(outcome=Outcome.FAILED, verified=verified, reason=reason)
-    return None if tests.script else Verdict(outcome=Outcome.PASSED, verified=True)
+    return None if tests.script else graded(Outcome.PASSED)
 
 
 def _cases(tests: PublishedTests, reference: Reference) -> list[tuple[str, Case | None]]:
     """Named cases in the order of the reference's calls, None for those that do not count; the script's own
     calls are not among them."""
-    named: list[tuple[str, Case | None]]
-    named = [(f"visible case {i}", case) for i, case in enumerate(tests.visible, 1)]
-    named += [(f"hidden case {i}", case) for i, case in enumerate(tests.hidden, 1)]
+    named: list[tuple[str, Case | None]] = [*named_cases(tests)]
     inputs = [(f"visible input {i}", args) for i, args in enumerate(tests.visible_inputs, 1)]
     inputs += [(f"hidden input {i}", args) for i, args in enumerate(tests.hidden_inputs, 1)]
     for name, args in inputs:
@@ -268,7 +261,7 @@ class _Exam:
 
     @staticmethod
     def of(tests: PublishedTests, reference: Reference, answer: str, outputs: list[Output]) -> "_Exam":
-        first = sum(map(len, (tests.visible, tests.hidden, tests.visible_inputs, tests.hidden_inputs)))
+        first = len(tests.arguments)
         calls = list(reference.calls[first:])
         return _Exam(tests, answer, max(reference.limits), calls, outputs[first:])
 
@@ -295,20 +288,12 @@ def _examine(exams: Sequence[_Exam], box: ProgramBox, limit: float) -> list[Verd
     for _ in range(ROUNDS):
         results = box.run([exam.question(limit) for exam in open_])
         open_ = [exam for exam, result in zip(open_, results, strict=True) if exam.read(result)]
-        programs = [exam.further() for exam in open_]
-        found = iter(box.run([program for part in programs for program in part]) if programs else [])
-        for exam, part in zip(list(open_), programs, strict=True):
-            exam.outputs, ended = merge([next(found) for _ in part])
-            if ended:
-                exam.reason = line(*ended.split(": ", 1))
-                open_.remove(exam)
         if not open_:
             break
-    return [
-        Verdict(
-            outcome=Outcome.FAILED if exam.reason else Outcome.PASSED,
-            verified=not exam.reason,
-            reason=exam.reason,
-        )
-        for exam in exams
-    ]
+        further = run_parts(box, [exam.further() for exam in open_])
+        for exam, results in zip(list(open_), further, strict=True):
+            exam.outputs, ended = merge(results)
+            if ended:
+                exam.reason = ended
+                open_.remove(exam)
+    return [graded(Outcome.FAILED if exam.reason else Outcome.PASSED, exam.reason) for exam in exams]

@@ -24,11 +24,9 @@ from sandbox.base import (
     Status,
 )
 from tasks.base import FunctionTests, Outcome, Task, Verdict
-from tasks.compare import complaint, line, same
+from tasks.compare import complaint, graded, line, named_cases
 from tasks.functions import References, grade_published
 from tasks.programs import PublishedTests
-
-__all__ = ["FunctionGrader", "Memo", "grade_functions", "judge", "program_digest", "same"]
 
 Key = tuple[str, str]
 """(task digest, program digest): everything that a function-level verdict depends on."""
@@ -103,13 +101,11 @@ class Memo:
 
 def judge(tests: FunctionTests, result: ProgramResult) -> Verdict:
     """A verdict from what a program answered to the visible calls followed by the hidden ones."""
-    cases = [(f"visible case {i}", case) for i, case in enumerate(tests.visible, 1)]
-    cases += [(f"hidden case {i}", case) for i, case in enumerate(tests.hidden, 1)]
+    cases = named_cases(tests)
     if result.status is not Status.COMPLETED or result.outputs is None:
-        return Verdict(outcome=Outcome.FAILED, verified=False, reason=line(result.status, result.detail))
+        return graded(Outcome.FAILED, line(result.status, result.detail))
     if len(result.outputs) != len(cases):
-        reason = f"{len(result.outputs)} answers to {len(cases)} calls"
-        return Verdict(outcome=Outcome.FAILED, verified=False, reason=reason)
+        return graded(Outcome.FAILED, f"{len(result.outputs)} answers to {len(cases)} calls")
     complaints = [complaint(name, case, out) for (name, case), out in zip(cases, result.outputs, strict=True)]
     split = len(tests.visible)
     passed = not any(complaints[split:])
@@ -204,7 +200,7 @@ class FunctionGrader:
         if opened and len(pairs) > 1:  # find the program that kills boxes, spare the others
             half = len(pairs) // 2
             return self._grade(pairs[:half], 2) + self._grade(pairs[half:], 2)
-        return [Verdict(outcome=Outcome.INFRA, verified=False, reason=reason) for _ in pairs]
+        return [graded(Outcome.INFRA, reason)] * len(pairs)
 
     def _open(self) -> ProgramBox:
         with self._lock:

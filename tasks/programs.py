@@ -5,12 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from sandbox.base import Output, Program, ProgramResult, Status
+from sandbox.base import Output, Program, ProgramBox, ProgramResult, Status
 from tasks.base import FunctionTests
+from tasks.compare import line
 from tasks.exchange_guest import pack, unpack
+from tasks.guests import texts
 
 CHUNK = 64
 """Calls of one program: what it answers has to fit in one message of the box."""
@@ -36,6 +37,12 @@ class PublishedTests(FunctionTests):
     script: str = ""
     """Python text that defines the solution and `check(candidate)`; "" if cases and inputs say it all."""
 
+    @property
+    def arguments(self) -> list[tuple[Any, ...]]:
+        """Of all calls but the script's: cases, then inputs."""
+        cases = [case.args for case in (*self.visible, *self.hidden)]
+        return [*cases, *self.visible_inputs, *self.hidden_inputs]
+
 
 def completed(tests: PublishedTests, answer: str) -> str:
     """The program that an answer stands for: it continues the prelude, or repeats its function whole."""
@@ -49,10 +56,8 @@ def completed(tests: PublishedTests, answer: str) -> str:
 @cache
 def guest(*names: str) -> str:
     """Source that loads guest modules, so that they share no name with what else the program holds."""
-    folder = Path(__file__).parent
-    texts = [(f"tasks.{name}_guest", (folder / f"{name}_guest.py").read_text()) for name in names]
     return (
-        f"import sys, types\nfor name, text in {texts!r}:\n"
+        f"import sys, types\nfor name, text in {texts(*names)!r}:\n"
         "    GUEST = types.ModuleType(name)\n"
         "    exec(text, GUEST.__dict__)\n"
         "    sys.modules.setdefault(name, GUEST)\n"
@@ -95,12 +100,18 @@ def answering(
     ]
 
 
+def run_parts(box: ProgramBox, parts: Sequence[Sequence[Program]]) -> list[list[ProgramResult]]:
+    """Run lists of programs in one call of the box; the results, list by list. Raises SandboxError."""
+    results = iter(box.run([program for part in parts for program in part]))
+    return [[next(results) for _ in part] for part in parts]
+
+
 def merge(results: Sequence[ProgramResult]) -> tuple[list[Output], str]:
     """(answers to all calls, "") or ([], why there are none). What the box says is checked, not trusted."""
     outputs: list[Output] = []
     for result in results:
         if result.status is not Status.COMPLETED or result.outputs is None:
-            return [], f"{result.status}: {result.detail}"
+            return [], line(result.status, result.detail)
         outputs += map(decoded, result.outputs)
     return outputs, ""
 

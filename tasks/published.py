@@ -65,7 +65,7 @@ def _humaneval(row: Row) -> Task:
     test = row.text("test")
     whole, preamble = _solved(row, name, prompt, solution)
     try:
-        _, cases = read_check(test)
+        cases = read_check(test)
     except ValueError as error:
         raise ValueError(f"{row.place}: test {error}") from None
     tests = PublishedTests(

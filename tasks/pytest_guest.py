@@ -12,23 +12,15 @@ Tests and code under test share a process here, so a forged result can only be m
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
-import select
-import signal
 import sys
 import tempfile
 import time
 from typing import Any
 
-CHILD = """import json, sys, types
-payload = json.load(sys.stdin)
-name, text = "plateau_session", payload["module"]
-sys.modules[name] = module = types.ModuleType(name)
-exec(compile(text, name, "exec"), module.__dict__)
-module.%s(payload)
-"""
+from tasks.process_guest import CHILD, ending, hide, listen, sweep
+
 _MAX_REPORT = 10_000_000
 _SHOWN = 20
 """Failures that are told with their reason."""
@@ -36,9 +28,7 @@ _SHOWN = 20
 
 def main(payload: dict[str, Any]) -> None:
     """Run the session and print one JSON object: the nonce, and what was reported or how it ended."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: no process of the same user can look in here
-    libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: whatever the tests leave behind becomes our child
+    hide()
     out = os.dup(1)
     said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this process
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
@@ -54,53 +44,18 @@ def main(payload: dict[str, Any]) -> None:
     os.close(write)
     os.close(feed)
     with contextlib.suppress(OSError), os.fdopen(fed, "wb") as pipe:
-        own = {key: payload[key] for key in ("module", "files", "wanted", "canaries")}
+        own = {key: payload[key] for key in ("modules", "files", "wanted", "canaries")}
         pipe.write(json.dumps({"channel": write, **own}).encode())
-    report, ended = _listen(read, time.monotonic() + payload["seconds"])
-    status = _sweep(child)
+    report, ended = listen(read, time.monotonic() + payload["seconds"], _MAX_REPORT)
+    status = sweep(child, patience=1.0)
     if report is None:
-        how = f"killed by signal {status & 127}" if status & 127 else f"exit code {status >> 8}"
-        ended = ended or how
+        ended = ended or ending(status)
     size = said.seek(0, os.SEEK_END)
     said.seek(max(0, size - 2000))
     tail = " ".join(said.read().decode("utf-8", "replace").split())[-300:]
     answer = {"nonce": payload["nonce"], "report": report, "ended": ended, "tail": tail}
     os.write(out, json.dumps(answer).encode())
     os._exit(0)
-
-
-def _listen(read: int, deadline: float) -> tuple[Any, str]:
-    """(what was reported or None, "" or why nothing more was waited for)."""
-    data, ended = bytearray(), ""
-    while not ended:
-        ready, _, _ = select.select([read], [], [], max(0.0, deadline - time.monotonic()))
-        part = os.read(read, 65536) if ready else b""
-        data += part
-        ended = "took too long" if not ready else "reported too much" if len(data) > _MAX_REPORT else ""
-        if not part or part.endswith(b"\n"):  # who keeps the pipe open shall not be waited for
-            break
-    try:
-        return (None if ended else json.loads(data.decode())), ended
-    except (ValueError, RecursionError):
-        return None, ended
-
-
-def _sweep(child: int) -> int:
-    """Kill all descendants; wait status of `child`. Orphans become our children, so this ends at none."""
-    status, started = 0, time.monotonic()
-    while time.monotonic() < started + 10:
-        late = time.monotonic() > started + 1  # who is about to end by itself shall say how
-        for name in filter(str.isdigit, os.listdir("/proc") if late else []):  # noqa: PTH208
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-                if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
-                    os.kill(int(name), signal.SIGKILL)
-        try:
-            pid, ended = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            break
-        status = ended if pid == child else status
-        time.sleep(0 if pid else 0.02)
-    return status
 
 
 # --- in the process that also runs the code under test ---------------------------------------------------

@@ -5,16 +5,16 @@ For suites whose tests are pytest's own kind: fixtures, parameters, plugins, the
 after the agent's changes, and `deleted` is taken away.
 """
 
-import json
 import re
 import secrets
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from sandbox.base import Sandbox
 from tasks.base import Outcome, Verdict
-from tasks.pytest_guest import CHILD
+from tasks.compare import graded
+from tasks.guests import ask
 
 if TYPE_CHECKING:
     from tasks.expected import Expected
@@ -42,31 +42,13 @@ def grade_pytest(
         for path, data in (restored | {p: c["source"].encode() for p, c in planted.items()}).items():
             box.write(path, data)
     except (OSError, ValueError) as error:
-        return _verdict(Outcome.FAILED, f"what was changed is in the way of the tests: {error}")
+        return graded(Outcome.FAILED, f"what was changed is in the way of the tests: {error}")
     _random.shuffle(paths)
     for path in planted:
         paths.insert(_random.randrange(len(paths) + 1), path)
-    payload = {
-        "nonce": secrets.token_hex(16),
-        "module": (Path(__file__).parent / "pytest_guest.py").read_text(encoding="utf-8"),
-        "files": paths,
-        "wanted": expected.tests,
-        "canaries": ids,
-        "seconds": timeout_s,
-    }
-    command = ["python3", "-I", "-B", "-c", CHILD % "main"]
-    done = box.run(command, timeout_s=timeout_s + 30, stdin=json.dumps(payload).encode())
-    try:
-        answer = json.loads(done.stdout)
-        genuine = not done.timed_out and secrets.compare_digest(str(answer["nonce"]), str(payload["nonce"]))
-    except (ValueError, TypeError, KeyError, RecursionError):
-        genuine = False
-    if not genuine:
-        ended = (
-            "took too long" if done.timed_out else f"exit code {done.exit_code}: {done.stderr.strip()[-100:]}"
-        )
-        return _verdict(Outcome.FAILED, f"the tests gave no report ({ended})")
-    return _judge(expected, ids, answer)
+    plan = {"files": paths, "wanted": expected.tests, "canaries": ids}
+    answer, problem = ask(box, ("process", "pytest"), plan, timeout_s)
+    return graded(Outcome.FAILED, problem) if problem else _judge(expected, ids, answer)
 
 
 def _place(canary: Mapping[str, Any], paths: list[str]) -> str:
@@ -83,9 +65,9 @@ def _judge(expected: "Expected", canaries: list[str], answer: Mapping[str, Any])
         passed, other = set(report["passed"]), dict(report["other"])
         ends, alive, troubles = dict(report["canaries"]), list(report["alive"]), list(report["troubles"])
     except (ValueError, TypeError, KeyError):
-        return _verdict(Outcome.FAILED, f"pytest gave no report ({answer.get('ended')}): {tail}")
+        return graded(Outcome.FAILED, f"pytest gave no report ({answer.get('ended')}): {tail}")
     if alive:
-        return _verdict(Outcome.INVALID, f"tampering: a canary that must fail did not ({alive[0]})")
+        return graded(Outcome.INVALID, f"tampering: a canary that must fail did not ({alive[0]})")
     missing = [number for number in range(len(expected.tests)) if number not in passed]
     if missing:
         why = str(other.get(str(missing[0]), "did not pass"))
@@ -101,11 +83,7 @@ def _judge(expected: "Expected", canaries: list[str], answer: Mapping[str, Any])
         count += (
             f"; {foreign} of them are ids with absolute paths, perhaps another machine's" if foreign else ""
         )
-        return _verdict(Outcome.FAILED, f"{expected.tests[missing[0]]}: {why}{count}{note}")
+        return graded(Outcome.FAILED, f"{expected.tests[missing[0]]}: {why}{count}{note}")
     if any(not str(ends.get(name, "")).startswith("failed in call") for name in canaries):
-        return _verdict(Outcome.FAILED, "the tests of the grader's own that must fail were not run")
-    return _verdict(Outcome.PASSED, "")
-
-
-def _verdict(outcome: Outcome, reason: str) -> Verdict:
-    return Verdict(outcome=outcome, verified=outcome is Outcome.PASSED, reason=reason)
+        return graded(Outcome.FAILED, "the tests of the grader's own that must fail were not run")
+    return graded(Outcome.PASSED)

@@ -17,15 +17,12 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import ctypes
 import functools
 import importlib
 import importlib.machinery
 import io
 import json
 import os
-import select
-import signal
 import sys
 import time
 import types
@@ -33,26 +30,18 @@ import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tasks.process_guest import CHILD, ending, hide, listen, sweep
 from tasks.product_guest import spawn
 from tasks.remote_guest import RemoteFinder
 
 TESTS = "/tests/"
 """Where test files seem to lie. They are in memory; reading them with `open` works."""
 MAX_REPORT = 100_000
-CHILD = """import json, sys, types
-payload = json.load(sys.stdin)
-for name, text in payload["modules"]:
-    sys.modules[name] = module = types.ModuleType(name)
-    exec(compile(text, name, "exec"), module.__dict__)
-module.%s(payload)
-"""
 
 
 def main(payload: dict[str, Any]) -> None:
     """Run the plan in `payload` and print one JSON object: the nonce, and per job what it reported."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: no process of the same user can look in here
-    libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: whatever a test leaves behind becomes our child
+    hide()
     null = os.open("/dev/null", os.O_RDWR)
     out = os.dup(1)
     for fd in (0, 1, 2):
@@ -76,48 +65,10 @@ def run(job: dict, payload: dict, deadline: float) -> dict:
             start(job, payload, write)
         os._exit(1)
     os.close(write)
-    data, ended = bytearray(), ""
-    while True:
-        ready, _, _ = select.select([read], [], [], max(0.0, deadline - time.monotonic()))
-        part = os.read(read, 65536) if ready else b""
-        data += part
-        ended = "took too long" if not ready else "reported too much" if len(data) > MAX_REPORT else ""
-        if not part or ended:
-            break
+    found, ended = listen(read, deadline, MAX_REPORT)
     status = sweep(child)
     os.close(read)
-    try:
-        if not ended:
-            return dict(json.loads(data))
-    except (ValueError, TypeError, RecursionError):
-        signals = status & 0x7F
-        ended = f"was killed by signal {signals}" if signals else f"exited with status {status >> 8}"
-    return {"ended": f"the test's process {ended}"}
-
-
-def sweep(child: int) -> int:
-    """Kill all descendants; wait status of `child`. Orphans become our children, so this ends at none."""
-    status = 0
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        for pid in children():
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        try:
-            pid, ended = os.waitpid(-1, 0)
-            status = ended if pid == child else status
-        except ChildProcessError:
-            break
-    return status
-
-
-def children() -> list[int]:
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-            if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
-                found.append(int(name))
-    return found
+    return found if type(found) is dict else {"ended": f"the test's process: {ended or ending(status)}"}
 
 
 def start(job: dict, payload: dict, write: int) -> None:

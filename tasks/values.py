@@ -8,11 +8,13 @@ or a moment with a comparison. The answer is one file, which imports nothing of 
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox.base import Backend, Output, Program, ProgramResult
+from sandbox.base import Backend, Output, Program
 from tasks.base import Case, FunctionTests, Verdict
+from tasks.compare import graded
 from tasks.grade import judge
 
 NAME = "cases.json"
@@ -44,7 +46,8 @@ def grade_values(source: str, tests: FunctionTests, cpu_s: float, backend: Backe
     finally:
         box.close()
     outputs = None if result.outputs is None else tuple(map(_plain, result.outputs))
-    return judge(tests, ProgramResult(status=result.status, outputs=outputs, detail=result.detail))
+    found = judge(tests, replace(result, outputs=outputs))
+    return graded(found.outcome, found.reason)  # with no visible case, all of them hold
 
 
 def _plain(output: Output) -> Output:

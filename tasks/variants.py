@@ -153,23 +153,18 @@ def _other_word(word: str) -> str:
 
 
 def _edge(task: Task, tests: PublishedTests, rng: random.Random) -> Task | None:
-    return _on_inputs(task, tests, [_fewer(args, rng) for args in _known(tests) for _ in range(3)], rng)
+    return _on_inputs(task, tests, [_fewer(args, rng) for args in tests.arguments for _ in range(3)], rng)
 
 
 def _large(task: Task, tests: PublishedTests, rng: random.Random) -> Task | None:
-    return _on_inputs(task, tests, [_longer(args, rng.randint(15, 40)) for args in _known(tests)], rng)
-
-
-def _known(tests: PublishedTests) -> list[tuple[Any, ...]]:
-    cases = [case.args for case in (*tests.visible, *tests.hidden)]
-    return [*cases, *tests.visible_inputs, *tests.hidden_inputs]
+    return _on_inputs(task, tests, [_longer(args, rng.randint(15, 40)) for args in tests.arguments], rng)
 
 
 def _on_inputs(
     task: Task, tests: PublishedTests, inputs: Sequence[tuple[Any, ...]], rng: random.Random
 ) -> Task | None:
     """The task tested on other inputs, of the kind that its own tests have, against its solution."""
-    seen = _known(tests)
+    seen = tests.arguments
     fresh: list[tuple[Any, ...]] = []
     for args in inputs:
         if not any(same(args, other) for other in (*seen, *fresh)):

@@ -26,7 +26,8 @@ from sandbox.base import (
 )
 from tasks import katas
 from tasks.base import Case, FolderTests, FunctionTests, Outcome, Split, Task, Verdict
-from tasks.grade import FunctionGrader, Memo, grade_functions, judge, program_digest, same
+from tasks.compare import same
+from tasks.grade import FunctionGrader, Memo, grade_functions, judge, program_digest
 from tests.tasks.trusted_box import TrustedBox
 
 PASSED = Verdict(outcome=Outcome.PASSED, verified=True)

@@ -224,7 +224,7 @@ def test_files_that_are_no_rows(tmp_path: Path) -> None:
 )
 def test_asserts_become_cases_only_where_they_say_nothing_else(body: str, cases: list | None) -> None:
     expected = cases and tuple(Case(args=a, expected=e, tolerance=t) for a, e, t in cases)
-    assert read_check(f"def check(candidate):\n {body}\n") == ("candidate", expected)
+    assert read_check(f"def check(candidate):\n {body}\n") == expected
 
 
 def test_alike_is_pythons_equality_with_room_for_rounding() -> None:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.grade import same
+from tasks.compare import same
 from tasks.product_guest import Product, spawn
 from tasks.remote_guest import Ended, Link, Remote, RemoteFinder
 
