@@ -17,7 +17,7 @@ from results.records import Attempt
 from sandbox.base import Backend, Diff, Sandbox, SandboxError
 from sandbox.diffs import steps_from_text
 from tasks.base import Outcome, Task
-from tasks.rows import Row, read_rows
+from tasks.rows import read_rows
 
 _MISSING = "no prediction"
 _UNFIT = "the patch does not apply"
@@ -41,10 +41,9 @@ class Predicted:
 
 def read_predictions(path: Path) -> Predicted:
     """Raises ValueError naming the file, the row and the key; also for two models, or an id given twice."""
-    rows = _table(path) or list(read_rows(path))
     patches: dict[str, str] = {}
     models = set()
-    for row in rows:
+    for row in read_rows(path, table_by="instance_id"):
         name = row.text("instance_id")
         if name in patches:
             raise ValueError(f"{row.place}: instance_id {name!r} was there before")
@@ -55,24 +54,6 @@ def read_predictions(path: Path) -> Predicted:
             f"{path}: holds predictions of several models ({', '.join(sorted(models))}); split it"
         )
     return Predicted(model=models.pop(), patches=patches)
-
-
-def _table(path: Path) -> list[Row]:
-    """The rows of a .json that is a table by id; none for every other file."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else None
-    except (OSError, ValueError, RecursionError):
-        return []  # the reader of rows says what is wrong
-    if not isinstance(data, dict):
-        return []
-    rows = [
-        Row({"instance_id": key, **value}, f"{path}:{key}")
-        for key, value in data.items()
-        if type(value) is dict
-    ]
-    if len(rows) < len(data) or not rows:
-        raise ValueError(f"{path}: must be a table of predictions by instance id")
-    return rows
 
 
 class Predictions:

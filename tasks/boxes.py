@@ -21,6 +21,12 @@ def stages(task: Task) -> tuple[Task, ...]:
     return (isinstance(task.tests, FolderTests) and task.tests.steps) or (task,)
 
 
+def folder_tests(task: Task) -> FolderTests:
+    """The tests of a folder task, or of a step of one."""
+    assert isinstance(task.tests, FolderTests)
+    return task.tests
+
+
 def tests_of(tests: FolderTests) -> dict[str, bytes]:
     """The test files as they are now."""
     shared = files_below(tests.shared_dir) if tests.shared_dir else {}
@@ -33,11 +39,8 @@ def open_box(
     """A box whose workspace holds `files` and that is well. Raises SandboxError."""
     box = backend.open(spec)
     try:
-        write_files(box, files)
+        put(box, files, "the task's files")
         await_health(box, healthcheck)
-    except (OSError, ValueError) as error:
-        box.close()
-        raise SandboxError(f"the box did not take the task's files: {error}") from error
     except BaseException:
         box.close()
         raise
@@ -54,6 +57,14 @@ def open_for(task: Task, backend: Backend, spec: SandboxSpec) -> Sandbox:
 def write_files(box: Sandbox, files: Mapping[str, bytes]) -> None:
     for path, data in files.items():
         box.write(path, data, mode=0o755 if path.endswith(".sh") else 0o644)
+
+
+def put(box: Sandbox, files: Mapping[str, bytes], what: str) -> None:
+    """`write_files` of what is the task's own, so that the box is to blame. Raises SandboxError."""
+    try:
+        write_files(box, files)
+    except (OSError, ValueError) as error:
+        raise SandboxError(f"the box did not take {what}: {error}") from error
 
 
 def await_health(box: Sandbox, check: Healthcheck | None) -> None:
@@ -78,9 +89,9 @@ def work_through(task: Task, box: Sandbox, act: Callable[[Task], T]) -> list[tup
     done = []
     for stage in stages(task):
         if stage is not task:
-            assert isinstance(stage.tests, FolderTests)
-            before |= {path: hashlib.sha256(data).hexdigest() for path, data in stage.tests.staged.items()}
-            _begin(box, stage.tests)
+            step = folder_tests(stage)
+            before |= {path: hashlib.sha256(data).hexdigest() for path, data in step.staged.items()}
+            _begin(box, step)
         result = act(stage)
         diff = box.diff(before)
         done.append((result, replace(diff, written={**diff.written, **_artifacts(box, stage)})))
@@ -88,10 +99,7 @@ def work_through(task: Task, box: Sandbox, act: Callable[[Task], T]) -> list[tup
 
 
 def _begin(box: Sandbox, step: FolderTests) -> None:
-    try:
-        write_files(box, step.staged)
-    except (OSError, ValueError) as error:
-        raise SandboxError(f"the box did not take the step's files: {error}") from error
+    put(box, step.staged, "the step's files")
     if "setup.sh" in step.staged:
         done = box.run(["bash", "setup.sh"], timeout_s=600)
         if done.exit_code != 0:

@@ -4,11 +4,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tasks.base import Task
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from tasks.importing import Imported
 
 app = typer.Typer(no_args_is_help=True, help="Suites of tasks: look, import, prove, build images.")
 importers = typer.Typer(no_args_is_help=True, help="Make a suite folder from rows of other projects.")
@@ -22,6 +27,8 @@ SuiteName = Annotated[
 ]
 Count = Annotated[int, typer.Option("--tasks", help="Of a suite that makes tasks: how many of each split.")]
 Seed = Annotated[int, typer.Option(help="Of a suite that makes tasks.")]
+NewFolder = Annotated[Path, typer.Option(help="A new folder, which tasks.suite can name.")]
+Skip = Annotated[bool, typer.Option(help="Leave rows out that cannot be tasks.")]
 
 
 def every_task(suite: str, count: int, seed: int) -> tuple[Task, ...]:
@@ -120,13 +127,13 @@ def validate(
     seen: Counter[Kind] = Counter()
     started = time.monotonic()
     known = len(read_log(log, repeats))
-    with _Bar("validating", len(tasks)) as bar:
+    with _bar("validating", len(tasks)) as bar:
 
         def found(finding: Finding) -> None:
             seen[finding.kind] += 1
             if finding.kind is not Kind.SOUND:
-                bar.say(f"{finding.kind}: {finding.task}: {finding.reason}")
-            bar.step(f"{sum(seen[kind] for kind in OUT)} out")
+                bar.console.out(f"{finding.kind}: {finding.task}: {finding.reason}", highlight=False)
+            bar.update(bar.task_ids[0], advance=1, note=f"{sum(seen[kind] for kind in OUT)} out")
 
         findings = prove(tasks, open_backend(sandbox), repeats=repeats, workers=workers, log=log, found=found)
     write_quarantine(place, quarantine_of(findings))
@@ -152,12 +159,12 @@ def build(
 
     images = to_build(every_task(suite, 1, 0))
     chosen = dict(islice(images.items(), limit or None))
-    with _Bar("building", len(chosen)) as bar:
+    with _bar("building", len(chosen)) as bar:
 
         def done(image: str, problem: str) -> None:
             if problem:
-                bar.say(f"{image} ({chosen[image]}): {problem}")
-            bar.step("")
+                bar.console.out(f"{image} ({chosen[image]}): {problem}", highlight=False)
+            bar.advance(bar.task_ids[0])
 
         problems = build_images(chosen, DockerBackend(), at_once=at_once, done=done)
     typer.echo(f"{len(chosen) - len(problems)} images are there, {len(problems)} could not be built")
@@ -167,16 +174,13 @@ def build(
 @importers.command()
 def humaneval(
     rows: Annotated[Path, typer.Argument(help="HumanEval, EvalPlus or MBPP rows: .jsonl, .jsonl.gz, .json")],
-    out: Annotated[Path, typer.Option(help="A new folder, which tasks.suite can name.")],
-    skip: Annotated[bool, typer.Option(help="Leave rows out that cannot be tasks.")] = False,
+    out: NewFolder,
+    skip: Skip = False,
 ) -> None:
     """Check rows of HumanEval, EvalPlus or MBPP and copy them into a suite folder."""
     from tasks.importing import import_rows
 
-    done = import_rows(rows, out, skip=skip)
-    for line in done.refused:
-        typer.echo(f"left out: {line}")
-    typer.echo(f"{len(done.tasks)} tasks in {out}; now prove them: plateau tasks validate {out}")
+    _imported(import_rows(rows, out, skip=skip), out)
 
 
 @importers.command("swe-bench")
@@ -189,7 +193,7 @@ def swe_bench(
             "(https://github.com), or a pattern with {owner} and {name}."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="A new folder, which tasks.suite can name.")],
+    out: NewFolder,
     images: Annotated[str, typer.Option(help="built, or published: by name.")] = "built",
     base: Annotated[
         str, typer.Option(help="Image to build on; default: python:3.X-slim of the row's year.")
@@ -198,7 +202,7 @@ def swe_bench(
     split: Annotated[
         str, typer.Option(help="held_out or train, for all; default: by the repository's hash.")
     ] = "",
-    skip: Annotated[bool, typer.Option(help="Leave rows out that cannot be tasks.")] = False,
+    skip: Skip = False,
 ) -> None:
     """Make task folders of SWE-bench's rows: repository at base_commit, hidden tests, the gold patch."""
     from tasks.base import Split
@@ -215,41 +219,30 @@ def swe_bench(
         install=install,
         split=Split(split) if split else None,
     )
-    done = import_swebench(rows, out, wanted, skip=skip)
+    first = "" if wanted.published else f"plateau tasks build {out}, then "
+    _imported(import_swebench(rows, out, wanted, skip=skip), out, first)
+
+
+def _imported(done: "Imported", out: Path, first: str = "") -> None:
     for line in done.refused:
         typer.echo(f"left out: {line}")
-    first = "" if wanted.published else f"plateau tasks build {out}, then "
     typer.echo(f"{len(done.tasks)} tasks in {out}; now prove them: {first}plateau tasks validate {out}")
 
 
-class _Bar:
-    """A progress bar on a terminal; elsewhere only what is said."""
+def _bar(title: str, total: int) -> "Progress":
+    """A progress bar on a terminal; elsewhere only what is printed."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    def __init__(self, title: str, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._progress.add_task(title, total=total, note="")
-
-    def say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def step(self, note: str) -> None:
-        self._progress.update(self._task, advance=1, note=note)
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    bar.add_task(title, total=total, note="")
+    return bar

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 
 from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxUnavailable
 from tasks.base import FolderTests, Outcome, Task, Verdict, Verifier
-from tasks.boxes import covers, open_box, stages, tests_of, write_files
+from tasks.boxes import covers, folder_tests, open_box, stages, tests_of, write_files
 from tasks.compare import graded
 from tasks.expected import Expected, grade_expected, read_expected
 from tasks.files import tree_digest
@@ -90,19 +90,17 @@ def grade_stages(task: Task, diffs: Sequence[Diff], backend: Backend) -> Verdict
     A task passes with all of its steps or, if its last step decides, with that one and all gates. A step
     that was not reached fails.
     """
-    assert isinstance(task.tests, FolderTests)
-    steps = stages(task)
+    own, steps = folder_tests(task), stages(task)
     verdict = graded(Outcome.FAILED, "no step was reached")
     for number, step in enumerate(steps):
-        assert isinstance(step.tests, FolderTests)
-        if task.tests.last_decides and not step.tests.gate and step is not steps[-1]:
+        if own.last_decides and not folder_tests(step).gate and step is not steps[-1]:
             continue
-        name = f"step {step.id.rpartition('/')[2]}" if task.tests.steps else "task"
+        name = f"step {step.id.rpartition('/')[2]}" if own.steps else "task"
         if number >= len(diffs):
             return graded(Outcome.FAILED, f"{name} was not reached")
         verdict = grade_folder(step, diffs[number], backend)
         if verdict.outcome is not Outcome.PASSED:
-            return graded(verdict.outcome, f"{name}: {verdict.reason}") if task.tests.steps else verdict
+            return graded(verdict.outcome, f"{name}: {verdict.reason}") if own.steps else verdict
     return verdict
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from sandbox.base import BASE_IMAGE
 from tasks import expected, values
 from tasks.base import FolderTests, FunctionTests, Split, Task
-from tasks.boxes import stages, tests_of
+from tasks.boxes import folder_tests, stages, tests_of
 from tasks.files import files_below, text_of, tree_digest, write_tree
 from tasks.harbor_boxes import PUBLISHED, Folder, box_of, healthcheck_of, verifier_of
 from tasks.programs import PublishedTests
@@ -46,9 +46,7 @@ def read_folder(folder: Path, *, name: str = "", network: Sequence[str] | None =
     common = Folder(
         path=folder, root=root, box=spec, built=built, files=environment, public=network, values=bool(grading)
     )
-    split = metadata.text("split")
-    if split not in ("", *Split):
-        raise metadata.wrong("split", "'train' or 'held_out'")
+    split = metadata.choice("split", *(side.value for side in Split))
     identity = root.table("task").text("name") or name or folder.resolve().name
     cluster = metadata.text("cluster", "repo", "repository") or identity
     tags = {"suite": "harbor", "answer_file": metadata.text("answer_file") or "solution.py"}
@@ -77,7 +75,7 @@ def read_folder(folder: Path, *, name: str = "", network: Sequence[str] | None =
 
 def _reachable(task: Task) -> Task:
     """With the folder in its box that is read for a separate verifier, if there is one."""
-    apart = any(stage.tests.verifier for stage in stages(task) if isinstance(stage.tests, FolderTests))
+    apart = any(folder_tests(stage).verifier for stage in stages(task))
     return replace(task, box=replace(task.box, mounts=(PUBLISHED,))) if apart else task
 
 
@@ -99,9 +97,8 @@ def _with_steps(task: Task, common: Folder, rows: Sequence[Table]) -> Task:
         own = files_below(place / "workdir")
         staged |= own
         step = _stage(replace(task, id=f"{task.id}/{name}"), common, place, row)
-        assert isinstance(step.tests, FolderTests)
         files = {**common.start, **staged}
-        tests = replace(step.tests, files=files, staged=own, gate=_gate(row))
+        tests = replace(folder_tests(step), files=files, staged=own, gate=_gate(row))
         steps.append(replace(step, tests=tests, digest=f"{task.id}/{name}"))
     whole = "\n\n".join(f"# {step.id.rpartition('/')[2]}\n\n{step.instruction}" for step in steps)
     together = FolderTests(
@@ -159,8 +156,7 @@ def _stage(task: Task, common: Folder, place: Path, table: Table) -> Task:
 
 
 def _digest(task: Task, file: Path, environment: Mapping[str, bytes], steps: Path | None) -> str:
-    assert isinstance(task.tests, FolderTests)
-    tests = tree_digest(tests_of(task.tests))
+    tests = tree_digest(tests_of(folder_tests(task)))
     parts = [task.instruction, text_of(file), task.box.image, tests, tree_digest(environment)]
     if steps is not None:
         parts.append(tree_digest(files_below(steps)))

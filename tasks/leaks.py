@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping
 
 from sandbox.base import Backend, SandboxError
-from tasks.base import FolderTests, Task
-from tasks.boxes import stages, tests_of, write_files
+from tasks.base import Task
+from tasks.boxes import folder_tests, open_box, stages, tests_of
 from tasks.files import files_below
 from tasks.pytest_run import FILES
 
@@ -28,20 +28,16 @@ def leak(task: Task, backend: Backend) -> str:
     hidden: dict[str, bytes] = {}
     files: Mapping[str, bytes] = {}
     for stage in stages(task):
-        own = stage.tests
-        assert isinstance(own, FolderTests)
+        own = folder_tests(stage)
         files = own.files  # the last step begins with those of all
         place = "" if stage is task else f"steps/{stage.id.rpartition('/')[2]}/"
         hidden |= {f"{place}tests/{path}": data for path, data in tests_of(own).items()}
         solution = files_below(own.solution_dir) if own.solution_dir is not None else {}
         hidden |= {f"{place}solution/{path}": data for path, data in solution.items()}
-    box = backend.open(task.box)
+    box = open_box(backend, task.box, files)
     try:
-        write_files(box, files)
         needles = json.dumps({"hidden": _needles(hidden), "share": SHARE, "long": _LONG}).encode()
         done = box.run(["python3", "-I", "-S", "-c", _SEARCH], timeout_s=600, stdin=needles)
-    except OSError as error:
-        raise SandboxError(f"the box did not take the task's files: {error}") from error
     finally:
         box.close()
     if done.exit_code != 0:

@@ -51,8 +51,5 @@ def as_function_task(task: Task) -> Task:
 
 def evidence(diff: Diff) -> str:
     """The first path that no honest diff holds, or ''."""
-    return next((path for path in (*diff.written, *diff.deleted) if _odd(path)), "")
-
-
-def _odd(path: str) -> bool:
-    return tampering(path) or str(PurePosixPath(path)) != path
+    paths = (*diff.written, *diff.deleted)
+    return next((path for path in paths if tampering(path) or str(PurePosixPath(path)) != path), "")

@@ -15,7 +15,8 @@ from pathlib import Path
 from sandbox.base import Backend, Diff, SandboxError, SandboxUnavailable
 from sandbox.diffs import diff_from_text
 from tasks.base import FolderTests, Outcome, PackageTests, Task, Verdict
-from tasks.boxes import open_for, stages, work_through, write_files
+from tasks.boxes import folder_tests, open_for, put, stages, work_through
+from tasks.compare import graded
 from tasks.files import files_below
 from tasks.folder import grade_stages
 from tasks.grade import FunctionGrader
@@ -158,16 +159,14 @@ def _prove_folder(task: Task, backend: Backend, repeats: int) -> Result:
     try:
         if seen := leak(task, backend):
             return Kind.READABLE, seen
-        unsolved = [stage.id for stage in stages(task) if _folder(stage).solution_dir is None]
+        unsolved = [stage.id for stage in stages(task) if folder_tests(stage).solution_dir is None]
         if unsolved:
             return Kind.UNPROVEN, f"{unsolved[0]} has no solution/solve.sh"
         solved = []
         for _ in range(repeats):
             diffs, problem = solve(task, backend)
-            if problem:
-                solved.append(Verdict(outcome=Outcome.FAILED, verified=False, reason=problem))
-            else:
-                solved.append(grade_stages(task, diffs, backend))
+            failed = graded(Outcome.FAILED, problem)
+            solved.append(failed if problem else grade_stages(task, diffs, backend))
         untouched = [grade_stages(task, _idle(task, backend), backend) for _ in range(repeats)]
     except SandboxUnavailable as error:
         return Kind.UNDECIDED, f"no box for it here: {error}"
@@ -176,14 +175,9 @@ def _prove_folder(task: Task, backend: Backend, repeats: int) -> Result:
     return judge(solved, untouched)
 
 
-def _folder(task: Task) -> FolderTests:
-    assert isinstance(task.tests, FolderTests)
-    return task.tests
-
-
 def _idle(task: Task, backend: Backend) -> list[Diff]:
     """What who does nothing leaves of each step. Only a separate verifier needs a box for that."""
-    if not any(_folder(stage).verifier or _folder(stage).staged for stage in stages(task)):
+    if not any(folder_tests(stage).verifier or folder_tests(stage).staged for stage in stages(task)):
         return [Diff(written={}) for _ in stages(task)]
     box = open_for(task, backend, task.box)
     try:
@@ -199,14 +193,11 @@ def solve(task: Task, backend: Backend) -> tuple[list[Diff], str]:
     """
 
     def act(stage: Task) -> str:
-        own = _folder(stage)
+        own = folder_tests(stage)
         assert own.solution_dir is not None
-        try:
-            box.run("rm -rf /solution/* /solution/.[!.]*")
-            files = files_below(own.solution_dir)
-            write_files(box, {f"/solution/{path}": data for path, data in files.items()})
-        except OSError as error:
-            raise SandboxError(f"the box did not take the solution: {error}") from error
+        box.run("rm -rf /solution/* /solution/.[!.]*")
+        files = {f"/solution/{path}": data for path, data in files_below(own.solution_dir).items()}
+        put(box, files, "the solution")
         settings = [f"{key}={value}" for key, value in own.solution_env.items()]
         done = box.run(["env", *settings, "bash", "/solution/solve.sh"], timeout_s=own.timeout_s)
         if done.exit_code == 0:

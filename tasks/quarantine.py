@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tasks.base import Split, Task
@@ -55,10 +55,7 @@ def read_quarantine(path: Path) -> Quarantine:
 
 
 def write_quarantine(path: Path, quarantine: Quarantine) -> None:
-    rows = {
-        name: {"digest": entry.digest, "kind": entry.kind, "reason": entry.reason}
-        for name, entry in sorted(quarantine.items())
-    }
+    rows = {name: asdict(entry) for name, entry in sorted(quarantine.items())}
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps({"tasks": rows}, indent=1) + "\n", encoding="utf-8")
     part.replace(path)

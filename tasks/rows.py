@@ -78,14 +78,22 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a .jsonl, .json (a list) or gzipped file. Raises ValueError naming the file and the row."""
+def read_rows(path: Path, table_by: str = "") -> Iterator[Row]:
+    """The rows of a .jsonl, .json (a list) or gzipped file. Raises ValueError naming the file and the row.
+
+    `table_by`: a key; a .json may also hold a table of rows, by what they have there.
+    """
     text = _content(path)
     if path.name.removesuffix(".gz").endswith(".json"):
         data = _parsed(text, str(path))
-        if not isinstance(data, list):
+        rows: Iterable[tuple[object, Any]]
+        if table_by and isinstance(data, dict):
+            whole = ({table_by: key, **row} if isinstance(row, dict) else row for key, row in data.items())
+            rows = zip(data, whole, strict=True)
+        elif isinstance(data, list):
+            rows = enumerate(data, 1)
+        else:
             raise ValueError(f"{path}: is not a list of rows")
-        rows: Iterable[tuple[int, Any]] = enumerate(data, 1)
     else:
         lines = enumerate(text.split("\n"), 1)
         rows = ((number, _parsed(line, f"{path}:{number}")) for number, line in lines if line.strip())

@@ -123,9 +123,8 @@ class Table:
 
     def network(self, public: Sequence[str] | None) -> tuple[str, ...]:
         """The hosts that the file asks for; `public` stands in for a wish for all of them."""
-        mode, allow = self.text("network_mode"), self.get("allow_internet")[1]
-        if mode not in ("", "public", "no-network", "allowlist"):
-            raise self.wrong("network_mode", "'public', 'no-network' or 'allowlist'")
+        mode = self.choice("network_mode", "public", "no-network", "allowlist")
+        _, allow = self.get("allow_internet")
         if not isinstance(allow, bool | None):
             raise self.wrong("allow_internet", "true or false")
         if mode == "allowlist":
@@ -166,10 +165,10 @@ class Table:
         def walk(data: Mapping[str, Any], prefix: str) -> Iterator[str]:
             for key, value in data.items():
                 name = prefix + key
-                if name not in self.read and name not in _DESCRIPTIVE:
-                    yield name
-                    continue
                 if name in _DESCRIPTIVE:
+                    continue
+                if name not in self.read:
+                    yield name
                     continue
                 if isinstance(value, dict):
                     yield from walk(value, name + ".")
