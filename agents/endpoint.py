@@ -9,14 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, message_to_dict
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
-from pydantic import PrivateAttr
+from pydantic import Field
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from agents.base import BudgetSpent, ModelUnavailable
@@ -157,25 +157,8 @@ class EndpointChat(BaseChatModel):
     takes_seed: bool = False
     price: Price | None = None
     policy: Policy = Policy()
-    _breaker: Breaker = PrivateAttr(default_factory=Breaker)
-    _budget: Budget = PrivateAttr(default_factory=Budget)
-
-    @classmethod
-    def around(
-        cls,
-        inner: BaseChatModel,
-        *,
-        breaker: Breaker | None = None,
-        budget: Budget | None = None,
-        **fields: Any,
-    ) -> Self:
-        made = cls(inner=inner, **fields)
-        made._breaker, made._budget = breaker or Breaker(), budget or Budget()
-        return made
-
-    @property
-    def budget(self) -> Budget:
-        return self._budget
+    breaker: Breaker = Field(default_factory=Breaker)
+    budget: Budget = Field(default_factory=Budget)
 
     @property
     def _llm_type(self) -> str:
@@ -216,16 +199,16 @@ class EndpointChat(BaseChatModel):
         worst = {"input_tokens": read, "output_tokens": options["max_tokens"]}
         usd = self.price.of(worst) if self.price else 0.0
         tokens = sum(worst.values())
-        self._budget.reserve(usd, tokens)
+        self.budget.reserve(usd, tokens)
         try:
             answer = self._patiently(lambda: model.invoke(messages, **options))
         except BaseException:
-            self._budget.release(usd, tokens)
+            self.budget.release(usd, tokens)
             raise
         answer.usage_metadata = plausible(answer.usage_metadata, worst)
         usage = answer.usage_metadata
         cost = self.price.of(usage) if self.price and usage else None
-        self._budget.settle(usd, tokens, cost, usage["total_tokens"] if usage else None)
+        self.budget.settle(usd, tokens, cost, usage["total_tokens"] if usage else None)
         if usage is None:
             answer.response_metadata["worst_usage"] = worst
         answer.response_metadata["model_name"] = self.model
@@ -233,16 +216,16 @@ class EndpointChat(BaseChatModel):
 
     def _patiently(self, ask: Callable[[], Any]) -> AIMessage:
         def once() -> AIMessage:
-            self._breaker.wait()
+            self.breaker.wait()
             try:
                 answer = ask()
                 if not isinstance(answer, AIMessage):
                     raise MalformedAnswer(f"the endpoint gave {type(answer).__name__} instead of a message")
             except Exception as error:
                 # A refused request is an answer, too: the endpoint is up.
-                self._breaker.note(ok=not retriable(_as_malformed(error)))
+                self.breaker.note(ok=not retriable(_as_malformed(error)))
                 raise _as_malformed(error) from error
-            self._breaker.note(ok=True)
+            self.breaker.note(ok=True)
             return answer
 
         policy = self.policy
@@ -315,12 +298,12 @@ def open_endpoint(
         raise ValueError(f"model {name!r}: {error}; 'plateau[endpoints]' brings OpenAI's client") from None
     except Exception as error:
         raise ValueError(f"model {name!r} cannot be opened: {str(error).splitlines()[0]}") from None
-    return EndpointChat.around(
-        inner,
+    return EndpointChat(
+        inner=inner,
         model=name,
         takes_seed=name.startswith("openai:") or base_url is not None,
         price=price,
         policy=policy or Policy(),
-        breaker=breaker,
-        budget=budget,
+        breaker=breaker or Breaker(),
+        budget=budget or Budget(),
     )

@@ -53,12 +53,6 @@ class Archive:
         for name, digest in zip(self._layers, expected, strict=True):
             yield self._open(name), str(digest).removeprefix("sha256:")
 
-    def __enter__(self) -> "Archive":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _limited(self) -> Iterator[tarfile.TarInfo]:
         for count, member in enumerate(self._tar):
             if count > _MAX_ENTRIES:

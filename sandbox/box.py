@@ -98,12 +98,6 @@ class GuestSandbox:
     def close(self) -> None:
         self._channel.close()
 
-    def __enter__(self) -> "GuestSandbox":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _call(self, header: dict[str, Any], body: bytes = b"", timeout_s: float = 60.0) -> tuple[dict, bytes]:
         with self._turn:
             head, data = self._channel.call(header, body, timeout_s)

@@ -96,7 +96,7 @@ class BubblewrapBackend:
 
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         asked = spec or SandboxSpec()
-        spec, proxy = with_proxy(asked)
+        spec, visits = with_proxy(asked)
         ports = Ports(spec.services) if spec.services else None
         with ExitStack() as undo:
             image = self._image(spec)
@@ -125,7 +125,7 @@ class BubblewrapBackend:
             }
             python = "" if image else _python()
             channel = _start("files+commands", config, args, group, undo.pop_all(), python, ports)
-            return GuestSandbox(asked, channel, proxy.visits if proxy else tuple)
+            return GuestSandbox(asked, channel, visits)
 
     def _image(self, spec: SandboxSpec) -> Unpacked | None:
         if spec.image != BASE_IMAGE:

@@ -1,7 +1,7 @@
 """`plateau sandbox ...`: parses and delegates."""
 
 import json
-import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -9,6 +9,7 @@ import typer
 app = typer.Typer(no_args_is_help=True, help="Boxes: build the base image, clean up, check and measure.")
 
 Name = Annotated[str, typer.Argument(help="docker, bubblewrap or auto")]
+_progress = partial(typer.echo, err=True)
 
 
 @app.command()
@@ -89,7 +90,7 @@ def bench(
         rounds=rounds,
         seconds=seconds,
         cgroup=cgroup,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=_progress,
     )
     if as_json:
         typer.echo(json.dumps(figures, indent=1))
@@ -107,7 +108,7 @@ def soak(
     """Open and close many boxes, then look for anything they left behind."""
     from sandbox.soak import soak as run
 
-    found = run(backend, boxes, at_once, say=lambda line: print(line, file=sys.stderr, flush=True))
+    found = run(backend, boxes, at_once, say=_progress)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
     else:

@@ -30,10 +30,17 @@ def bootstrap(root: Path) -> None:
 
 def run(*command: str) -> None:
     """Run a system tool to its end. Raises SandboxUnavailable with its last line."""
+    if problem := failure(*command):
+        raise SandboxUnavailable(f"cannot make {BASE_IMAGE}: {command[0]} failed: {problem}")
+
+
+def failure(*command: str) -> str:
+    """Run a system tool to its end; the last line of what it said if it failed, "" if it did not."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except OSError as e:
-        raise SandboxUnavailable(f"cannot make {BASE_IMAGE}: {e}") from e
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise SandboxUnavailable(f"cannot make {BASE_IMAGE}: {command[0]} failed: {' '.join(last)[:300]}")
+        return str(e)
+    if not done.returncode:
+        return ""
+    said = (done.stderr or done.stdout).strip().splitlines()
+    return said[-1][:300] if said else f"exit {done.returncode}"

@@ -80,7 +80,7 @@ class DockerBackend:
 
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
         asked = spec or SandboxSpec()
-        spec, proxy = with_proxy(asked)
+        spec, visits = with_proxy(asked)
         ports = Ports(spec.services)
         own = spec.image == BASE_IMAGE
         if spec.image in self._plain:
@@ -101,7 +101,7 @@ class DockerBackend:
             channel, box = self._start("files+commands", config, spec.image, host, uid, env, spec.workdir)
             if spec.services:
                 channel.also_close(self._tunnel(channel, box, ports).close)
-            return GuestSandbox(asked, channel, proxy.visits if proxy else tuple)
+            return GuestSandbox(asked, channel, visits)
         except NoGuest:
             self._say(f"{spec.image} has no python3 that the guest can use, so its boxes are slower")
             plain = self._open_plain(spec)

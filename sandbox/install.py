@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
 from sandbox import open_backend
 from sandbox.base import Backend, SandboxUnavailable
+from sandbox.debian import failure
 
 MANAGERS = {
     "apt-get": "apt-get install -y --no-install-recommends bubblewrap python3",
@@ -35,8 +35,8 @@ def ensure_backend(say: Callable[[str], None] = print) -> Backend:
         raise SandboxUnavailable(f"no sandbox on this machine; type: sudo {command}") from missing
     say(f"installing bubblewrap: {command}")
     if command.startswith("apt-get"):
-        _run([*prefix, "apt-get", "update", "-qq"])
-    if problem := _run([*prefix, *command.split()]):
+        failure(*prefix, "apt-get", "update", "-qq")
+    if problem := failure(*prefix, *command.split()):
         raise SandboxUnavailable(f"{command} failed ({problem}); type it yourself to see why") from missing
     return open_backend(say=say)
 
@@ -54,14 +54,7 @@ def _privilege() -> list[str] | None:
     """What to put before a command that needs root; None when it would ask for a password."""
     if os.geteuid() == 0:
         return []
-    return ["sudo", "-n"] if shutil.which("sudo") and not _run(["sudo", "-n", "true"]) else None
-
-
-def _run(command: list[str]) -> str:
-    """Run quietly; the last line of what it said if it failed, "" if it did not."""
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    said = (done.stderr or done.stdout).strip().splitlines()
-    return (said[-1] if said else f"exit {done.returncode}") if done.returncode else ""
+    return ["sudo", "-n"] if not failure("sudo", "-n", "true") else None
 
 
 if __name__ == "__main__":

@@ -65,12 +65,6 @@ class GuestProgramBox:
             lane.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def __enter__(self) -> "GuestProgramBox":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _new_lane(self) -> Channel:
         lane = self._open_lane()
         with self._lock:
@@ -137,9 +131,7 @@ def _pipeline(lane: Channel, requests: list["Request | ProgramResult"]) -> list[
 
 
 def _receive(lane: Channel, cpu_s: float, calls: int) -> ProgramResult:
-    deadline = (
-        time.monotonic() + 180.0 + 60 * cpu_s
-    )  # beyond the guest's own wall limit: then the box is dead
+    deadline = time.monotonic() + 180.0 + 60 * cpu_s  # beyond the guest's wall limit: then the box is dead
     verdict, status, _, size = struct.unpack(ANSWER, lane.read(struct.calcsize(ANSWER), deadline))
     if verdict >= len(VERDICTS) or size > MAX_ANSWER:
         raise SandboxError("the box died: an answer out of protocol")
@@ -154,24 +146,26 @@ def judge(verdict: str, status: int, answer: bytes, calls: int) -> ProgramResult
     if verdict in ("cpu", "wall"):
         return ProgramResult(status=Status.TIME_LIMIT, detail=f"over its {verdict} time")
     if verdict == "flood":
-        return ProgramResult(status=Status.CRASHED, detail="answer too long")
+        return _crashed("answer too long")
     signal = status & 0x7F
     if signal in (SIGPROF, SIGXCPU):
         return ProgramResult(status=Status.TIME_LIMIT, detail="over its CPU time")
     if signal:
         name = Signals(signal).name if signal in set(Signals) else f"signal {signal}"
-        return ProgramResult(
-            status=Status.CRASHED, detail="killed" if signal == SIGKILL else f"ended by {name}"
-        )
+        return _crashed("killed" if signal == SIGKILL else f"ended by {name}")
     if status:
-        return ProgramResult(status=Status.CRASHED, detail=f"exit status {status >> 8}")
+        return _crashed(f"exit status {status >> 8}")
     try:
         result = _parse(answer)
     except (ValueError, TypeError, KeyError, RecursionError, MemoryError):
-        return ProgramResult(status=Status.CRASHED, detail="malformed answer")
+        return _crashed("malformed answer")
     if result.outputs is not None and len(result.outputs) != calls:
-        return ProgramResult(status=Status.CRASHED, detail="not one answer per call")
+        return _crashed("not one answer per call")
     return result
+
+
+def _crashed(detail: str) -> ProgramResult:
+    return ProgramResult(status=Status.CRASHED, detail=detail)
 
 
 def _parse(answer: bytes) -> ProgramResult:

@@ -46,18 +46,18 @@ def look_up(host: str) -> list[str]:
     )
 
 
-def with_proxy(spec: SandboxSpec) -> tuple[SandboxSpec, "Proxy | None"]:
+def with_proxy(spec: SandboxSpec) -> tuple[SandboxSpec, Callable[[], Sequence[Visit]]]:
     """What a backend is to make of a spec with a network: the proxy as a service, and the box told of it.
 
-    Raises ValueError for a malformed list.
+    And what tells of the box's visits. Raises ValueError for a malformed list.
     """
     if not spec.network:
-        return spec, None
+        return spec, tuple
     if PORT in spec.services:
         raise ValueError(f"SandboxSpec.services: port {PORT} is the proxy's when there is a network")
     proxy = Proxy(spec.network)
     services: dict[int, Service] = {**spec.services, PORT: proxy}
-    return replace(spec, env={**ENV, **spec.env}, services=services), proxy
+    return replace(spec, env={**ENV, **spec.env}, services=services), proxy.visits
 
 
 class _Refused(Exception):

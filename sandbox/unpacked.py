@@ -18,7 +18,7 @@ import shutil
 import stat
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -114,7 +114,7 @@ class Store:
                 yield path.parent.name, path.stat().st_mtime, int(json.loads(path.read_text())["bytes"])
 
     def _from_file(self, name: str) -> Unpacked:
-        with Archive(Path(name)) as archive:
+        with closing(Archive(Path(name))) as archive:
             meta = {"name": name, **archive.settings()}
 
             def fill(root: Path) -> int:

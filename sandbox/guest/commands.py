@@ -9,16 +9,17 @@ import marshal
 import os
 import select
 import stat
-import struct
 import time
 
 from sandbox.guest.core import (
     FRAME,
     as_json,
+    become,
     begin,
     confine,
     kill_everything,
     read_exact,
+    read_numbers,
     reply,
     set_limits,
     write_all,
@@ -81,7 +82,7 @@ class Commands:
             self.reap()
             if self.rfd not in ready:
                 continue
-            head, body = struct.unpack(FRAME, read_exact(self.rfd, 8))
+            head, body = read_numbers(self.rfd, FRAME)
             request = marshal.loads(read_exact(self.rfd, head))
             data = read_exact(self.rfd, body)
             try:
@@ -295,9 +296,7 @@ def hand_over(top: str, uid: int) -> None:
     for folder, _, names in os.walk(top, topdown=False):  # what is given away may no longer be entered
         for path in (*(os.path.join(folder, name) for name in names), folder):
             os.chown(path, uid, uid, follow_symlinks=False)
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+    become(uid)
     confine(None)  # a change of user may have made this process dumpable again
 
 

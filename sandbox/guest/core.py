@@ -59,6 +59,16 @@ def read_exact(fd: int, size: int) -> bytes:
     return bytes(data)
 
 
+def read_numbers(fd: int, form: str) -> tuple:
+    return struct.unpack(form, read_exact(fd, struct.calcsize(form)))
+
+
+def read_config() -> dict:
+    """What the harness sends behind the guest's text."""
+    (size,) = read_numbers(0, CONFIG)
+    return marshal.loads(read_exact(0, size))
+
+
 def write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while len(view):
@@ -225,6 +235,13 @@ def confine(code: bytes | None) -> None:
         raise OSError("the kernel refused no-new-privileges or the seccomp filter")
 
 
+def become(uid: int) -> None:
+    """Be another user for good. Raises OSError."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+
+
 def set_limits(limits: dict) -> None:
     for name, value in limits.items():
         which = getattr(resource, name)
@@ -250,8 +267,7 @@ def begin() -> tuple[int, int, int, dict]:
     """Take the channel, harden this process, say hello: read end, write end, wake-up pipe, configuration."""
     if os.getpid() != 1:  # kill_everything() anywhere else would end the caller's own session
         sys.exit("guest: this program only runs as process 1 of a box")
-    (size,) = struct.unpack(CONFIG, read_exact(0, struct.calcsize(CONFIG)))
-    config = marshal.loads(read_exact(0, size))
+    config = read_config()
     rfd, wfd = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (0, 1))
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):

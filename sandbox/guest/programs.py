@@ -24,11 +24,12 @@ from sandbox.guest.core import (
     MAX_REQUEST,
     REQUEST,
     VERDICTS,
+    become,
     begin,
     confine,
     kill_everything,
-    read_exact,
     read_into,
+    read_numbers,
     seccomp_filter,
     set_limits,
     wipe,
@@ -56,7 +57,7 @@ class Programs:
     def serve(self) -> None:
         preload()
         while True:
-            length, cpu_us = struct.unpack(REQUEST, read_exact(self.rfd, struct.calcsize(REQUEST)))
+            length, cpu_us = read_numbers(self.rfd, REQUEST)
             if length > MAX_REQUEST:
                 os._exit(3)
             request = self.request[:length]
@@ -128,12 +129,6 @@ class Programs:
             verdict = VERDICTS.index("cpu")
         return verdict, status, cpu, min(size, MAX_ANSWER)
 
-    def become(self, uid: int) -> None:
-        if uid:
-            os.setgroups([])
-            os.setresgid(uid, uid, uid)
-            os.setresuid(uid, uid, uid)
-
     def clean(self) -> None:
         """Remove what the program left in the only writable place, as that program's user."""
         home = f"/tmp/{self.uid}"
@@ -143,7 +138,8 @@ class Programs:
             pid = os.fork()
             if pid == 0:
                 try:
-                    self.become(self.uid)
+                    if self.uid:
+                        become(self.uid)
                     empty("/tmp")
                 finally:
                     os._exit(0)
@@ -162,7 +158,8 @@ class Programs:
             signal.signal(number, signal.SIG_DFL)
         os.dup2(result, 3)
         os.closerange(4, 256)
-        self.become(self.uid)
+        if self.uid:
+            become(self.uid)
         home = f"/tmp/{self.uid}"
         os.mkdir(home, 0o700)
         os.chdir(home)

@@ -12,13 +12,12 @@ Runs as another user than the commands in the box, so they can neither stop nor 
 from __future__ import annotations
 
 import contextlib
-import marshal
 import os
 import select
 import socket
 import struct
 
-from sandbox.guest.core import CONFIG, confine, read_exact, reply, seccomp_filter
+from sandbox.guest.core import confine, read_config, reply, seccomp_filter
 from sandbox.guest.ports import listen
 
 OPEN, DATA, END, CLOSE, RESET, CREDIT, PERMIT = range(7)
@@ -275,8 +274,7 @@ class Guest(Mux):
 
 
 def main() -> None:
-    (size,) = struct.unpack(CONFIG, read_exact(0, struct.calcsize(CONFIG)))
-    ports = marshal.loads(read_exact(0, size))["ports"]
+    ports = read_config()["ports"]
     confine(seccomp_filter(os.uname().machine, program=False))
     listeners = [listen(port) for port in ports]
     reply(1, {"ready": True})

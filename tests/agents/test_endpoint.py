@@ -123,7 +123,7 @@ def test_a_breaker_closes_again() -> None:
 
 def test_the_budget_ends_a_tool_attempt_by_its_name() -> None:
     inner = ScriptedChat.of([call("bash", command="true")])
-    model = EndpointChat.around(inner, model="m", price=PRICE, budget=Budget(usd=0.03))
+    model = EndpointChat(inner=inner, model="m", price=PRICE, budget=Budget(usd=0.03))
     box = LocalSandbox(SandboxSpec())
     found = ToolAgent(model, limits=Limits(completion_tokens=500)).solve("x", [1], [box])[0]
     box.close()

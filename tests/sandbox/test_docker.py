@@ -260,14 +260,3 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     left = json.loads(ledger.read_text())
     assert set(left["engine"]) == {"i2", "i3"}
     assert left["another"] == {"i9": {"name": "theirs", "used": 0}}
-
-
-@pytest.mark.docker
-def test_loopback_works_without_the_engine_s_network(docker_backend: DockerBackend) -> None:
-    script = (
-        "import socket, threading; s = socket.create_server(('localhost', 0)); "
-        "c = socket.create_connection(('localhost', s.getsockname()[1])); c.sendall(b'hi'); "
-        "print(s.accept()[0].recv(2)); print([n for _, n in socket.if_nameindex()])"
-    )
-    with closing(docker_backend.open()) as box:
-        assert box.run(["python3", "-c", script]).stdout == "b'hi'\n['lo']\n"

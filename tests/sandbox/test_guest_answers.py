@@ -28,14 +28,6 @@ PLAIN = st.recursive(
     max_leaves=20,
 )
 
-JSON = st.recursive(
-    st.none() | st.integers() | st.floats() | st.sampled_from(["status", "completed", "outputs", "t", "d"]),
-    lambda inner: (
-        st.lists(inner) | st.dictionaries(st.sampled_from(["status", "outputs", "t", "d", "detail"]), inner)
-    ),
-    max_leaves=12,
-)
-
 WORDS = st.sampled_from(["status", "completed", "outputs", "detail", "load", "t", "d"])
 JSON = st.recursive(
     st.none() | st.integers() | st.floats() | WORDS,
