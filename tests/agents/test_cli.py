@@ -8,9 +8,9 @@ from langchain_core.messages import AIMessage
 from agents.base import Ending, Limits
 from agents.cli import PIDS, CliAgent, Vendor, read_vendor
 from agents.gateway import PORT
+from agents.scripted import ScriptedChat
 from sandbox import open_backend
 from sandbox.base import SandboxSpec, SandboxUnavailable
-from tests.agents.scripted import ScriptedChat
 
 MODEL = ScriptedChat.of([AIMessage("done")])
 

@@ -12,10 +12,10 @@ from agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajector
 from agents.endpoint import Breaker, Budget, EndpointChat, Policy, open_endpoint, plausible, upper_bound
 from agents.oneshot import OneShot
 from agents.prices import Price
+from agents.scripted import ScriptedChat, call
 from agents.tool import ToolAgent
 from sandbox.base import SandboxSpec
 from tests.agents.hostile import MISCHIEF, HostileServer
-from tests.agents.scripted import ScriptedChat, call
 from tests.tasks.local_backend import LocalSandbox
 
 FAST = Policy(tries=12, first_wait_s=0.001, longest_wait_s=0.02)

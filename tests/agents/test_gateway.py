@@ -15,9 +15,9 @@ from agents.base import Ending, Limits, ModelUnavailable
 from agents.cli import CliAgent, Vendor, read_vendor
 from agents.gateway import PORT, Gateway
 from agents.prices import Price
+from agents.scripted import ScriptedChat, call
 from sandbox import open_backend
 from sandbox.base import Backend, SandboxSpec
-from tests.agents.scripted import ScriptedChat, call
 
 LIMITS = Limits(completion_tokens=100, steps=5)
 TOOL = {"type": "function", "function": {"name": "bash", "parameters": {"type": "object", "properties": {}}}}

@@ -12,7 +12,7 @@ from agents import gemini
 from agents.base import Ending, Limits
 from agents.cli import read_vendor
 from agents.gateway import Gateway
-from tests.agents.scripted import ScriptedChat, call
+from agents.scripted import ScriptedChat, call
 from tests.agents.test_gateway import gateway, post
 
 PATH = "/v1beta/models/plateau:generateContent"

@@ -120,7 +120,7 @@ def test_one_crash_in_a_wave_leaves_the_others_alone() -> None:
 
 
 def test_the_registry_lists_its_choices() -> None:
-    assert make_agent("tests.agents.scripted.ScriptedAgent", {}).name == "scripted"
+    assert make_agent("agents.scripted.ScriptedAgent", {}).name == "scripted"
     with pytest.raises(ValueError, match="'oneshoot'.*cli, oneshot, tool"):
         make_agent("oneshoot")
     with pytest.raises(ValueError, match=r"agents\.nothing\.Here"):

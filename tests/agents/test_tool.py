@@ -10,10 +10,10 @@ from agents.base import Ending, Limits, Trajectory
 from agents.checkpoint import make_model, make_tokenizer
 from agents.local import LocalChatModel, as_chat
 from agents.prices import Price
+from agents.scripted import ScriptedChat, call
 from agents.tool import SYSTEM_PROMPT, ToolAgent, box_tools, clip, fitting, linear_history
 from agents.toolcalls import read_reply
 from sandbox.base import SandboxError, SandboxSpec
-from tests.agents.scripted import ScriptedChat, call
 from tests.agents.tiny import TEXTS
 from tests.tasks.local_backend import LocalSandbox
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agents.base import Ending, Limits, Trajectory
+from agents.scripted import ScriptedChat, call
 from agents.tool import ToolAgent
 from harness.boxed import solve_in_boxes
 from harness.grading import Grader
@@ -18,7 +19,6 @@ from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec
 from sandbox.diffs import diff_from_text, diff_to_text
 from tasks.base import Case, FunctionTests, Outcome, PackageTests, Split, Task, Verdict
 from tasks.package import bundle
-from tests.agents.scripted import ScriptedChat, call
 from tests.results.attempts import attempt
 
 FILES = {

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agents.base import Ending, Limits, Trajectory
+from agents.scripted import ScriptedChat, call
 from agents.tool import ToolAgent
 from harness.boxed import solve_in_boxes
 from harness.grading import Grader
@@ -19,7 +20,6 @@ from tasks.base import Outcome, Split, Task
 from tasks.katas.grammar import Pipeline
 from tasks.repo_katas.project import Project, draw_pipeline, draw_project
 from tasks.repo_katas.transcript import Edit, Workspace, work
-from tests.agents.scripted import ScriptedChat, call
 
 pytestmark = pytest.mark.bwrap
 

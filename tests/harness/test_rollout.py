@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from agents.base import Trajectory
+from agents.scripted import ScriptedAgent
 from harness.rollout import WAVE, Plan, roll_out
 from results.records import Attempt
 from results.store import AttemptLog
 from tasks import katas
 from tasks.base import Outcome, Task, Verdict
 from tasks.grade import FunctionGrader
-from tests.agents.scripted import ScriptedAgent
 from tests.tasks.local_backend import LocalBackend
 
 TASKS = katas.train_tasks(5, WAVE + 10)

@@ -1,4 +1,4 @@
-"""A chat model and an agent that recite: for testing what stands around them."""
+"""A chat model and an agent that recite: for demonstrations, and for testing what stands around them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
