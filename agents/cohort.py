@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -21,6 +22,7 @@ from agents.base import Agent, Trajectory
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class _Ticket(NamedTuple):
@@ -158,27 +160,30 @@ def solve_many(
         raise ValueError(f"agent {agent.name!r} needs boxes; solve_many is for agents without")
     solved: list[list[Trajectory]] = []
     for start in range(0, len(jobs), wave):
-        solved += _solve_wave(agent, jobs[start : start + wave])
+        solved += together([partial(agent.solve, *job) for job in jobs[start : start + wave]])
     return solved
 
 
-def _solve_wave(agent: Agent, jobs: Sequence[tuple[str, Sequence[int]]]) -> list[list[Trajectory]]:
-    cohort = Cohort(range(len(jobs)))
-    results: list[Future[list[Trajectory]]] = [Future() for _ in jobs]
+def together(works: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Do all of this at once, each in a thread of its own, as one cohort; the results in order.
+
+    Raises what the first of them raised, after all have ended.
+    """
+    cohort = Cohort(range(len(works)))
+    results: list[Future[Result]] = [Future() for _ in works]
 
     def work(position: int) -> None:
-        instruction, seeds = jobs[position]
         try:
             with cohort.member(position):
-                solved = agent.solve(instruction, seeds)
+                result = works[position]()
         except BaseException as error:  # carried to the caller's thread, whatever it is
             results[position].set_exception(error)
         else:
-            results[position].set_result(solved)
+            results[position].set_result(result)
 
     try:
         # Plain daemon threads: a pool's threads would be joined at exit and hold up an interrupted run.
-        for position in range(len(jobs)):
+        for position in range(len(works)):
             threading.Thread(target=work, args=(position,), daemon=True, name=f"agent-{position}").start()
         cohort.serve()
         return [result.result() for result in results]

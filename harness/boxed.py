@@ -6,11 +6,11 @@ the same batches whatever the boxes' timing is.
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 
 from agents.base import Agent, Ending, Trajectory
-from agents.cohort import Cohort
+from agents.cohort import together
 from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
 from sandbox.diffs import steps_to_text
 from tasks.base import FolderTests, PackageTests, Task
@@ -49,33 +49,12 @@ def solve_in_boxes(
         [
             trajectory
             for start in range(0, len(work), at_once)
-            for trajectory in _solve_wave(agent, backend, work[start : start + at_once])
+            for trajectory in together(
+                [partial(attempt_in_box, agent, backend, one) for one in work[start : start + at_once]]
+            )
         ]
     )
     return [[next(solved) for _ in seeds] for _, seeds in jobs]
-
-
-def _solve_wave(agent: Agent, backend: Backend, wave: Sequence[Work]) -> list[Trajectory]:
-    cohort = Cohort(range(len(wave)))
-    results: list[Future[Trajectory]] = [Future() for _ in wave]
-
-    def work(position: int) -> None:
-        try:
-            with cohort.member(position):
-                solved = attempt_in_box(agent, backend, wave[position])
-        except BaseException as error:  # carried to the caller's thread, whatever it is
-            results[position].set_exception(error)
-        else:
-            results[position].set_result(solved)
-
-    try:
-        for position in range(len(wave)):
-            threading.Thread(target=work, args=(position,), daemon=True, name=f"agent-{position}").start()
-        cohort.serve()
-        return [result.result() for result in results]
-    except BaseException:
-        cohort.close()
-        raise
 
 
 def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:

@@ -103,15 +103,16 @@ class BubblewrapBackend:
             if image:
                 undo.callback(image.release)
             group = cgroup.create(memory_mb=spec.memory_mb + room_mb(spec), pids=spec.pids, cpus=spec.cpus)
-            if group:
-                undo.callback(group.close)
+            undo.callback(group.close)
             limits = {
                 "RLIMIT_NPROC": spec.pids,
                 "RLIMIT_FSIZE": spec.disk_mb << 20,
                 "RLIMIT_NOFILE": 1024,
                 "RLIMIT_CORE": 0,
             }
-            if not group:  # address space is a poor measure: some runtimes reserve far more than they use
+            if (
+                not group.folders
+            ):  # address space is a poor measure: some runtimes reserve far more than they use
                 limits["RLIMIT_AS"] = spec.memory_mb << 20
             args, seed = _arguments(spec, image)
             config = {
@@ -139,8 +140,7 @@ class BubblewrapBackend:
         config = {"limits": LIMITS, "uids": None}
         with ExitStack() as undo:
             group = cgroup.create(memory_mb=2 * MEMORY_MB, pids=PIDS + 16, cpus=None)
-            if group:
-                undo.callback(group.close)
+            undo.callback(group.close)
             return _start("programs", config, _arguments(None, None)[0], group, undo.pop_all(), _python())
 
     def clean(self) -> int:
@@ -264,7 +264,7 @@ def _start(
     mode: str,
     config: dict[str, Any],
     args: list[str],
-    group: Cgroup | None,
+    group: Cgroup,
     after: ExitStack,
     python: str,
     ports: Ports | None = None,
@@ -334,7 +334,7 @@ def _start(
     channel = Channel(ours, destroy, lambda: _last_line(log))
     try:
         guest = _guest_pid(told)  # also without a group: bwrap dies of a pipe that nobody reads
-        if group and guest:  # alone in the box still, for it waits for its own text
+        if guest:  # alone in the box still, for it waits for its own text
             with suppress(ProcessLookupError):  # it ended already; why, is said below
                 group.enter(guest)
     except OSError as e:

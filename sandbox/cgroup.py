@@ -1,8 +1,8 @@
 """Memory, process and CPU limits for a group of processes, where this process may make control groups.
 
 cgroup v2: the nearest ancestor that hands the controllers on and lets us create below it, as a systemd user
-session or a delegated container does. cgroup v1: below our own group, as root. Elsewhere `create` returns
-None and `note` says why. Groups are named after the process that made them, so `clean` knows whose they are.
+session or a delegated container does. cgroup v1: below our own group, as root. Elsewhere `create` makes
+none and `note` says why. Groups are named after the process that made them, so `clean` knows whose they are.
 """
 
 import atexit
@@ -13,7 +13,7 @@ import os
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,7 +42,7 @@ class Parent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cgroup:
-    """One group: in v2 one folder, in v1 one for each controller."""
+    """One group: in v2 one folder, in v1 one for each controller; none where that is not permitted."""
 
     folders: tuple[Path, ...]
 
@@ -58,13 +58,13 @@ class Cgroup:
         _sweep()
 
 
-def create(*, memory_mb: int, pids: int, cpus: float | None) -> Cgroup | None:
-    """A new group with these limits, or None where that is not permitted. Takes well under a millisecond."""
-    if not _parents():
-        return None
+def create(*, memory_mb: int, pids: int, cpus: float | None) -> Cgroup:
+    """A new group with these limits, or none where that is not permitted. Takes well under a millisecond."""
     _sweep()
-    group = _make(_parents(), f"{_name(os.getpid())}-{next(_serial)}", memory_mb << 20, pids, cpus)
-    return group if isinstance(group, Cgroup) else None
+    try:
+        return _make(_parents(), memory_mb << 20, pids, cpus)
+    except OSError:
+        return Cgroup(folders=())
 
 
 def note() -> str:
@@ -137,10 +137,9 @@ _OPTIONAL = ("memory.swap.max", "memory.memsw.limit_in_bytes")
 """Absent from kernels that do not account for swap."""
 
 
-def _make(
-    where: tuple[Parent, ...], name: str, memory: int, pids: int, cpus: float | None
-) -> Cgroup | OSError:
-    made = []
+def _make(where: tuple[Parent, ...], memory: int, pids: int, cpus: float | None) -> Cgroup:
+    """Raises OSError; then nothing is left."""
+    made, name = [], f"{_name(os.getpid())}-{next(_serial)}"
     try:
         for parent in where:
             folder = parent.folder / name
@@ -154,9 +153,9 @@ def _make(
                 except OSError as e:
                     if (file, e.errno) != ("cpu.cfs_quota_us", errno.EINVAL):  # the parent's is tighter
                         raise
-    except OSError as e:
+    except OSError:
         Cgroup(folders=tuple(made)).close()
-        return e
+        raise
     return Cgroup(folders=tuple(made))
 
 
@@ -169,18 +168,13 @@ def _found() -> tuple[tuple[Parent, ...], str]:
         return (), str(e)
     if not where:
         return (), "not delegated to this user"
-    group = _make(where, f"{_name(os.getpid())}-{next(_serial)}", 64 << 20, 16, 1.0)
-    if isinstance(group, OSError):
-        return (), str(group)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         try:
-            group.enter(process.pid)
+            with closing(_make(where, 64 << 20, 16, 1.0)) as group:
+                group.enter(process.pid)
         except OSError as e:
-            where, problem = (), str(e)
-        else:
-            problem = ""
-    group.close()
-    return where, problem
+            return (), str(e)
+    return where, ""
 
 
 def _parents() -> tuple[Parent, ...]:

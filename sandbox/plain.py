@@ -24,7 +24,7 @@ from docker.errors import DockerException, NotFound
 from sandbox.base import Diff, Execution, SandboxError, SandboxSpec
 from sandbox.box import command_line
 from sandbox.engine import Attached, Chunks, frames, tarball
-from sandbox.guest.commands import MAX_DIFF, MAX_FILE
+from sandbox.guest.commands import MAX_DIFF, MAX_FILE, Tail
 from sandbox.guest.files import ALL
 
 UID = 1000
@@ -137,7 +137,7 @@ class PlainSandbox:
                 environment=self._env, workdir=self.spec.workdir,
             )["Id"]  # fmt: skip
             attached = Attached(self._api.exec_start(job, socket=True))
-            late, streams, cut = self._collect(attached, job, started + timeout_s, stdin)
+            late, out, err = self._collect(attached, job, started + timeout_s, stdin)
             code = self._api.exec_inspect(job)["ExitCode"]
             if late or code in (None, 125, 126, 127, 137):
                 if not self._api.inspect_container(self._box)["State"]["Running"]:
@@ -148,11 +148,11 @@ class PlainSandbox:
             self._dead(e)
         return Execution(
             exit_code=None if late else int(137 if code is None else code),
-            stdout=streams[0].decode(errors="replace"),
-            stderr=streams[1].decode(errors="replace"),
+            stdout=out.data.decode(errors="replace"),
+            stderr=err.data.decode(errors="replace"),
             duration_s=time.monotonic() - started,
             timed_out=late,
-            truncated=cut,
+            truncated=out.cut or err.cut,
         )
 
     def _sweep(self) -> None:
@@ -168,9 +168,9 @@ class PlainSandbox:
 
     def _collect(
         self, attached: Attached, job: str, deadline: float, stdin: bytes
-    ) -> tuple[bool, list[bytearray], bool]:
-        """Whether the deadline passed; the tails of both streams; whether a head was dropped."""
-        tails, keep, cut = [bytearray(), bytearray()], self.spec.output_kb << 10, False
+    ) -> tuple[bool, Tail, Tail]:
+        """Whether the deadline passed, and the tails of both streams."""
+        out, err = Tail(self.spec.output_kb << 10), Tail(self.spec.output_kb << 10)
         link, raw = attached.socket, bytearray(attached.early())
         feeder = threading.Thread(target=_feed, args=(link, stdin), daemon=True)
         feeder.start()
@@ -179,11 +179,7 @@ class PlainSandbox:
         try:
             while True:
                 for kind, payload in frames(raw):
-                    tail = tails[kind == 2]
-                    tail += payload
-                    if len(tail) > 2 * keep:
-                        del tail[:-keep]
-                        cut = True
+                    (err if kind == 2 else out).add(payload)
                 now = time.monotonic()
                 if now >= deadline:
                     late = True
@@ -200,11 +196,9 @@ class PlainSandbox:
                     look = time.monotonic() + pause
         finally:
             attached.close()
-        for tail in tails:
-            if len(tail) > keep:
-                del tail[:-keep]
-                cut = True
-        return late, tails, cut
+        out.trim()
+        err.trim()
+        return late, out, err
 
     @contextmanager
     def _archive(self, path: PurePosixPath) -> Iterator[tuple[Chunks, dict[str, Any]]]:

@@ -36,9 +36,27 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class Tail:
     """The last `keep` bytes of a stream."""
 
+    def __init__(self, keep: int) -> None:
+        self.keep, self.data, self.cut = keep, bytearray(), False
+
+    def add(self, part: bytes) -> None:
+        self.data += part
+        if len(self.data) > 2 * self.keep:
+            self.trim()
+
+    def trim(self) -> None:
+        if len(self.data) > self.keep:
+            del self.data[: len(self.data) - self.keep]
+            self.cut = True
+
+
+class Output(Tail):
+    """The last `keep` bytes of what comes out of a pipe."""
+
     def __init__(self, fd: int, keep: int) -> None:
+        super().__init__(keep)
         os.set_blocking(fd, False)
-        self.fd, self.keep, self.data, self.cut, self.open = fd, keep, bytearray(), False, True
+        self.fd, self.open = fd, True
 
     def pull(self) -> bool:
         """Take what is there, at most 64 KiB; False when there is nothing for now."""
@@ -47,15 +65,8 @@ class Tail:
         except BlockingIOError:
             return False
         self.open = bool(part)
-        self.data += part
-        if len(self.data) > 2 * self.keep:
-            self.trim()
+        self.add(part)
         return self.open
-
-    def trim(self) -> None:
-        if len(self.data) > self.keep:
-            del self.data[: len(self.data) - self.keep]
-            self.cut = True
 
 
 class Commands:
@@ -127,7 +138,7 @@ class Commands:
 
     def do_run(self, request: dict, stdin: bytes) -> None:
         (out_r, out_w), (err_r, err_w) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        streams = [Tail(out_r, self.config["output"]), Tail(err_r, self.config["output"])]
+        streams = [Output(fd, self.config["output"]) for fd in (out_r, err_r)]
         started = time.monotonic()
         pid = 0
         try:
@@ -159,7 +170,7 @@ class Commands:
         header |= {"duration": time.monotonic() - started, "truncated": any(s.cut for s in streams)}
         reply(self.wfd, header, bytes(streams[0].data + streams[1].data))
 
-    def wait(self, pid: int, deadline: float, streams: list[Tail]) -> str:
+    def wait(self, pid: int, deadline: float, streams: list[Output]) -> str:
         """Collect output until the command itself ends (""), or the box's "time" or "memory" is used up."""
         check = 0.0
         while True:

@@ -101,7 +101,7 @@ def test_a_box_is_in_a_group_and_takes_it_along(limited: BubblewrapBackend) -> N
         counts = {len(processes) for processes in held if processes}  # others are on their way out
         assert counts == {3}  # the guest and what it started
         assert box.run("echo alive").stdout == "alive\n"
-    cgroup.create(memory_mb=1, pids=1, cpus=None).close()  # type: ignore[union-attr] # sweeps
+    cgroup.create(memory_mb=1, pids=1, cpus=None).close()  # sweeps
     deadline = 100
     while own_groups() and (deadline := deadline - 1):
         subprocess.run(["sleep", "0.05"], check=True)
