@@ -7,6 +7,7 @@ from agents.base import Ending, Trajectory
 from sandbox.base import Backend, Diff
 from sandbox.diffs import steps_from_text
 from tasks.base import FolderTests, Outcome, PackageTests, Task, Verdict
+from tasks.compare import graded
 from tasks.folder import grade_stages
 from tasks.grade import FunctionGrader, Memo
 from tasks.package import as_function_task, bundle, evidence
@@ -26,18 +27,16 @@ class Grader:
         programs: dict[int, tuple[Task, str]] = {}
         for i, (task, trajectory) in enumerate(pairs):
             if trajectory.ending is Ending.INFRA:
-                verdicts[i] = Verdict(outcome=Outcome.INFRA, verified=False, reason=trajectory.error)
+                verdicts[i] = graded(Outcome.INFRA, trajectory.error)
             elif isinstance(task.tests, FolderTests):
                 verdicts[i] = grade_stages(task, left_behind(task, trajectory), self._backend)
             elif not isinstance(task.tests, PackageTests):
                 programs[i] = task, trajectory.answer
             elif path := evidence(diff := left_behind(task, trajectory)[-1]):
-                reason = f"tampering: {path!r}"
-                verdicts[i] = Verdict(outcome=Outcome.INVALID, verified=False, reason=reason)
+                verdicts[i] = graded(Outcome.INVALID, f"tampering: {path!r}")
             else:
                 programs[i] = as_function_task(task), bundle(task.tests, diff)
-        graded = self._functions.grade(list(programs.values()))
-        verdicts |= dict(zip(programs, graded, strict=True))
+        verdicts |= zip(programs, self._functions.grade(list(programs.values())), strict=True)
         return [verdicts[i] for i in range(len(pairs))]
 
     def close(self) -> None:

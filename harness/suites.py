@@ -113,9 +113,9 @@ def _contamination(config: RunConfig, suite: Suite, seed: int) -> None:
     train = [task for index in rounds for task in train_tasks(config, suite, seed, index)]
     samples = suite.corpus(derive(seed, "corpus"), SAMPLES) if suite.has_human_data else ()
     material = chain(map(of_task, train), (of_sample(sample, i) for i, sample in enumerate(samples)))
-    found = clashes(material, list(map(of_task, held_out)), shares_parts=suite.shares_parts, most=1)
-    if found:
+    clash = next(clashes(material, list(map(of_task, held_out)), shares_parts=suite.shares_parts), None)
+    if clash:
         raise ValueError(
-            f"tasks: {found[0]}; give both the same cluster, so that they fall on one side, or put one "
+            f"tasks: {clash}; give both the same cluster, so that they fall on one side, or put one "
             "of them on the quarantine list"
         )

@@ -17,7 +17,7 @@ import keyword
 import tokenize
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.base import Task
@@ -75,20 +75,16 @@ def of_sample(sample: HumanSample, number: int) -> Material:
 
 
 def clashes(
-    training: Iterable[Material], held_out: Sequence[Material], *, shares_parts: bool = False, most: int = 20
-) -> list[Clash]:
-    """The first `most` pairs that are the same task, the same problem, or nearly the same solution.
+    training: Iterable[Material], held_out: Sequence[Material], *, shares_parts: bool = False
+) -> Iterator[Clash]:
+    """The pairs that are the same task, the same problem, or nearly the same solution, as they are found.
 
     With `shares_parts`, likeness of programs means nothing; the same cluster on both sides does.
     """
     index = _Index(held_out, shares_parts)
-    found: list[Clash] = []
     for one in training:
         for other, why in index.same_as(one):
-            found.append(Clash(training=one.name, held_out=other.name, why=why))
-            if len(found) == most:
-                return found
-    return found
+            yield Clash(training=one.name, held_out=other.name, why=why)
 
 
 class _Index:

@@ -189,12 +189,9 @@ answers.close()
 """
 
 
-def same(one, other):
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
+def exact(values):
+    """As text in which True is not 1, and 1 not 1.0."""
+    return json.dumps(values, sort_keys=True)
 
 
 tests = json.load(open(os.path.join(os.path.dirname(__file__), "cases.json")))
@@ -202,7 +199,7 @@ calls = json.dumps([args for args, _ in tests["cases"]])
 command = [sys.executable, "-I", "-c", CHILD, tests["entry_point"]]
 child = subprocess.run(command, input=calls, stdout=subprocess.PIPE, text=True, timeout=30)
 answers = json.loads(child.stdout)
-sys.exit(0 if same(answers, [expected for _, expected in tests["cases"]]) else 1)
+sys.exit(0 if exact(answers) == exact([expected for _, expected in tests["cases"]]) else 1)
 '''
 
 _TEST_SH = """#!/bin/sh

@@ -42,15 +42,13 @@ def verifier_of(
     network: tuple[str, ...] | None,
 ) -> Verifier | None:
     """The tests' own box, if they have one. `levels`: `[verifier]` of a step and of the task."""
-    modes = [level.choice("environment_mode", "shared", "separate") for level in levels]
-    for level, mode in zip(levels, modes, strict=True):
-        if mode == "shared" and level.has("environment"):
+    settled = []
+    for level in levels:
+        mode, described = level.choice("environment_mode", "shared", "separate"), level.has("environment")
+        if mode == "shared" and described:
             raise level.wrong("environment_mode", "'separate', for there is a [verifier.environment]")
-    settled = [
-        mode or "separate"
-        for level, mode in zip(levels, modes, strict=True)
-        if mode or level.has("environment")
-    ]
+        if mode or described:
+            settled.append(mode or "separate")
     if next(iter(settled), "shared") == "shared":
         return None
     own = [level.table("environment") for level in levels if level.has("environment")]

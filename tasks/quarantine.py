@@ -1,12 +1,12 @@
 """Tasks that a suite is better without: what `plateau tasks validate` writes and runs skip."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tasks.base import Split, Task
-from tasks.suite import FixedSuite, HumanSample, Suite
+from tasks.suite import Derived, FixedSuite, Suite
 
 NAME = "quarantine.json"
 
@@ -66,13 +66,11 @@ def is_out(task: Task, quarantine: Quarantine) -> bool:
     return entry is not None and entry.digest == task.digest
 
 
-class Rest:
+class Rest(Derived):
     """A suite without the tasks in quarantine. Human data stays as it is."""
 
     def __init__(self, suite: Suite, quarantine: Quarantine) -> None:
-        self.name, self.has_human_data = suite.name, suite.has_human_data
-        self.shares_parts = suite.shares_parts
-        self._suite: Suite = suite
+        super().__init__(suite)
         self._quarantine = quarantine
         if isinstance(suite, FixedSuite):
             left = [task for task in suite.tasks if not is_out(task, quarantine)]
@@ -94,12 +92,3 @@ class Rest:
             if len(left) >= count:
                 return tuple(left[:count])
             wanted += count - len(left)
-
-    def corpus(self, seed: int, size: int) -> Sequence[HumanSample]:
-        return self._suite.corpus(seed, size)
-
-    def fresh_human(self, seed: int, count: int, *, verified: bool) -> Sequence[HumanSample]:
-        return self._suite.fresh_human(seed, count, verified=verified)
-
-    def held_out_text(self, seed: int, size: int) -> Sequence[HumanSample]:
-        return self._suite.held_out_text(seed, size)

@@ -51,6 +51,30 @@ class Suite(Protocol):
         """Correct human programs never used for training, to measure cross-entropy on."""
 
 
+class Derived:
+    """A suite made of another one, and the same as that where it does not say more."""
+
+    def __init__(self, suite: Suite) -> None:
+        self.name, self.has_human_data = suite.name, suite.has_human_data
+        self.shares_parts = suite.shares_parts
+        self._suite = suite
+
+    def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
+        return self._suite.train_tasks(seed, count)
+
+    def held_out_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
+        return self._suite.held_out_tasks(seed, count)
+
+    def corpus(self, seed: int, size: int) -> Sequence[HumanSample]:
+        return self._suite.corpus(seed, size)
+
+    def fresh_human(self, seed: int, count: int, *, verified: bool) -> Sequence[HumanSample]:
+        return self._suite.fresh_human(seed, count, verified=verified)
+
+    def held_out_text(self, seed: int, size: int) -> Sequence[HumanSample]:
+        return self._suite.held_out_text(seed, size)
+
+
 def split_of(cluster: str) -> Split:
     """Half of all clusters are held out, by hash: one repository is never on both sides."""
     first = hashlib.sha256(f"harbor/split/{cluster}".encode("utf-8", "surrogatepass")).digest()[0]
@@ -74,16 +98,16 @@ class FixedSuite:
         return FixedSuite(self.name, tasks, self._place + note)
 
     def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
-        return self._draw(Split.TRAIN, seed, count, "tasks.train")
+        return self._draw(Split.TRAIN, seed, count)
 
     def held_out_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
-        return self._draw(Split.HELD_OUT, seed, count, "tasks.held_out")
+        return self._draw(Split.HELD_OUT, seed, count)
 
-    def _draw(self, split: Split, seed: int, count: int, setting: str) -> tuple[Task, ...]:
+    def _draw(self, split: Split, seed: int, count: int) -> tuple[Task, ...]:
         there = [task for task in self.tasks if task.split is split]
         if count > len(there):
             raise ValueError(
-                f"{setting}: {count} asked for, but {self._place} has {len(there)} {split} tasks"
+                f"tasks.{split}: {count} asked for, but {self._place} has {len(there)} {split} tasks"
             )
         return tuple(random.Random(f"harbor/{split}/{seed}").sample(there, count))
 

@@ -48,6 +48,10 @@ class Step(NamedTuple):
     op: Op
     k: int
 
+    def phrase(self, rng: random.Random) -> str:
+        """One of the ways to ask for it in English."""
+        return rng.choice(self.op.phrases).replace("{k}", str(self.k))
+
 
 Pipeline = tuple[Step, ...]
 
@@ -211,8 +215,15 @@ def _telling(pipeline: Pipeline, value: list[Any]) -> bool:
     return result != []
 
 
-def _case(pipeline: Pipeline, value: list[Any]) -> Case:
-    return Case(args=(value,), expected=evaluate(pipeline, value))
+def defined_cases(pipeline: Pipeline, values: Iterable[list[Any]]) -> list[Case]:
+    """The pipeline's answers on those values on which it has one."""
+    found = []
+    for value in values:
+        try:
+            found.append(Case(args=(value,), expected=evaluate(pipeline, value)))
+        except UNDEFINED:
+            continue
+    return found
 
 
 def _draw_cases(
@@ -224,7 +235,7 @@ def _draw_cases(
         value = draw_input(rng, family, length())
         if value not in taken and _telling(pipeline, value):
             taken.append(value)
-            found.append(_case(pipeline, value))
+            found += defined_cases(pipeline, [value])
             if len(found) == count:
                 return found
     raise _Rejected
@@ -232,17 +243,7 @@ def _draw_cases(
 
 def _edges(pipeline: Pipeline, rng: random.Random) -> list[Case]:
     """The empty and a one-item list, where the pipeline is defined on them."""
-    edges = []
-    for value in ([], draw_input(rng, pipeline[0].op.family, 1)):
-        try:
-            edges.append(_case(pipeline, value))
-        except UNDEFINED:
-            continue
-    return edges
-
-
-def _constant(cases: Sequence[Case]) -> bool:
-    return all(case.expected == cases[0].expected for case in cases)
+    return defined_cases(pipeline, ([], draw_input(rng, pipeline[0].op.family, 1)))
 
 
 def draw_tests(pipeline: Pipeline, rng: random.Random) -> FunctionTests | None:
@@ -253,7 +254,7 @@ def draw_tests(pipeline: Pipeline, rng: random.Random) -> FunctionTests | None:
         for _ in range(4):
             edges = _edges(pipeline, rng)
             hidden = _draw_cases(pipeline, rng, HIDDEN - len(edges), lambda: rng.randint(7, 12), list(taken))
-            if not _constant(hidden):
+            if any(case.expected != hidden[0].expected for case in hidden):
                 return FunctionTests(entry_point="f", visible=tuple(visible), hidden=(*edges, *hidden))
     except _Rejected:
         pass

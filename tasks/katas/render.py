@@ -37,7 +37,7 @@ _CONNECTORS = (", then ", "; then ", ", next ", ", and then ")
 
 def instruction(pipeline: Pipeline, rng: random.Random) -> str:
     """`"Write f(a) for a list of ints: keep the even numbers, then square each, then return the sum"`."""
-    phrases = [rng.choice(op.phrases).replace("{k}", str(k)) for op, k in pipeline]
+    phrases = [step.phrase(rng) for step in pipeline]
     return rng.choice(_OPENERS[pipeline[0].op.family]) + rng.choice(_CONNECTORS).join(phrases)
 
 

@@ -5,11 +5,10 @@ A variant's expected values come from the reference semantics, like those of eve
 
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tasks.base import Case, FunctionTests, Task
+from tasks.base import FunctionTests, Task
 from tasks.katas import grammar
 from tasks.katas.grammar import Pipeline, Step
 from tasks.katas.op import INTS
@@ -52,7 +51,9 @@ def vary(task: Task, kind: str, rng: random.Random) -> Task | None:
         return _renamed(task, task.tests, rng)
     if kind == "paraphrase":
         return replace(task, instruction=_paraphrased(pipeline, rng))
-    cases = _cases(pipeline, _edges(pipeline, rng) if kind == "edge" else _large(pipeline, rng))
+    inputs = _edges(pipeline, rng) if kind == "edge" else _large(pipeline, rng)
+    fresh = (value for i, value in enumerate(inputs) if value not in inputs[:i])
+    cases = tuple(grammar.defined_cases(pipeline, fresh))
     return replace(task, tests=replace(task.tests, hidden=cases)) if len(cases) >= 3 else None
 
 
@@ -67,22 +68,10 @@ def _renamed(task: Task, tests: FunctionTests, rng: random.Random) -> Task | Non
 
 
 def _paraphrased(pipeline: Pipeline, rng: random.Random) -> str:
-    phrases = [rng.choice(op.phrases).replace("{k}", str(k)) for op, k in pipeline]
+    phrases = [step.phrase(rng) for step in pipeline]
     told = [re.sub(r"[a-z]+", lambda word: _SYNONYMS.get(word[0], word[0]), phrase) for phrase in phrases]
     kind = "integers" if pipeline[0].op.family == INTS else "words"
     return rng.choice(_FRAMES).format(kind=kind, steps=rng.choice(_JOINTS).join(told))
-
-
-def _cases(pipeline: Pipeline, inputs: Sequence[list[Any]]) -> tuple[Case, ...]:
-    """Those inputs on which the pipeline is defined, each once."""
-    found: list[Case] = []
-    for value in inputs:
-        if all(case.args != (value,) for case in found):
-            try:
-                found.append(Case(args=(value,), expected=grammar.evaluate(pipeline, value)))
-            except grammar.UNDEFINED:
-                continue
-    return tuple(found)
 
 
 def _edges(pipeline: Pipeline, rng: random.Random) -> list[list[Any]]:

@@ -16,7 +16,7 @@ from tasks.katas import digest as case_digest
 from tasks.katas import grammar
 from tasks.katas.grammar import STRATA, Pipeline
 from tasks.repo_katas.project import Project, draw_pipeline, draw_project
-from tasks.repo_katas.transcript import Workspace, work
+from tasks.repo_katas.transcript import work
 from tasks.suite import HumanSample
 
 name = "repo-katas"
@@ -86,20 +86,16 @@ def _sample(rng: random.Random, *, held_out: bool = False) -> HumanSample:
         correct = project.passes(space.files, (*project.tests.visible, *project.tests.hidden))
         if correct or not held_out:
             break
+    changed = [text for path, text in sorted(space.files.items()) if text != project.files[path]]
     return HumanSample(
         instruction=project.issue,
-        program=_written(project, space),
+        program="\n".join(changed),
         stratum=grammar.stratum(pipeline),
         correct=correct,
         combo=grammar.combo(pipeline),
         style=project.style,
         chat=tuple(space.chat),
     )
-
-
-def _written(project: Project, space: Workspace) -> str:
-    """The changed files as one text."""
-    return "\n".join(text for path, text in sorted(space.files.items()) if text != project.files[path])
 
 
 def as_task(name: str, split: Split, pipeline: Pipeline, project: Project) -> Task:

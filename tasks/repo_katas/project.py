@@ -16,7 +16,7 @@ from tasks.katas import grammar
 from tasks.katas.grammar import Pipeline, Step
 from tasks.katas.op import INTS
 from tasks.katas.render import STYLES, render
-from tasks.repo_katas.testfile import first_failure, outcome, test_file
+from tasks.repo_katas.testfile import outcome, test_file, told
 
 BUGS = {"op": 30, "missing": 25, "constant": 60, "order": 60}
 """Kind of bug -> weight among those that a pipeline can have; few have constants or an order to break."""
@@ -116,7 +116,7 @@ def draw_project(rng: random.Random, pipeline: Pipeline) -> Project | None:
         return None
     style, broken, right = written
     rest = [one for one in (main, helper) if one and one is not culprit]
-    others = {one: _write(one, one.pipeline, salt, rng) for one in rest}
+    others = {one: write_in_any_style(one, salt, rng) for one in rest}
     bystanders = _bystanders(names[2:], files, main, rng)
     start, fixed = (
         _assemble({culprit: body, **others}, bystanders, main, helper) for body in (broken, right)
@@ -137,7 +137,8 @@ def draw_project(rng: random.Random, pipeline: Pipeline) -> Project | None:
         salt=salt,
     )
     honest = project.passes(fixed, (*tests.visible, *tests.hidden))
-    return project if honest and first_failure(start, main.file, main.name, tests.visible) else None
+    shows = not told(start, main.file, main.name, tests.visible).endswith("passed")
+    return project if honest and shows else None
 
 
 def draw_pipeline(rng: random.Random, *, held_out: bool, stratum: str = "") -> Pipeline:
@@ -154,11 +155,6 @@ def draw_pipeline(rng: random.Random, *, held_out: bool, stratum: str = "") -> P
 def slip(pipeline: Pipeline, rng: random.Random) -> Pipeline:
     """A wrong version, as a person writes one; may turn out to be no different."""
     return _break(pipeline, rng)[1]
-
-
-def write_in_any_style(function: Function, salt: int, rng: random.Random) -> list[str]:
-    """The function as it should be, in a style drawn by how often people use it."""
-    return _write(function, function.pipeline, salt, rng)
 
 
 def span(lines: Sequence[str], name: str) -> tuple[int, int]:
@@ -188,18 +184,14 @@ def _break(pipeline: Pipeline, rng: random.Random) -> tuple[str, Pipeline, str]:
         return kind, tuple(changed), "a number in it is off"
     if kind == "missing":
         del changed[i]
-        return kind, tuple(changed), f"it forgets to {_phrase(pipeline[i], rng)}"
+        return kind, tuple(changed), f"it forgets to {pipeline[i].phrase(rng)}"
     other = rng.choice([one for one in grammar.TABLES[INTS, op.kind] if one is not op])
     changed[i] = Step(other, k if k in other.constants else grammar.draw_constant(rng, other))
-    return kind, tuple(changed), f"it seems to {_phrase(changed[i], rng)}"
-
-
-def _phrase(step: Step, rng: random.Random) -> str:
-    return rng.choice(step.op.phrases).replace("{k}", str(step.k))
+    return kind, tuple(changed), f"it seems to {changed[i].phrase(rng)}"
 
 
 def _issue(name: str, pipeline: Pipeline, hint: str, rng: random.Random) -> str:
-    what = ", then ".join(_phrase(step, rng) for step in pipeline)
+    what = ", then ".join(step.phrase(rng) for step in pipeline)
     text = rng.choice(_ISSUES).format(name=name, what=what)
     return f"{text}. {hint}" if rng.random() < HINT_SHARE else text
 
@@ -209,8 +201,9 @@ def _styles(rng: random.Random) -> list[str]:
     return sorted(STYLES, key=lambda style: rng.random() ** (1 / STYLES[style]), reverse=True)
 
 
-def _write(function: Function, pipeline: Pipeline, salt: int, rng: random.Random) -> list[str]:
-    tries = (function.write(pipeline, style, salt) for style in _styles(rng))
+def write_in_any_style(function: Function, salt: int, rng: random.Random) -> list[str]:
+    """The function as it should be, in a style drawn by how often people use it."""
+    tries = (function.write(function.pipeline, style, salt) for style in _styles(rng))
     found = next((lines for lines in tries if lines), None)
     assert found is not None, f"no style can write {function}"
     return found
@@ -238,7 +231,7 @@ def _bystanders(
         function = Function(name=name, file=file, pipeline=pipeline)
         salt = rng.getrandbits(32)
         # Short, because every token of it is read.
-        found[function] = function.write(pipeline, "comp", salt) or _write(function, pipeline, salt, rng)
+        found[function] = function.write(pipeline, "comp", salt) or write_in_any_style(function, salt, rng)
     return found
 
 

@@ -42,17 +42,17 @@ def test_file(module: str, name: str, cases: Sequence[Case]) -> str:
 def told(files: Mapping[str, str], file: str, name: str, cases: Sequence[Case]) -> str:
     """What `python3 test.py` prints."""
     try:
-        failed, text = _failures(_load(files, file, name), cases)
+        function = _load(files, file, name)
     except Exception as error:  # noqa: BLE001 (as the test file has it)
         return f"{file} cannot be imported: {type(error).__name__}"
-    if failed:
-        return f"{failed} failed in {file}: {name}{text}"
-    return f"{len(cases)} passed"
-
-
-def first_failure(files: Mapping[str, str], file: str, name: str, cases: Sequence[Case]) -> str:
-    """The first case that fails, or ''."""
-    return _failures(_load(files, file, name), cases)[1]
+    failed = []
+    for case in cases:
+        got = _answer(function, case)
+        if isinstance(got, Exception):
+            got = type(got).__name__
+        if got != case.expected:
+            failed.append(f"{name}({case.args[0]}) -> {got}, want {case.expected}")
+    return f"{len(failed)} failed in {file}: {failed[0]}" if failed else f"{len(cases)} passed"
 
 
 def outcome(files: Mapping[str, str], file: str, name: str, cases: Sequence[Case]) -> list[Any]:
@@ -62,17 +62,6 @@ def outcome(files: Mapping[str, str], file: str, name: str, cases: Sequence[Case
     except Exception as error:  # noqa: BLE001
         return [error] * len(cases)
     return [_answer(function, case) for case in cases]
-
-
-def _failures(function: Any, cases: Sequence[Case]) -> tuple[int, str]:
-    failed = []
-    for case in cases:
-        got = _answer(function, case)
-        if isinstance(got, Exception):
-            got = type(got).__name__
-        if got != case.expected:
-            failed.append(f"({case.args[0]}) -> {got}, want {case.expected}")
-    return len(failed), failed[0] if failed else ""
 
 
 def _answer(function: Any, case: Case) -> Any:

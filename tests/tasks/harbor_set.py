@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tasks.files import write_tree
+
 BASE = 'docker_image = "plateau-base"\n'
 REWARD = "mkdir -p /logs/verifier\nif {}; then r=1; else r=0; fi\necho $r > /logs/verifier/reward.txt\n"
 SOLVED = REWARD.format('[ "$(cat answer.txt)" = 42 ]')
@@ -12,10 +14,7 @@ FETCH = (
 
 def put(folder: Path, **files: str) -> Path:
     """Write files; `__` in a name stands for a slash."""
-    for name, text in files.items():
-        path = folder / name.replace("__", "/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_tree(folder, {name.replace("__", "/"): text.encode() for name, text in files.items()})
     return folder
 
 

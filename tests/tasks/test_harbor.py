@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sandbox.base import BASE_IMAGE, Diff
 from tasks import katas, load_suite
 from tasks.base import FolderTests, Outcome, Split
+from tasks.files import write_tree
 from tasks.folder import grade_folder
 from tasks.harbor import FolderSuite, read_folder, split_of, write_folder
 from tests.tasks.harbor_set import write_set
@@ -54,10 +55,7 @@ SEPARATE = "[verifier]\nenvironment_mode = 'separate'\n"
 
 def make(folder: Path, toml: str = TOML, **files: str) -> Path:
     contents = {"task.toml": toml, "instruction.md": "Say hello.\n", "tests/test.sh": "echo 1\n"} | files
-    for name, content in contents.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+    write_tree(folder, {name: content.encode() for name, content in contents.items()})
     return folder
 
 
