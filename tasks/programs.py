@@ -1,8 +1,9 @@
 """Published function-level tests, and the programs that are made of them for a grading box."""
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -125,9 +126,9 @@ def decoded(output: Output) -> Output:
         return Output(error="malformed value")
 
 
-def plain_tests(tests: PublishedTests) -> Mapping[str, Any]:
-    """What decides a verdict, as plain data: for digests and for writing a row."""
-    return {
+def digest_of(mark: str, instruction: str, tests: PublishedTests, solution: str) -> str:
+    """sha256 over what can change a verdict; `mark` tells one reading of the same text from another."""
+    plain = {
         "entry_point": tests.entry_point,
         "prelude": [tests.prelude, tests.preamble],
         "visible": [[pack(list(c.args)), pack(c.expected), c.tolerance] for c in tests.visible],
@@ -139,3 +140,5 @@ def plain_tests(tests: PublishedTests) -> Mapping[str, Any]:
         "fallible": tests.fallible,
         "script": tests.script,
     }
+    content = [mark, instruction, plain, solution]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

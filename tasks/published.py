@@ -10,7 +10,6 @@ harness does, it is to be stricter: see docs/tasks.md.
 """
 
 import ast
-import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from typing import Any
 from tasks.asserts import parse, read_asserts, read_check
 from tasks.base import Case, Task
 from tasks.exchange_guest import pack
-from tasks.programs import PublishedTests, plain_tests
+from tasks.programs import PublishedTests, digest_of
 from tasks.rows import Row, read_rows
 from tasks.suite import FixedSuite, split_of
 
@@ -192,13 +191,12 @@ def _task(row: Row, kind: str, instruction: str, tests: PublishedTests, solution
         raise row.wrong("task_id", "a name or a number")
     name = str(number) if "/" in str(number) else f"{kind}/{number}"
     cluster = str(row.data.get("cluster") or name)
-    content = [VERSION, instruction, plain_tests(tests), solution]
     licence = row.data.get("licence") or row.data.get("license") or LICENCES[kind]
     return Task(
         id=name,
         instruction=instruction,
         split=split_of(cluster.replace("Mbpp/", "MBPP/")),
-        digest=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
+        digest=digest_of(VERSION, instruction, tests, solution),
         tests=tests,
         solution=solution,
         stratum=str(row.data.get("stratum") or ""),

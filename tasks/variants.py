@@ -10,9 +10,7 @@ measure; nothing is trained on them, and they are no part of any figure about th
 """
 
 import ast
-import hashlib
 import inspect
-import json
 import random
 import re
 from collections.abc import Sequence
@@ -24,7 +22,7 @@ from tasks.compare import same
 from tasks.grade import FunctionGrader
 from tasks.katas import digest as kata_digest
 from tasks.katas.variants import vary as vary_kata
-from tasks.programs import PublishedTests, plain_tests
+from tasks.programs import PublishedTests, digest_of
 from tasks.renaming import rename
 
 KINDS = ("rename", "paraphrase", "edge", "large")
@@ -83,8 +81,7 @@ def unsound(variants: Sequence[Task], grader: FunctionGrader) -> dict[str, str]:
 def _named(varied: Task, task: Task, kind: str) -> Task:
     tests = varied.tests
     if isinstance(tests, PublishedTests):
-        content = [kind, varied.instruction, plain_tests(tests), varied.solution]
-        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        digest = digest_of(kind, varied.instruction, tests, varied.solution)
     else:
         assert isinstance(tests, FunctionTests)
         digest = kata_digest(varied.instruction, tests)
