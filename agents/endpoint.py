@@ -229,15 +229,12 @@ class EndpointChat(BaseChatModel):
             return answer
 
         policy = self.policy
-        for attempt in Retrying(
+        return Retrying(
             stop=stop_after_attempt(policy.tries),
             wait=wait_random_exponential(multiplier=policy.first_wait_s, max=policy.longest_wait_s),
             retry=retry_if_exception(retriable),
             reraise=True,
-        ):
-            with attempt:
-                return once()
-        raise AssertionError("unreachable")
+        )(once)
 
 
 def _as_malformed(error: Exception) -> Exception:

@@ -73,7 +73,11 @@ class GuestSandbox:
         self._call({"op": "write", "path": path, "mode": mode}, data)
 
     def snapshot(self) -> Mapping[str, str]:
-        found = self._json("snapshot", self._call({"op": "snapshot"}, timeout_s=300.0)[1])
+        _, body = self._call({"op": "snapshot"}, timeout_s=300.0)
+        try:
+            found = json.loads(body)
+        except (ValueError, RecursionError) as e:
+            raise self._broken("snapshot") from e
         if not isinstance(found, dict) or not all(
             _inside(p) and isinstance(d, str) for p, d in found.items()
         ):
@@ -105,12 +109,6 @@ class GuestSandbox:
             kinds = {kind.__name__: kind for kind in _ERRORS}
             raise kinds.get(str(head["error"]), OSError)(str(head.get("text"))[:500])
         return head, data
-
-    def _json(self, op: str, data: bytes) -> Any:
-        try:
-            return json.loads(data)
-        except (ValueError, RecursionError) as e:
-            raise self._broken(op) from e
 
     def _broken(self, op: str) -> SandboxError:
         self.close()

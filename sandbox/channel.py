@@ -153,10 +153,6 @@ class Channel:
         self.send(struct.pack(FRAME, len(head), len(body)) + head + body, timeout_s)
         return self.receive(timeout_s)
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
     def also_close(self, step: Callable[[], None]) -> None:
         """Something that ends with the box; at once, if that has ended."""
         with self._lock:

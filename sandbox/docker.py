@@ -91,8 +91,8 @@ class DockerBackend:
         tmpfs = {"/tmp": _tmpfs(spec.disk_mb, "mode=1777")}
         tmpfs |= {spec.workdir: _tmpfs(spec.disk_mb, home)} if own else {}
         tmpfs |= {path: _tmpfs(spec.disk_mb, home) for path in spec.mounts}
-        walls = self._walls(spec, own, room_mb(spec, workspace=own))
-        host = self.api.create_host_config(**walls, cap_add=caps, tmpfs=tmpfs)
+        memory_mb = spec.memory_mb + room_mb(spec, workspace=own)
+        host = self._host(memory_mb, spec.pids, cpus=spec.cpus, read_only=own, cap_add=caps, tmpfs=tmpfs)
         limits = {"RLIMIT_NOFILE": 4096, "RLIMIT_CORE": 0}
         config = {"workdir": spec.workdir, "limits": limits, "output": spec.output_kb << 10, "uid": _UID}
         config |= {"memory": spec.memory_mb << 20}
@@ -121,10 +121,11 @@ class DockerBackend:
         return removed
 
     def _open_lane(self) -> Channel:
-        host = self.api.create_host_config(
-            **self._hardening(2 * MEMORY_MB, PIDS + 16, True),
+        host = self._host(
+            2 * MEMORY_MB,
+            PIDS + 16,
+            read_only=True,
             cap_add=["SETUID", "SETGID", "KILL"],
-            network_mode="none",
             ipc_mode="none",  # no /dev/shm that could hand something on, and no /dev/mqueue, as follows
             tmpfs={"/tmp": _tmpfs(16, "mode=1777"), "/dev/mqueue": "ro,size=4k,mode=0555"},
         )
@@ -151,31 +152,28 @@ class DockerBackend:
             raise SandboxUnavailable(
                 f"{spec.image} has no python3, which a network needs; add it to the image"
             )
-        host = self.api.create_host_config(**self._walls(spec, False), cap_add=["CHOWN"])
+        host = self._host(spec.memory_mb, spec.pids, cpus=spec.cpus, read_only=False, cap_add=["CHOWN"])
         env = {**_ENV, **spec.env}
         box, stream = self._launch(HOLD, spec.image, host, 0, env, spec.workdir)
         sandbox = PlainSandbox(self.api, spec, box, env, stream.close, lambda: self._remove(box))
         sandbox.hand_over()
         return sandbox
 
-    def _walls(self, spec: SandboxSpec, read_only: bool, room_mb: int = 0) -> dict[str, Any]:
-        return self._hardening(spec.memory_mb + room_mb, spec.pids, read_only) | {
-            "network_mode": "none",
-            "nano_cpus": int(spec.cpus * 1e9),
-            "shm_size": f"{SHM_MB}m",
-        }
-
-    def _hardening(self, memory_mb: int, pids: int, read_only: bool) -> dict[str, Any]:
-        return {
-            "auto_remove": True,
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges"],
-            "mem_limit": f"{memory_mb}m",
-            "memswap_limit": f"{memory_mb}m",
-            "pids_limit": pids,
-            "read_only": read_only,
-            "log_config": {"Type": "none", "Config": {}},  # a flooding guest must not fill the engine's disk
-        }
+    def _host(self, memory_mb: int, pids: int, *, cpus: float | None = None, **more: Any) -> dict[str, Any]:
+        """The walls of every box; `more` as docker-py's `create_host_config` takes it."""
+        return self.api.create_host_config(
+            auto_remove=True,
+            network_mode="none",
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mem_limit=f"{memory_mb}m",
+            memswap_limit=f"{memory_mb}m",
+            pids_limit=pids,
+            nano_cpus=int(cpus * 1e9) if cpus else None,
+            shm_size=f"{SHM_MB}m",
+            log_config={"Type": "none", "Config": {}},  # a flooding guest must not fill the engine's disk
+            **more,
+        )
 
     def _start(
         self, mode: str, config: dict, image: str, host: dict, uid: int, env: dict[str, str], workdir: str

@@ -62,22 +62,14 @@ def test_foreign_image_keeps_its_files(docker_backend: DockerBackend) -> None:
     recipe = (
         f"FROM {BASE_IMAGE}\nWORKDIR /app\nRUN mkdir d && echo content > d/file && ln -s /etc/passwd d/link\n"
     )
-    api, name = docker_backend.api, "plateau-test-foreign"
-    for line in api.build(
-        fileobj=io.BytesIO(recipe.encode()), tag=name, rm=True, network_mode="none", decode=True
-    ):
-        assert "error" not in line, line
-    try:
-        with closing(docker_backend.open(SandboxSpec(image=name, workdir="/app"))) as box:
-            assert set(box.snapshot()) == {"d/file"}
-            assert box.run("id -u; cat d/file; echo more >> d/file").stdout == "1000\ncontent\n"
-            status = box.run(
-                "grep CapEff /proc/self/status; touch /etc/x /etc/passwd; head -c 9 /proc/1/maps"
-            )
-            assert status.stdout.split() == ["CapEff:", "0" * 16]
-            assert box.run("rm -r d; touch new").exit_code == 0
-    finally:
-        api.remove_image(name, force=True)
+    name = "plateau-test-foreign"
+    spec = SandboxSpec(image=name, workdir="/app")
+    with image_of(docker_backend, name, recipe), closing(docker_backend.open(spec)) as box:
+        assert set(box.snapshot()) == {"d/file"}
+        assert box.run("id -u; cat d/file; echo more >> d/file").stdout == "1000\ncontent\n"
+        status = box.run("grep CapEff /proc/self/status; touch /etc/x /etc/passwd; head -c 9 /proc/1/maps")
+        assert status.stdout.split() == ["CapEff:", "0" * 16]
+        assert box.run("rm -r d; touch new").exit_code == 0
 
 
 @pytest.mark.docker
