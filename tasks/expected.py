@@ -27,7 +27,7 @@ from sandbox.base import Sandbox, SandboxError
 from tasks.base import Outcome, Verdict
 from tasks.compare import graded
 from tasks.guests import ask
-from tasks.pytest_run import grade_pytest
+from tasks.pytest_run import grade_pytest, is_id, is_path
 
 NAME = "expected.json"
 _GUESTS = ("process", "product", "remote", "runner")
@@ -101,11 +101,8 @@ def _of_pytest(data: Mapping[str, Any], file: Path) -> Expected:
     for key, names in lists.items():
         if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
             raise ValueError(f"{file}: {key} must be a list of strings")
-    paths = [*lists["deleted"], *(test.partition("::")[0] for test in lists["tests"])]
-    wrong = [path for path in paths if path.startswith(("/", "-")) or ".." in PurePosixPath(path).parts]
-    wrong += [
-        test for test in lists["tests"] if not test.partition("::")[0].endswith(".py") or "::" not in test
-    ]
+    wrong = [path for path in lists["deleted"] if not is_path(path)]
+    wrong += [test for test in lists["tests"] if not is_id(test)]
     if wrong or not lists["tests"]:
         shown = repr(wrong[0] if wrong else [])[:100]
         raise ValueError(f"{file}: tests must be ids such as 'a/test_b.py::test_c', not {shown}")

@@ -24,6 +24,17 @@ _FOREIGN = re.compile(r"\[/[\w.-]+/[\w.-]+/")
 _random = secrets.SystemRandom()
 
 
+def is_path(text: str) -> bool:
+    """Whether it is a path below the workspace, and no option of a command's."""
+    return not text.startswith(("/", "-")) and ".." not in PurePosixPath(text).parts
+
+
+def is_id(text: str) -> bool:
+    """Whether it could be a test, named as pytest does: 'a/test_b.py::test_c'."""
+    path, _, inner = text.partition("::")
+    return bool(inner) and path.endswith(".py") and is_path(path)
+
+
 def grade_pytest(
     box: Sandbox,
     expected: "Expected",
