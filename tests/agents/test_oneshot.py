@@ -10,6 +10,7 @@ from agents.base import Ending, Limits
 from agents.cohort import solve_many
 from agents.local import LocalChatModel
 from agents.oneshot import OneShot, extract_code
+from agents.scripted import ScriptedAgent
 from tests.agents.tiny import tiny_checkpoint
 
 PROMPT = "keep the even numbers of a, then add 3"
@@ -119,8 +120,18 @@ def test_one_crash_in_a_wave_leaves_the_others_alone() -> None:
     assert fine[0].ending is not Ending.CRASHED
 
 
+def test_scripted_answers_in_turn() -> None:
+    agent = ScriptedAgent({"a": ["x = 1", ""]})
+    found = agent.solve("a", [7, 8, 9])
+    assert [(one.seed, one.answer) for one in found] == [(7, "x = 1"), (8, ""), (9, "x = 1")]
+    assert [one.ending for one in found] == [Ending.SUBMITTED, Ending.MALFORMED, Ending.SUBMITTED]
+    with pytest.raises(ValueError, match="no answers for 'b'"):
+        agent.solve("b", [1])
+    assert ScriptedAgent(lambda text: [text * 2]).solve("ab", [0])[0].answer == "abab"
+
+
 def test_the_registry_lists_its_choices() -> None:
-    assert make_agent("agents.scripted.ScriptedAgent", {}).name == "scripted"
+    assert make_agent("agents.scripted.ScriptedAgent", {}, name="mine").name == "mine"
     with pytest.raises(ValueError, match="'oneshoot'.*cli, oneshot, tool"):
         make_agent("oneshoot")
     with pytest.raises(ValueError, match=r"agents\.nothing\.Here"):
