@@ -284,25 +284,13 @@ def _start(
         after.callback(taken.close)
         fds.append(given.detach())
         words = [str(number) for number in (fds[-1], *ports.numbers)]
-    files: list[str] = []
-    for path, text in _FILES.items() if python else ():  # an image has its own
-        fd = os.memfd_create(path)
-        os.write(fd, text.encode())
-        os.lseek(fd, 0, os.SEEK_SET)
-        fds.append(fd)
-        files += ["--file", str(fd), path]
+    files = _files(fds) if python else []  # an image has its own
     args = [args[0], *files, *args[1:], "--info-fd", str(tell)]
     args += ["--remount-ro", "/dev", "--remount-ro", "/", "--"]
-    # Python forks to start something as another user, at a price that grows with what the harness holds:
-    # 40 ms for each GB. setpriv is started without a fork.
-    uid = 200_000 + next(_host_ids) % 50_000 if os.geteuid() == 0 else None
-    as_user: dict[str, Any] = {"user": uid, "group": uid, "extra_groups": []} if uid else {}
-    if uid and shutil.which("setpriv"):
-        args = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--", *args]
-        as_user = {}
+    before, as_user = _host_user()
 
     def spawn() -> subprocess.Popen:
-        command = [*args, *guest_command(mode, config.get("workdir", mode), python), *words]
+        command = [*before, *args, *guest_command(mode, config.get("workdir", mode), python), *words]
         return subprocess.Popen(
             command,
             stdin=theirs.fileno(),
@@ -353,6 +341,32 @@ def _start(
             channel.close()
             raise
     return channel
+
+
+def _files(fds: list[int]) -> list[str]:
+    """Arguments that write `_FILES` into a box; the descriptors they are read from are added to `fds`."""
+    args = []
+    for path, text in _FILES.items():
+        fd = os.memfd_create(path)
+        os.write(fd, text.encode())
+        os.lseek(fd, 0, os.SEEK_SET)
+        fds.append(fd)
+        args += ["--file", str(fd), path]
+    return args
+
+
+def _host_user() -> tuple[list[str], dict[str, Any]]:
+    """How root starts a box as a user that nobody else is: words before its command, or options of Popen.
+
+    Python forks to start something as another user, at a price that grows with what the harness holds: 40 ms
+    for each GB. setpriv is started without a fork.
+    """
+    if os.geteuid() != 0:
+        return [], {}
+    uid = 200_000 + next(_host_ids) % 50_000
+    if shutil.which("setpriv"):
+        return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"], {}
+    return [], {"user": uid, "group": uid, "extra_groups": []}
 
 
 def _guest_pid(told: int) -> int:
