@@ -354,12 +354,14 @@ def test_a_reader_that_never_reads_holds_little() -> None:
 
 
 def test_a_spec_with_a_network_gets_the_proxy_as_a_service() -> None:
-    spec, proxy = with_proxy(SandboxSpec(network=("example.org",), env={"HTTP_PROXY": "mine", "A": "b"}))
-    assert spec.services[PORT] is proxy
+    spec, visits = with_proxy(SandboxSpec(network=("example.org",), env={"HTTP_PROXY": "mine", "A": "b"}))
+    proxy = spec.services[PORT]
+    assert isinstance(proxy, Proxy)
+    assert visits == proxy.visits
     assert spec.env["https_proxy"] == f"http://127.0.0.1:{PORT}"
     assert (spec.env["HTTP_PROXY"], spec.env["A"]) == ("mine", "b")
     plain = SandboxSpec()
-    assert with_proxy(plain) == (plain, None)
+    assert with_proxy(plain) == (plain, tuple)
     with pytest.raises(ValueError, match="port 3128 is the proxy's"):
         with_proxy(SandboxSpec(network=("example.org",), services={PORT: lambda _: None}))
     with pytest.raises(ValueError, match="tuple of hosts"):
