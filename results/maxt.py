@@ -16,6 +16,8 @@ from results.records import Estimate
 
 POWER_Z = float(ndtri(0.8))
 
+MIN_CLUSTERS = 8
+"""Independent tasks that a comparison needs in every seed; of fewer the spread cannot be told."""
 STRATEGY_SEEDS = 3
 """Training seeds from which on their spread is resampled, so that a claim is about the strategy."""
 
@@ -24,7 +26,8 @@ STRATEGY_SEEDS = 3
 class Curve:
     """One training seed's values, tasks x rounds. NaN where a task has no value in a round.
 
-    A comparison of rounds uses the tasks that have a value in all rounds it names. `halves` are two
+    A comparison of rounds uses the tasks that have a value in all rounds it names, and is left out where
+    they make fewer than `MIN_CLUSTERS` clusters. `halves` are two
     such matrices from disjoint samples, for an estimate of the fall that is not flattered by its peak.
     """
 
@@ -98,6 +101,8 @@ def resample(curves: Sequence[Curve], weights: Floats, boot: int, seed: int, cro
         each = np.stack(
             [top.sum(axis=0) / bottom.sum(axis=0) for top, bottom in zip(tops, bottoms, strict=True)]
         )
+    if not complete:
+        each[:, np.min([(bottom > 0).sum(axis=0) for bottom in bottoms], axis=0) < MIN_CLUSTERS] = math.nan
     seeds = len(curves)
     if seeds < STRATEGY_SEEDS:
         deviation = _multipliers(tops, bottoms, each, boot, seed, crossed)

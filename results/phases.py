@@ -16,12 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from results.estimators import Floats
-from results.maxt import STRATEGY_SEEDS, Comparisons, Curve, Fit, MaxT, resample
+from results.maxt import MIN_CLUSTERS, STRATEGY_SEEDS, Comparisons, Curve, Fit, MaxT, resample
 from results.noise import training_noise
 from results.records import Estimate, RoundRecord
 
-MIN_CLUSTERS = 8
-"""With fewer independent tasks no label but INCONCLUSIVE is given."""
 NOISE_LIMIT = 0.2
 """Training noise, in logits per round, above which fewer than `NOISY_SEEDS` seeds support no claim."""
 NOISE_CAUTION = 0.1
@@ -318,7 +316,10 @@ def _notes(curves: Sequence[Curve], fit: Fit, noise: float | None) -> list[str]:
     if fit.clusters < MIN_CLUSTERS:
         notes.append(f"only {fit.clusters} independent tasks: at least {MIN_CLUSTERS} are needed for a claim")
     if np.isnan(fit.estimate).any():
-        notes.append("some rounds share no task with a value: comparisons between them are left out")
+        notes.append(
+            f"some rounds share fewer than {MIN_CLUSTERS} independent tasks with a value: comparisons "
+            "between them are left out"
+        )
     if _too_noisy(seeds, noise):
         notes.append(
             f"training noise of {noise:.2f} logits is too large for {seeds} seeds; use {NOISY_SEEDS}"

@@ -214,6 +214,20 @@ def test_comparisons_use_only_tasks_with_a_value_in_both_rounds() -> None:
     assert phase.label is Label.DECLINE
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_rounds_that_few_tasks_share_are_not_compared(seeds: int) -> None:
+    rng = np.random.default_rng(0)
+    curves = []
+    for _ in range(seeds):
+        values = rng.normal(2.0, 0.1, (60, 6))
+        values[:, 4:] -= 1.0
+        values[2:, 4:] = math.nan  # a fall on two tasks, however steep, is no fall of the checkpoints
+        curves.append(exact(values.tolist()))
+    phase = classify(curves, seed=0, boot=200)
+    assert phase.label is Label.INCONCLUSIVE
+    assert phase.fall is phase.final_minus_base is None
+
+
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_a_round_without_any_value_is_left_out_with_a_note(seeds: int) -> None:
     rng = np.random.default_rng(0)
@@ -224,7 +238,7 @@ def test_a_round_without_any_value_is_left_out_with_a_note(seeds: int) -> None:
         curves.append(exact(values.tolist()))
     phase = classify(curves, seed=0, boot=200)
     assert phase.label in (Label.RISE, Label.RISE_PLATEAU)
-    assert any("no task with a value" in note for note in phase.notes)
+    assert any("fewer than 8 independent tasks with a value" in note for note in phase.notes)
     assert not math.isnan(phase.critical)
 
 
