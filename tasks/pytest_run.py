@@ -82,16 +82,16 @@ def _judge(expected: "Expected", canaries: list[str], answer: Mapping[str, Any])
     missing = [number for number in range(len(expected.tests)) if number not in passed]
     if missing:
         why = str(other.get(str(missing[0]), "did not pass"))
-        foreign = sum(bool(_FOREIGN.search(expected.tests[number])) for number in missing)
+        which = expected.tests[missing[0]]
         if len(missing) > 1:
-            why += f" (and {len(missing) - 1} more)"
-        if foreign:
-            why += f"; {foreign} of them are ids with absolute paths, perhaps another machine's"
+            which += f" and {len(missing) - 1} more"
+        if foreign := sum(bool(_FOREIGN.search(expected.tests[number])) for number in missing):
+            which += f" ({foreign} with absolute paths, perhaps another machine's)"
         if troubles:
             why += f"; {troubles[0]}"
         elif len(other) >= len(expected.tests):
             why += f"; pytest says: {tail}"
-        return graded(Outcome.FAILED, f"{expected.tests[missing[0]]}: {why}")
+        return graded(Outcome.FAILED, f"{which}: {why}")
     if any(not str(ends.get(name, "")).startswith("failed in call") for name in canaries):
         return graded(Outcome.FAILED, "the tests of the grader's own that must fail were not run")
     return graded(Outcome.PASSED)
