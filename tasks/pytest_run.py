@@ -82,11 +82,10 @@ def _judge(expected: "Expected", canaries: list[str], answer: Mapping[str, Any])
     missing = [number for number in range(len(expected.tests)) if number not in passed]
     if missing:
         why = str(other.get(str(missing[0]), "did not pass"))
-        which = expected.tests[missing[0]]
-        if len(missing) > 1:
-            which += f" and {len(missing) - 1} more"
+        besides = [f"and {len(missing) - 1} more"] if len(missing) > 1 else []
         if foreign := sum(bool(_FOREIGN.search(expected.tests[number])) for number in missing):
-            which += f" ({foreign} with absolute paths, perhaps another machine's)"
+            besides.append(f"{foreign} with absolute paths, perhaps another machine's")
+        which = expected.tests[missing[0]] + (f" ({'; '.join(besides)})" if besides else "")
         if troubles:
             why += f"; {troubles[0]}"
         elif len(other) >= len(expected.tests):

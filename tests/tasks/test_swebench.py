@@ -172,7 +172,7 @@ def test_gold_passes_and_nothing_else(toy: tuple[dict[str, Any], Path, Task]) ->
     )
     broken = graded(toy, calc=FIXED.replace("3 * x", "3 * x if x == 3 else 3 * x.strip()[:1]"))
     assert broken.outcome is Outcome.FAILED
-    assert broken.reason.startswith("checks/test_calc.py::test_text[a: failed in call: ")
+    assert broken.reason.startswith("checks/test_calc.py::test_text[a (and 1 more): failed in call: ")
 
 
 def test_ids_of_another_machine_are_said_to_be_so(
