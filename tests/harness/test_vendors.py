@@ -242,7 +242,7 @@ def test_a_box_reaches_its_model_and_nothing_else(tmp_path: Path) -> None:
     assert (made.trajectory.ending, made.trajectory.error) == (Ending.SUBMITTED, "")
     reached, answers = json.loads(diff_from_text(made.trajectory.answer).written["found.json"])
     assert reached == []
-    assert answers == [200, 200, 200, 200, 400, 400, 404, 501]
+    assert answers == [200, 200, 200, 200, 400, 404, 404, 501]
     # What the model's provider would have done for the box was taken out of what it was asked.
     assert len(server.book.calls) == 4
     for body, _ in server.book.calls:
