@@ -25,7 +25,10 @@ def evaluate(
     ],
     suite: Annotated[str, typer.Option(help="katas, repo-katas, or the path of a suite.")] = "katas",
     samples: Annotated[int, typer.Option("--samples", "-n", help="Attempts per task.")] = 4,
-    tasks: Annotated[int, typer.Option(help="Tasks of the held-out side.")] = 100,
+    tasks: Annotated[
+        int | None,
+        typer.Option(help="Tasks of that side; default: all, or 100 of a suite that makes them."),
+    ] = None,
     split: Annotated[str, typer.Option(help="held_out or train.")] = "held_out",
     seed: Annotated[int, typer.Option(help="Decides tasks and samples.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder; the same command goes on where it stopped.")] = Path(

@@ -25,9 +25,13 @@ from results.store import attempt_from_json, attempt_to_json, hold, read_lines, 
 from sandbox.base import Backend
 from tasks import load_suite
 from tasks.base import Task
+from tasks.suite import FixedSuite
 
 Progress = Callable[[str, Sequence[Attempt], int], None]
 """(agent, attempts so far, attempts in all)."""
+
+
+MADE = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +40,8 @@ class Evaluation:
 
     suite: str
     split: str
-    tasks: int
+    tasks: int | None
+    """None: all of a suite that has its tasks, `MADE` of one that makes them."""
     samples: int
     seed: int
     agents: tuple[AgentSpec, ...]
@@ -47,7 +52,11 @@ class Evaluation:
         """The tasks. Raises ValueError if the suite cannot be read, or holds too few."""
         source = load_suite(self.suite, self.network)
         draw = source.held_out_tasks if self.split == "held_out" else source.train_tasks
-        return draw(derive(self.seed, "eval tasks"), self.tasks)
+        count = self.tasks
+        if count is None:
+            there = source.tasks if isinstance(source, FixedSuite) else None
+            count = MADE if there is None else sum(task.split == self.split for task in there)
+        return draw(derive(self.seed, "eval tasks"), count)
 
     def save(self, folder: Path) -> None:
         """Raises ValueError if the folder holds another evaluation. More agents may be added to one."""

@@ -129,6 +129,29 @@ def test_another_evaluation_in_the_folder_is_refused(tmp_path: Path) -> None:
         changed.save(tmp_path)
 
 
+def test_without_a_number_all_tasks_of_a_suite_are_taken(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {
+            "task_id": f"Own/{n}",
+            "prompt": f"def add_{n}(x):\n",
+            "canonical_solution": f"    return x + {n}\n",
+            "test": f"def check(candidate):\n    assert candidate(1) == {n + 1}\n",
+            "entry_point": f"add_{n}",
+        }
+        for n in range(30)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sides = [
+        Evaluation(suite=str(file), split=split, tasks=None, samples=1, seed=0, agents=()).chosen()
+        for split in ("held_out", "train")
+    ]
+    assert sum(map(len, sides)) == 30
+    assert all(sides)
+    made = Evaluation(suite="katas", split="train", tasks=None, samples=1, seed=0, agents=())
+    assert len(made.chosen()) == 100
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
