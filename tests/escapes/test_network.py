@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from sandbox import Backend, Sandbox
+from sandbox import Backend, Sandbox, SandboxSpec
 
 from .conftest import attempt, outside
 
@@ -145,8 +145,8 @@ for top, folders, names in os.walk("/"):
             pass
 """
     assert attempt(box, code) == []  # no socket of any kind, wherever an engine may keep its own
-    planted = "s = socket.socket(socket.AF_UNIX)\ns.bind('/work/planted')\n"
-    assert attempt(box, planted + code) == ["/work/planted"]
+    planted = "s = socket.socket(socket.AF_UNIX)\ns.bind('planted')\n"
+    assert attempt(box, planted + code) == [f"{SandboxSpec().workdir}/planted"]
 
 
 def test_boxes_do_not_share_loopback(box: Sandbox, backend: Backend) -> None:
