@@ -55,10 +55,12 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
     later = (settings.context, settings.observed, settings.short_first, settings.init_std)
     if later != (512, 0.0, 0.0, 0.02):
         key.update(repr(later).encode())
+    if any(sample.chat for sample in corpus):
+        key.update(json.dumps([TOOL_TEMPLATE, STABLE]).encode())
     for sample in corpus:
         key.update(f"{sample.instruction}\x1f{sample.program}\x1e".encode())
         if sample.chat:
-            key.update(json.dumps([sample.chat, TOOL_TEMPLATE, STABLE]).encode())
+            key.update(json.dumps(sample.chat).encode())
     target = cache_folder() / "base" / key.hexdigest()[:24]
     if target.exists():
         return target
