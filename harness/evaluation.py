@@ -32,6 +32,7 @@ Progress = Callable[[str, Sequence[Attempt], int], None]
 
 
 MADE = 100
+"""Tasks of a suite that makes as many as it is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
