@@ -3,12 +3,12 @@
 from importlib import import_module
 from typing import Any
 
-from agents.base import Agent
+from plateau_bench.agents.base import Agent
 
 AGENTS = {
-    "cli": "agents.cli.CliAgent",
-    "oneshot": "agents.oneshot.OneShot",
-    "tool": "agents.tool.ToolAgent",
+    "cli": "plateau_bench.agents.vendors.agent.CliAgent",
+    "oneshot": "plateau_bench.agents.oneshot.OneShot",
+    "tool": "plateau_bench.agents.tool.ToolAgent",
 }
 
 

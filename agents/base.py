@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from sandbox.base import Sandbox, Visit
-from sandbox.diffs import code_of
+from plateau_bench.sandbox.base import Sandbox, Visit
+from plateau_bench.sandbox.diffs import code_of
 
 
 class Ending(StrEnum):

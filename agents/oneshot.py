@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
-from agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
-from agents.chat import model_name, seeding
-from sandbox.base import Sandbox
+from plateau_bench.agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
+from plateau_bench.agents.models.chat import model_name, seeding
+from plateau_bench.sandbox.base import Sandbox
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

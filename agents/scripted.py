@@ -9,9 +9,9 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolCall
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 
-from agents.base import Ending, Trajectory
-from agents.prices import Price
-from sandbox.base import Sandbox
+from plateau_bench.agents.base import Ending, Trajectory
+from plateau_bench.agents.models.prices import Price
+from plateau_bench.sandbox.base import Sandbox
 
 
 class ScriptedChat(BaseChatModel):

@@ -18,10 +18,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
-from agents.chat import model_name, seeding, to_message
-from agents.prices import Meter
-from sandbox.base import Sandbox, SandboxError
+from plateau_bench.agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
+from plateau_bench.agents.models.chat import model_name, seeding, to_message
+from plateau_bench.agents.models.prices import Meter
+from plateau_bench.sandbox.base import Sandbox, SandboxError
 
 OBSERVATION = 8000
 """Characters of a command's output that the model gets to see: the first and the last half of it."""

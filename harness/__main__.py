@@ -1,6 +1,6 @@
-"""`python -m harness` is `plateau`."""
+"""`python -m plateau_bench.harness` is `plateau`."""
 
-from harness.cli import main
+from plateau_bench.harness.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -222,7 +222,7 @@ def to_plain(config: RunConfig) -> dict[str, Any]:
 
 def _plain_arm(arm: ArmConfig) -> dict[str, Any]:
     """The strategy and the parameters that it takes."""
-    from harness.strategies import STRATEGIES
+    from plateau_bench.harness.strategies import STRATEGIES
 
     values = {key: getattr(arm, key) for key in STRATEGIES[arm.strategy].parameters}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
@@ -231,7 +231,7 @@ def _plain_arm(arm: ArmConfig) -> dict[str, Any]:
 
 def _check_arm(where: str, name: str, arm: ArmConfig, given: Mapping[str, Any]) -> None:
     """A known strategy, only parameters that it takes, and values that make sense."""
-    from harness.strategies import STRATEGIES
+    from plateau_bench.harness.strategies import STRATEGIES
 
     def require(ok: bool, key: str, message: str) -> None:
         if not ok:
@@ -272,7 +272,7 @@ def _check_values(config: RunConfig, source: str) -> None:
     require(config.workers >= 0, "workers", "0 (one per core) or more")
     require(config.threads >= 1, "threads", "at least 1")
     for name, arm in config.arms.items():
-        from harness.strategies import STRATEGIES
+        from plateau_bench.harness.strategies import STRATEGIES
 
         tries = STRATEGIES[arm.strategy].balance is not None
         enough = config.tasks.train > len(arm.temperatures)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from results.records import Attempt, RunResults
-from results.store import fields_of
+from plateau_bench.results.records import Attempt, RunResults
+from plateau_bench.results.store import fields_of
 
 if TYPE_CHECKING:
     import pandas as pd

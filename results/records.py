@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from agents.base import Trajectory
-from tasks.base import Split, Verdict
+from plateau_bench.agents.base import Trajectory
+from plateau_bench.tasks.base import Split, Verdict
 
 
 class Estimate(NamedTuple):

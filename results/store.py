@@ -34,10 +34,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agents.base import Ending, Message, ToolCall, Trajectory
-from results.records import Attempt, Estimate, RoundMetrics, RoundRecord, RunResults
-from sandbox.base import Visit
-from tasks.base import Outcome, Split, Verdict
+from plateau_bench.agents.base import Ending, Message, ToolCall, Trajectory
+from plateau_bench.results.records import Attempt, Estimate, RoundMetrics, RoundRecord, RunResults
+from plateau_bench.sandbox.base import Visit
+from plateau_bench.tasks.base import Outcome, Split, Verdict
 
 
 class RunStore:

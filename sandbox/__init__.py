@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, cast
 
-from sandbox.base import (
+from plateau_bench.sandbox.base import (
     BASE_IMAGE,
     Backend,
     Diff,
@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 BACKENDS = {
-    "docker": "sandbox.docker.DockerBackend",
-    "bubblewrap": "sandbox.bubblewrap.BubblewrapBackend",
+    "docker": "plateau_bench.sandbox.backends.docker.DockerBackend",
+    "bubblewrap": "plateau_bench.sandbox.backends.bubblewrap.BubblewrapBackend",
 }
 """Short name -> class; any other dotted path works too. In order of preference for "auto"."""
 

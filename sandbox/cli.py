@@ -15,7 +15,7 @@ _progress = partial(typer.echo, err=True)
 @app.command()
 def build() -> None:
     """Build the base image for Docker boxes, if it is not there yet."""
-    from sandbox import open_backend
+    from plateau_bench.sandbox import open_backend
 
     open_backend("docker", say=typer.echo).open().close()
     typer.echo("the base image is ready")
@@ -24,8 +24,8 @@ def build() -> None:
 @app.command()
 def check(name: Name = "auto") -> None:
     """Run the conformance list against a backend of this machine."""
-    from sandbox import open_backend
-    from sandbox.conformance_programs import CHECKS
+    from plateau_bench.sandbox import open_backend
+    from plateau_bench.sandbox.checks.programs import CHECKS
 
     backend = open_backend(name)
     for one in CHECKS:
@@ -36,7 +36,7 @@ def check(name: Name = "auto") -> None:
 @app.command()
 def clean() -> None:
     """Remove boxes that dead runs left behind, on every backend of this machine."""
-    from sandbox import BACKENDS, SandboxUnavailable, open_backend
+    from plateau_bench.sandbox import BACKENDS, SandboxUnavailable, open_backend
 
     for name in BACKENDS:
         try:
@@ -52,7 +52,7 @@ def doctor(
     """Explain which backends work here, and what protects this machine from what runs in a box."""
     from rich.console import Console
 
-    from sandbox.doctor import examine
+    from plateau_bench.sandbox.checks.doctor import examine
 
     console = Console(highlight=False, soft_wrap=True)
     for finding in examine(full=full):
@@ -77,8 +77,8 @@ def bench(
     """Measure what boxes cost against no sandbox. Nothing else should run meanwhile."""
     from rich.console import Console
 
-    from sandbox.bench.measure import measure, show
-    from sandbox.bench.workloads import NAMES
+    from experiments.boxes.measure import measure, show
+    from experiments.boxes.workloads import NAMES
 
     if unknown := set(workload or ()) - set(NAMES):
         raise ValueError(f"--workload {unknown.pop()}: choose from {', '.join(NAMES)}")
@@ -106,7 +106,7 @@ def soak(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Open and close many boxes, then look for anything they left behind."""
-    from sandbox.soak import soak as run
+    from experiments.boxes.soak import soak as run
 
     found = run(backend, boxes, at_once, say=_progress)
     if as_json:

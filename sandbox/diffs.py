@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Sequence
 
-from sandbox.base import Diff
+from plateau_bench.sandbox.base import Diff
 
 
 def diff_to_text(diff: Diff) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import docker
 from docker.errors import BuildError, DockerException, ImageNotFound
 
-from sandbox.base import SandboxError, SandboxUnavailable
+from plateau_bench.sandbox.base import SandboxError, SandboxUnavailable
 
 START = "start a Docker engine: sudo systemctl start docker"
 

@@ -4,7 +4,7 @@ import queue
 import threading
 from contextlib import suppress
 
-from sandbox.base import Backend, Sandbox, SandboxError, SandboxSpec
+from plateau_bench.sandbox.base import Backend, Sandbox, SandboxError, SandboxSpec
 
 
 class Pool:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.rows import IMPORTED, SUFFIXES
-from tasks.suite import Suite
+from plateau_bench.tasks.formats.rows import IMPORTED, SUFFIXES
+from plateau_bench.tasks.suite import Suite
 
 
 def load_suite(name: str, network: Sequence[str] | None = None) -> Suite:
@@ -15,24 +15,24 @@ def load_suite(name: str, network: Sequence[str] | None = None) -> Suite:
     None refuses those. Raises ValueError if it is none of these, or if a task in it is malformed.
     """
     if name == "katas":
-        from tasks import katas
+        from plateau_bench.tasks.suites import katas
 
         return katas
     if name == "repo-katas":
-        from tasks import repo_katas
+        from plateau_bench.tasks.suites import repo_katas
 
         return repo_katas
     path = Path(name)
     if (path / IMPORTED).is_file():
-        from tasks.published import PublishedSuite
+        from plateau_bench.tasks.formats.humaneval import PublishedSuite
 
         return PublishedSuite(path / IMPORTED, path.resolve().name)
     if path.is_dir():
-        from tasks.harbor import FolderSuite
+        from plateau_bench.tasks.formats.harbor import FolderSuite
 
         return FolderSuite(path, network)
     if path.is_file() and name.endswith(SUFFIXES):
-        from tasks.published import PublishedSuite
+        from plateau_bench.tasks.formats.humaneval import PublishedSuite
 
         return PublishedSuite(path)
     raise ValueError(

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sandbox.base import SandboxSpec
+from plateau_bench.sandbox.base import SandboxSpec
 
 
 class Split(StrEnum):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tasks.base import Task
+from plateau_bench.tasks.base import Task
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from tasks.importing import Imported
+    from plateau_bench.tasks.formats.importing import Imported
 
 app = typer.Typer(no_args_is_help=True, help="Suites of tasks: look, import, prove, build images.")
 importers = typer.Typer(no_args_is_help=True, help="Make a suite folder from rows of other projects.")
@@ -33,8 +33,8 @@ Skip = Annotated[bool, typer.Option(help="Leave rows out that cannot be tasks.")
 
 def every_task(suite: str, count: int, seed: int) -> tuple[Task, ...]:
     """All tasks of a fixed suite; `count` of each split of one that makes tasks."""
-    from tasks import load_suite
-    from tasks.suite import FixedSuite
+    from plateau_bench.tasks import load_suite
+    from plateau_bench.tasks.suite import FixedSuite
 
     found = load_suite(suite, network=())  # nothing here opens a box with a network
     if isinstance(found, FixedSuite):
@@ -50,7 +50,7 @@ def list_tasks(
     seed: Seed = 0,
 ) -> None:
     """Say how large a suite is: splits, strata, clusters, kinds of tests, licences, quarantine."""
-    from tasks.quarantine import beside, is_out, read_quarantine
+    from plateau_bench.tasks.quality.quarantine import beside, is_out, read_quarantine
 
     tasks = every_task(suite, count, seed)
     for name, counts in _summary(tasks).items():
@@ -115,9 +115,9 @@ def validate(
 
     What fails goes to a quarantine list, which runs heed. Exits with 1 if a task is in quarantine.
     """
-    from sandbox import open_backend
-    from tasks.proof import OUT, Finding, Kind, prove, quarantine_of, read_log
-    from tasks.quarantine import beside, write_quarantine
+    from plateau_bench.sandbox import open_backend
+    from plateau_bench.tasks.quality.proof import OUT, Finding, Kind, prove, quarantine_of, read_log
+    from plateau_bench.tasks.quality.quarantine import beside, write_quarantine
 
     tasks = every_task(suite, count, seed)
     place = out or beside(suite)
@@ -153,9 +153,9 @@ def build(
     """Build the images of a suite's task folders ahead of a run; checks the engine's disk first."""
     from itertools import islice
 
-    from sandbox.docker import DockerBackend
-    from tasks.building import build as build_images
-    from tasks.building import to_build
+    from plateau_bench.sandbox.backends.docker import DockerBackend
+    from plateau_bench.tasks.formats.building import build as build_images
+    from plateau_bench.tasks.formats.building import to_build
 
     images = to_build(every_task(suite, 1, 0))
     chosen = dict(islice(images.items(), limit or None))
@@ -178,7 +178,7 @@ def humaneval(
     skip: Skip = False,
 ) -> None:
     """Check rows of HumanEval, EvalPlus or MBPP and copy them into a suite folder."""
-    from tasks.importing import import_rows
+    from plateau_bench.tasks.formats.importing import import_rows
 
     _imported(import_rows(rows, out, skip=skip), out)
 
@@ -205,8 +205,8 @@ def swe_bench(
     skip: Skip = False,
 ) -> None:
     """Make task folders of SWE-bench's rows: repository at base_commit, hidden tests, the gold patch."""
-    from tasks.base import Split
-    from tasks.swebench_folders import Wanted, import_swebench
+    from plateau_bench.tasks.base import Split
+    from plateau_bench.tasks.formats.swebench_folders import Wanted, import_swebench
 
     if images not in ("built", "published"):
         raise ValueError(f"--images: {images!r} is neither built nor published")

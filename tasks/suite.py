@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tasks.base import Split, Task
+from plateau_bench.tasks.base import Split, Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.strategies.base import Material, Strategy, Trial
+from plateau_bench.harness.strategies.base import Material, Strategy, Trial
 
 __all__ = ["STRATEGIES", "Material", "Strategy", "Trial"]
 

@@ -23,11 +23,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.config import ArmConfig
-from harness.dataset import Example
-from harness.ledger import Ledger
-from harness.strategies.verifiers import visible_tests
-from results.records import Attempt
+from plateau_bench.harness.config import ArmConfig
+from plateau_bench.harness.learning.dataset import Example
+from plateau_bench.harness.learning.ledger import Ledger
+from plateau_bench.harness.strategies.verifiers import visible_tests
+from plateau_bench.results.records import Attempt
 
 REPEATS = 4
 """Scarce data repeated up to four times is worth about as much as new (Muennighoff et al. 2305.16264)."""

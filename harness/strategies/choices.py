@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
-from harness.config import ArmConfig
-from harness.dataset import Example
-from harness.strategies.base import Accepts, Material
-from harness.strategies.verifiers import honest
-from results.programs import program_key
-from results.records import Attempt
-from tasks.base import Outcome
+from plateau_bench.harness.config import ArmConfig
+from plateau_bench.harness.learning.dataset import Example
+from plateau_bench.harness.strategies.base import Accepts, Material
+from plateau_bench.harness.strategies.verifiers import honest
+from plateau_bench.results.metrics.program_classes import program_key
+from plateau_bench.results.records import Attempt
+from plateau_bench.tasks.base import Outcome
 
 
 def all_rounds(material: Material, accepts: Accepts) -> list[Attempt]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from harness.config import ArmConfig
-from harness.ledger import written_tokens
-from harness.strategies.base import Material
-from harness.strategies.choices import top_share
-from harness.strategies.verifiers import visible_tests
-from results.programs import MAX_PROGRAM_CHARS
-from results.records import Attempt
+from plateau_bench.harness.config import ArmConfig
+from plateau_bench.harness.learning.ledger import written_tokens
+from plateau_bench.harness.strategies.base import Material
+from plateau_bench.harness.strategies.choices import top_share
+from plateau_bench.harness.strategies.verifiers import visible_tests
+from plateau_bench.results.metrics.program_classes import MAX_PROGRAM_CHARS
+from plateau_bench.results.records import Attempt
 
 WIDTH = 2048
 """Hashed features."""

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from statistics import fmean
 
-from harness.config import ArmConfig
-from harness.strategies.choices import program_class
-from harness.strategies.verifiers import visible_tests
-from results.records import Attempt
+from plateau_bench.harness.config import ArmConfig
+from plateau_bench.harness.strategies.choices import program_class
+from plateau_bench.harness.strategies.verifiers import visible_tests
+from plateau_bench.results.records import Attempt
 
 
 def balance(attempts: Sequence[Attempt], arm: ArmConfig) -> float:

@@ -1,9 +1,9 @@
 """Which attempts count as successes. The hidden tests never decide."""
 
-from harness.config import ArmConfig
-from harness.seeds import derive
-from results.records import Attempt
-from tasks.base import Outcome
+from plateau_bench.harness.config import ArmConfig
+from plateau_bench.harness.seeds import derive
+from plateau_bench.results.records import Attempt
+from plateau_bench.tasks.base import Outcome
 
 
 def honest(attempt: Attempt) -> bool:

@@ -11,7 +11,7 @@ import select
 import stat
 import time
 
-from sandbox.guest.core import (
+from plateau_bench.sandbox.guest.core import (
     FRAME,
     as_json,
     become,
@@ -24,7 +24,7 @@ from sandbox.guest.core import (
     set_limits,
     write_all,
 )
-from sandbox.guest.files import ALL, Identify, files
+from plateau_bench.sandbox.guest.files import ALL, Identify, files
 
 MAX_FILE, MAX_DIFF = 10_000_000, 48_000_000
 """Bytes of one file and of all files in a diff."""

@@ -22,7 +22,7 @@ def listen(port: int) -> socket.socket:
 
 
 def main() -> None:
-    from sandbox.guest.commands import main as commands  # `tunnel` needs `listen` only
+    from plateau_bench.sandbox.guest.commands import main as commands  # `tunnel` needs `listen` only
 
     with socket.socket(fileno=int(sys.argv[3])) as out:
         listeners = [listen(int(port)) for port in sys.argv[4:]]

@@ -18,7 +18,7 @@ import sys
 import time
 import types
 
-from sandbox.guest.core import (
+from plateau_bench.sandbox.guest.core import (
     ANSWER,
     MAX_ANSWER,
     MAX_REQUEST,

@@ -17,8 +17,8 @@ import select
 import socket
 import struct
 
-from sandbox.guest.core import confine, read_config, reply, seccomp_filter
-from sandbox.guest.ports import listen
+from plateau_bench.sandbox.guest.core import confine, read_config, reply, seccomp_filter
+from plateau_bench.sandbox.guest.ports import listen
 
 OPEN, DATA, END, CLOSE, RESET, CREDIT, PERMIT = range(7)
 """OPEN: number is the port. END: no more data comes. CLOSE: nor is any read. RESET: nothing counts any more.

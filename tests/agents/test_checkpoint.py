@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from agents.checkpoint import END, UNKNOWN, make_model, make_tokenizer, save
+from plateau_bench.agents.models.checkpoint import END, UNKNOWN, make_model, make_tokenizer, save
 from tests.agents.tiny import TEXTS, tiny_checkpoint
 
 TOKENIZER = make_tokenizer([*TEXTS, "naïve ☃"], 320)

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from langchain_core.messages import AIMessage
 
-from agents.base import Ending, Limits
-from agents.cli import PIDS, CliAgent, Vendor, read_vendor
-from agents.gateway import PORT
-from agents.scripted import ScriptedChat
-from sandbox import open_backend
-from sandbox.base import SandboxSpec, SandboxUnavailable
+from plateau_bench.agents.base import Ending, Limits
+from plateau_bench.agents.gateway.server import PORT
+from plateau_bench.agents.scripted import ScriptedChat
+from plateau_bench.agents.vendors.agent import PIDS, CliAgent, Vendor, read_vendor
+from plateau_bench.sandbox import open_backend
+from plateau_bench.sandbox.base import SandboxSpec, SandboxUnavailable
 
 MODEL = ScriptedChat.of([AIMessage("done")])
 

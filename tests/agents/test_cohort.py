@@ -8,8 +8,8 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from agents.base import Ending, Trajectory
-from agents.cohort import Batcher, Cohort, solve_many
+from plateau_bench.agents.base import Ending, Trajectory
+from plateau_bench.agents.models.cohort import Batcher, Cohort, solve_many
 
 
 class Echo:

@@ -8,13 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
-from agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
-from agents.endpoint import Breaker, Budget, EndpointChat, Policy, open_endpoint, plausible, upper_bound
-from agents.oneshot import OneShot
-from agents.prices import Price
-from agents.scripted import ScriptedChat, call
-from agents.tool import ToolAgent
-from sandbox.base import SandboxSpec
+from plateau_bench.agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
+from plateau_bench.agents.models.endpoint import (
+    Breaker,
+    Budget,
+    EndpointChat,
+    Policy,
+    open_endpoint,
+    plausible,
+    upper_bound,
+)
+from plateau_bench.agents.models.prices import Price
+from plateau_bench.agents.oneshot import OneShot
+from plateau_bench.agents.scripted import ScriptedChat, call
+from plateau_bench.agents.tool import ToolAgent
+from plateau_bench.sandbox.base import SandboxSpec
 from tests.agents.hostile import MISCHIEF, HostileServer
 from tests.tasks.local_backend import LocalSandbox
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage
 
-from agents.base import Ending, Limits, ModelUnavailable
-from agents.cli import CliAgent, Vendor, read_vendor
-from agents.gateway import PORT, Gateway
-from agents.prices import Price
-from agents.scripted import ScriptedChat, call
-from sandbox import open_backend
-from sandbox.base import Backend, SandboxSpec
+from plateau_bench.agents.base import Ending, Limits, ModelUnavailable
+from plateau_bench.agents.gateway.server import PORT, Gateway
+from plateau_bench.agents.models.prices import Price
+from plateau_bench.agents.scripted import ScriptedChat, call
+from plateau_bench.agents.vendors.agent import CliAgent, Vendor, read_vendor
+from plateau_bench.sandbox import open_backend
+from plateau_bench.sandbox.base import Backend, SandboxSpec
 
 LIMITS = Limits(completion_tokens=100, steps=5)
 TOOL = {"type": "function", "function": {"name": "bash", "parameters": {"type": "object", "properties": {}}}}

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from agents import gemini
-from agents.base import Ending, Limits
-from agents.cli import read_vendor
-from agents.gateway import Gateway
-from agents.scripted import ScriptedChat, call
+from plateau_bench.agents.base import Ending, Limits
+from plateau_bench.agents.gateway import generate_content as gemini
+from plateau_bench.agents.gateway.server import Gateway
+from plateau_bench.agents.scripted import ScriptedChat, call
+from plateau_bench.agents.vendors.agent import read_vendor
 from tests.agents.test_gateway import gateway, post
 
 PATH = "/v1beta/models/plateau:generateContent"

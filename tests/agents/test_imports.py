@@ -8,7 +8,7 @@ from pathlib import Path
 def test_agents_import_without_torch_transformers_and_langchain() -> None:
     program = (
         "import sys\n"
-        "import agents, agents.base, agents.cohort, agents.oneshot\n"
+        "import plateau_bench.agents.models.cohort, plateau_bench.agents.oneshot\n"
         "heavy = {'torch', 'transformers', 'langchain', 'langchain_core', 'pydantic', 'docker'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

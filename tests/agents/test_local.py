@@ -7,8 +7,8 @@ import pytest
 import torch
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from agents.checkpoint import save
-from agents.local import LocalChatModel, as_chat, stop_ids
+from plateau_bench.agents.models.checkpoint import save
+from plateau_bench.agents.models.local import LocalChatModel, as_chat, stop_ids
 from tests.agents.tiny import tiny_checkpoint
 
 ASK = [HumanMessage("keep the even numbers of a, then add 3")]

@@ -5,12 +5,12 @@ import torch
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 
-from agents import make_agent
-from agents.base import Ending, Limits
-from agents.cohort import solve_many
-from agents.local import LocalChatModel
-from agents.oneshot import OneShot, extract_code
-from agents.scripted import ScriptedAgent
+from plateau_bench.agents import make_agent
+from plateau_bench.agents.base import Ending, Limits
+from plateau_bench.agents.models.cohort import solve_many
+from plateau_bench.agents.models.local import LocalChatModel
+from plateau_bench.agents.oneshot import OneShot, extract_code
+from plateau_bench.agents.scripted import ScriptedAgent
 from tests.agents.tiny import tiny_checkpoint
 
 PROMPT = "keep the even numbers of a, then add 3"
@@ -131,7 +131,7 @@ def test_scripted_answers_in_turn() -> None:
 
 
 def test_the_registry_lists_its_choices() -> None:
-    assert make_agent("agents.scripted.ScriptedAgent", {}, name="mine").name == "mine"
+    assert make_agent("plateau_bench.agents.scripted.ScriptedAgent", {}, name="mine").name == "mine"
     with pytest.raises(ValueError, match="'oneshoot'.*cli, oneshot, tool"):
         make_agent("oneshoot")
     with pytest.raises(ValueError, match=r"agents\.nothing\.Here"):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.scripted import call
+from plateau_bench.agents.scripted import call
 from tests.agents.test_gateway import gateway, post
 
 TOOL = {"type": "function", "name": "shell", "parameters": {"type": "object", "properties": {}}}

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from agents.sampler import Sample, sample
+from plateau_bench.agents.models.sampler import Sample, sample
 from tests.agents.tiny import tiny_model
 
 ARCHITECTURES = ["llama", "qwen2", "qwen2-sliding", "gpt2"]
@@ -125,7 +125,7 @@ def test_uneven_numbers_of_samples() -> None:
 
 def test_no_token_without_probability_is_drawn() -> None:
     """Logits of minus infinity stay undrawn whatever the uniform, the largest below 1 included."""
-    from agents.sampler import _choose
+    from plateau_bench.agents.models.sampler import _choose
 
     logits = torch.full((3, 6), -torch.inf)
     logits[:, 1], logits[:, 3] = 0.0, 1.0

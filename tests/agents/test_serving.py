@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from agents.base import Ending, Limits, Message, ToolCall
-from agents.checkpoint import make_tokenizer, save
-from agents.endpoint import open_endpoint
-from agents.oneshot import OneShot
-from agents.served import Served, tokens_of
-from agents.serving import NAME, Server
+from plateau_bench.agents.base import Ending, Limits, Message, ToolCall
+from plateau_bench.agents.models.checkpoint import make_tokenizer, save
+from plateau_bench.agents.models.endpoint import open_endpoint
+from plateau_bench.agents.oneshot import OneShot
+from plateau_bench.agents.served.agent import Served, tokens_of
+from plateau_bench.agents.served.server import NAME, Server
 from tests.agents.tiny import TEXTS, tiny_checkpoint
 
 SMALL = """
@@ -110,7 +110,7 @@ def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_an_attempt_goes_through_a_served_checkpoint(tmp_path: Path) -> None:
-    from agents.local import LocalChatModel
+    from plateau_bench.agents.models.local import LocalChatModel
 
     model, tokenizer = tiny_checkpoint()
     save(model, tokenizer, tmp_path / "checkpoint")

@@ -12,7 +12,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from agents.checkpoint import make_model, make_tokenizer
+from plateau_bench.agents.models.checkpoint import make_model, make_tokenizer
 
 TEXTS = [
     f"{verb} the {which} numbers of a, then add {n}"

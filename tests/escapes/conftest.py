@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import Backend, Sandbox
+from plateau_bench.sandbox import Backend, Sandbox
 from tests.sandbox.conftest import backend
 
 __all__ = ["attempt", "backend", "box", "outside"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandbox import Sandbox
+from plateau_bench.sandbox import Sandbox
 
 from .conftest import attempt
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Sandbox
+from plateau_bench.sandbox import Sandbox
 
 from .conftest import attempt, outside
 

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from sandbox import Backend, Sandbox
+from plateau_bench.sandbox import Backend, Sandbox
 
 from .conftest import attempt
 

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from sandbox import Backend, Sandbox, SandboxSpec
+from plateau_bench.sandbox import Backend, Sandbox, SandboxSpec
 
 from .conftest import attempt, outside
 

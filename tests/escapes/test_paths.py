@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Backend, Diff, Sandbox, SandboxSpec
+from plateau_bench.sandbox import Backend, Diff, Sandbox, SandboxSpec
 
 from .conftest import attempt
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sandbox import Backend, Sandbox, SandboxSpec
-from sandbox.ports import MOST
-from sandbox.proxy import PORT, Proxy
+from plateau_bench.sandbox import Backend, Sandbox, SandboxSpec
+from plateau_bench.sandbox.network.proxy import PORT, Proxy
+from plateau_bench.sandbox.network.services import MOST
 
 from .conftest import attempt
 from .web import GET, net, port, until, works

@@ -13,9 +13,9 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from sandbox import Backend, Sandbox, SandboxError, SandboxSpec
-from sandbox.ports import MOST
-from sandbox.proxy import PORT
+from plateau_bench.sandbox import Backend, Sandbox, SandboxError, SandboxSpec
+from plateau_bench.sandbox.network.proxy import PORT
+from plateau_bench.sandbox.network.services import MOST
 
 from .conftest import attempt
 from .web import AGAIN, inside, net, port, settled, until, works

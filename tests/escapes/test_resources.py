@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from sandbox import Backend, Sandbox, SandboxSpec
+from plateau_bench.sandbox import Backend, Sandbox, SandboxSpec
 
 from .conftest import attempt
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Backend, Sandbox
+from plateau_bench.sandbox import Backend, Sandbox
 
 from .conftest import attempt
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import Backend, Sandbox, SandboxSpec
+from plateau_bench.sandbox import Backend, Sandbox, SandboxSpec
 
 from .conftest import attempt
 

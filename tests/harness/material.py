@@ -1,9 +1,9 @@
 """Attempts and examples made by hand, for tests of what a round learns from."""
 
-from agents.base import Ending, Trajectory
-from harness.dataset import Example, Origin
-from results.records import Attempt
-from tasks.base import Outcome, Split, Verdict
+from plateau_bench.agents.base import Ending, Trajectory
+from plateau_bench.harness.learning.dataset import Example, Origin
+from plateau_bench.results.records import Attempt
+from plateau_bench.tasks.base import Outcome, Split, Verdict
 
 
 def attempt(

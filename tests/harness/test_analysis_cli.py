@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
-from results.records import RunResults
-from results.store import RunStore, record_to_json, write_json
+from plateau_bench.harness.cli.app import main
+from plateau_bench.results.records import RunResults
+from plateau_bench.results.store import RunStore, record_to_json, write_json
 from tests.results.planted import planted
 
 

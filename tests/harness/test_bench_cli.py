@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from harness.cli import app
+from plateau_bench.harness.cli.app import app
 
 
 def test_panel_over_generated_solutions() -> None:

@@ -2,7 +2,7 @@
 
 import time
 
-from harness.bench_round import Shares
+from experiments.speed.round import Shares
 
 
 def busy(seconds: float) -> None:

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from agents.base import Ending, Limits, Trajectory
-from agents.scripted import ScriptedChat, call
-from agents.tool import ToolAgent
-from harness.boxed import solve_in_boxes
-from harness.grading import Grader
-from harness.rollout import Plan, roll_out
-from results.store import attempt_from_json, attempt_to_json
-from sandbox import open_backend
-from sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec
-from sandbox.diffs import diff_from_text, diff_to_text
-from tasks.base import Case, FunctionTests, Outcome, PackageTests, Split, Task, Verdict
-from tasks.package import bundle
+from plateau_bench.agents.base import Ending, Limits, Trajectory
+from plateau_bench.agents.scripted import ScriptedChat, call
+from plateau_bench.agents.tool import ToolAgent
+from plateau_bench.harness.attempts.boxed import solve_in_boxes
+from plateau_bench.harness.attempts.grading import Grader
+from plateau_bench.harness.attempts.rollout import Plan, roll_out
+from plateau_bench.results.store import attempt_from_json, attempt_to_json
+from plateau_bench.sandbox import open_backend
+from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec
+from plateau_bench.sandbox.diffs import diff_from_text, diff_to_text
+from plateau_bench.tasks.base import Case, FunctionTests, Outcome, PackageTests, Split, Task, Verdict
+from plateau_bench.tasks.grading.packages import bundle
 from tests.results.attempts import attempt
 
 FILES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import main
+from plateau_bench.harness.cli.app import main
 
 
 @dataclass

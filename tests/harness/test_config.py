@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config import ConfigError, RunConfig, load_config, parse_config, to_plain
+from plateau_bench.harness.config import ConfigError, RunConfig, load_config, parse_config, to_plain
 
 GOOD = {"name": "x", "arms": {"replace": {"strategy": "replace"}}}
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from agents.checkpoint import STABLE, make_tokenizer
-from agents.tool import SYSTEM_PROMPT, tool_schemas
-from agents.toolcalls import read_reply
-from harness.base_model import _plan, _texts, _tokenizer
-from harness.config import PretrainConfig
-from harness.dataset import from_attempt, from_sample
-from harness.measure import _row, _text, in_turns, of_conversations
-from results.drift import Text
-from tasks import katas, repo_katas
-from tasks.suite import HumanSample
+from plateau_bench.agents.models.checkpoint import STABLE, make_tokenizer
+from plateau_bench.agents.models.toolcalls import read_reply
+from plateau_bench.agents.tool import SYSTEM_PROMPT, tool_schemas
+from plateau_bench.harness.config import PretrainConfig
+from plateau_bench.harness.learning.dataset import from_attempt, from_sample
+from plateau_bench.harness.rounds.base_model import _plan, _texts, _tokenizer
+from plateau_bench.harness.rounds.measure import _row, _text, in_turns, of_conversations
+from plateau_bench.results.metrics.drift import Text
+from plateau_bench.tasks.suite import HumanSample
+from plateau_bench.tasks.suites import katas, repo_katas
 from tests.harness.material import attempt
 
 SETTINGS = PretrainConfig(vocab=700, context=1024, observed=0.5, short_first=0.5, batch_tokens=600)

@@ -5,8 +5,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.checkpoint import make_model, make_tokenizer
-from harness.dataset import Example, Origin, TrainingSet, batches, collate, from_attempt, from_human
+from plateau_bench.agents.models.checkpoint import make_model, make_tokenizer
+from plateau_bench.harness.learning.dataset import (
+    Example,
+    Origin,
+    TrainingSet,
+    batches,
+    collate,
+    from_attempt,
+    from_human,
+)
 from tests.harness.material import attempt, human
 
 

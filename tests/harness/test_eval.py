@@ -8,17 +8,23 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from agents.base import Ending, Limits, ModelUnavailable
-from harness.agents_file import AgentSpec, read_agent
-from harness.cli import app
-from harness.config import ConfigError
-from harness.evaluation import Evaluation, attempts_path, evaluate_agent, read_attempts, scores_of
-from harness.meter import running
-from harness.showing import pick, plain, show_attempt
-from results.records import Attempt
-from results.scores import Leaderboard
-from sandbox import open_backend
-from tasks import katas
+from plateau_bench.agents.base import Ending, Limits, ModelUnavailable
+from plateau_bench.harness.cli.app import app
+from plateau_bench.harness.cli.meter import running
+from plateau_bench.harness.cli.show import pick, plain, show_attempt
+from plateau_bench.harness.config import ConfigError
+from plateau_bench.harness.evals.agent_spec import AgentSpec, read_agent
+from plateau_bench.harness.evals.evaluation import (
+    Evaluation,
+    attempts_path,
+    evaluate_agent,
+    read_attempts,
+    scores_of,
+)
+from plateau_bench.results.records import Attempt
+from plateau_bench.results.report.leaderboard import Leaderboard
+from plateau_bench.sandbox import open_backend
+from plateau_bench.tasks.suites import katas
 from tests.agents.hostile import HostileServer
 
 TASKS = katas.held_out_tasks(7, 6)
@@ -71,7 +77,7 @@ def test_a_stopped_evaluation_repeats_nothing(tmp_path: Path) -> None:
 
 
 def test_an_endpoint_that_is_gone_stops_the_evaluation_and_loses_nothing(tmp_path: Path) -> None:
-    from agents import endpoint
+    from plateau_bench.agents.models import endpoint
 
     class Impatient(endpoint.Breaker):
         def __init__(self) -> None:
@@ -96,8 +102,8 @@ def test_a_replay_gives_the_same_verdicts(tmp_path: Path) -> None:
 
 
 def test_the_runs_budget_stops_new_attempts(tmp_path: Path) -> None:
-    from agents.endpoint import Budget
-    from agents.prices import Price
+    from plateau_bench.agents.models.endpoint import Budget
+    from plateau_bench.agents.models.prices import Price
 
     with HostileServer(share=0.0) as server:
         price = Price(read=1, written=100)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from harness.cli import app
-from harness.config import parse_config, to_plain
-from harness.evaluation import Evaluation, attempts_path
-from harness.workbench import task_sets
-from results.records import Attempt
-from results.store import attempt_to_json, write_bytes, write_json
-from tasks import katas
-from tasks.base import Outcome, Split, Task
+from plateau_bench.harness.cli.app import app
+from plateau_bench.harness.config import parse_config, to_plain
+from plateau_bench.harness.evals.evaluation import Evaluation, attempts_path
+from plateau_bench.harness.rounds.workbench import task_sets
+from plateau_bench.results.records import Attempt
+from plateau_bench.results.store import attempt_to_json, write_bytes, write_json
+from plateau_bench.tasks.base import Outcome, Split, Task
+from plateau_bench.tasks.suites import katas
 from tests.results.atif_check import check
 from tests.results.attempts import attempt
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from agents.base import Ending
-from harness.seeds import derive
-from tasks import repo_katas
-from tasks.base import Outcome
+from plateau_bench.agents.base import Ending
+from plateau_bench.harness.seeds import derive
+from plateau_bench.tasks.base import Outcome
+from plateau_bench.tasks.suites import repo_katas
 from tests.harness.model_server import Answer, ModelServer, calls
 from tests.harness.test_vendors import described, evaluated, solving, wanted, write_files
 

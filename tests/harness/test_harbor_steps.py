@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from agents.base import Ending, Trajectory
-from harness.boxed import solve_in_boxes
-from harness.config import parse_config
-from harness.grading import Grader
-from harness.recite import Nop, Oracle
-from harness.workbench import train_tasks
-from sandbox import open_backend
-from sandbox.base import Backend, Sandbox
-from sandbox.diffs import diff_from_text, steps_from_text
-from tasks.base import Outcome, Split, Task
-from tasks.harbor import read_folder
-from tasks.suite import FixedSuite
+from plateau_bench.agents.base import Ending, Trajectory
+from plateau_bench.harness.attempts.boxed import solve_in_boxes
+from plateau_bench.harness.attempts.grading import Grader
+from plateau_bench.harness.config import parse_config
+from plateau_bench.harness.evals.controls import Nop, Oracle
+from plateau_bench.harness.rounds.workbench import train_tasks
+from plateau_bench.sandbox import open_backend
+from plateau_bench.sandbox.base import Backend, Sandbox
+from plateau_bench.sandbox.diffs import diff_from_text, steps_from_text
+from plateau_bench.tasks.base import Outcome, Split, Task
+from plateau_bench.tasks.formats.harbor import read_folder
+from plateau_bench.tasks.suite import FixedSuite
 from tests.harness.test_config import GOOD
 from tests.tasks.harbor_set import apart, steps
 

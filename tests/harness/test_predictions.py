@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from agents.base import Ending
-from harness.agents_file import read_agent
-from harness.evaluation import Evaluation, evaluate_agent
-from harness.predictions import patch_of, read_predictions, run_report
-from results.records import Attempt
-from sandbox.diffs import steps_from_text
-from tasks.base import Split
-from tasks.swebench_folders import Wanted, import_swebench
+from plateau_bench.agents.base import Ending
+from plateau_bench.harness.evals.agent_spec import read_agent
+from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
+from plateau_bench.harness.evals.predicted import patch_of, read_predictions, run_report
+from plateau_bench.results.records import Attempt
+from plateau_bench.sandbox.diffs import steps_from_text
+from plateau_bench.tasks.base import Split
+from plateau_bench.tasks.formats.swebench_folders import Wanted, import_swebench
 from tests.tasks.swebench_repo import ImageBackend, make
 
 FIELDS = """total_instances submitted_instances completed_instances resolved_instances unresolved_instances

@@ -5,7 +5,7 @@ import time
 import pytest
 from rich.console import Console
 
-from harness.progress import PREPARE_UNITS, Display
+from plateau_bench.harness.rounds.progress import PREPARE_UNITS, Display
 
 EVENTS = [
     ((1, "shared"), "pretraining", 5, 10),

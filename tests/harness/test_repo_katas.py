@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
-from agents.base import Ending, Limits, Trajectory
-from agents.scripted import ScriptedChat, call
-from agents.tool import ToolAgent
-from harness.boxed import solve_in_boxes
-from harness.grading import Grader
-from sandbox import open_backend
-from sandbox.base import Backend
-from sandbox.diffs import diff_from_text
-from tasks import repo_katas
-from tasks.base import Outcome, Split, Task
-from tasks.katas.grammar import Pipeline
-from tasks.repo_katas.project import Project, draw_pipeline, draw_project
-from tasks.repo_katas.transcript import Edit, Workspace, work
+from plateau_bench.agents.base import Ending, Limits, Trajectory
+from plateau_bench.agents.scripted import ScriptedChat, call
+from plateau_bench.agents.tool import ToolAgent
+from plateau_bench.harness.attempts.boxed import solve_in_boxes
+from plateau_bench.harness.attempts.grading import Grader
+from plateau_bench.sandbox import open_backend
+from plateau_bench.sandbox.base import Backend
+from plateau_bench.sandbox.diffs import diff_from_text
+from plateau_bench.tasks.base import Outcome, Split, Task
+from plateau_bench.tasks.suites import repo_katas
+from plateau_bench.tasks.suites.katas.grammar import Pipeline
+from plateau_bench.tasks.suites.repo_katas.project import Project, draw_pipeline, draw_project
+from plateau_bench.tasks.suites.repo_katas.transcript import Edit, Workspace, work
 
 pytestmark = pytest.mark.bwrap
 

@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 import yaml
 
-from agents.checkpoint import make_model, save
-from harness.base_model import _tokenizer
-from harness.config import PretrainConfig, TrainConfig
-from harness.dataset import from_sample
-from harness.masks import masked_text
-from harness.seeds import derive
-from harness.train import fine_tune
-from results.store import read_lines
-from tasks import repo_katas
-from tasks.repo_katas.project import draw_pipeline, draw_project
-from tasks.repo_katas.transcript import work
-from tasks.suite import HumanSample
+from plateau_bench.agents.models.checkpoint import make_model, save
+from plateau_bench.harness.cli.masks import masked_text
+from plateau_bench.harness.config import PretrainConfig, TrainConfig
+from plateau_bench.harness.learning.dataset import from_sample
+from plateau_bench.harness.learning.train import fine_tune
+from plateau_bench.harness.rounds.base_model import _tokenizer
+from plateau_bench.harness.seeds import derive
+from plateau_bench.results.store import read_lines
+from plateau_bench.tasks.suite import HumanSample
+from plateau_bench.tasks.suites import repo_katas
+from plateau_bench.tasks.suites.repo_katas.project import draw_pipeline, draw_project
+from plateau_bench.tasks.suites.repo_katas.transcript import work
 
 pytestmark = [pytest.mark.slow, pytest.mark.bwrap]
 

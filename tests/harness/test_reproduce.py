@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cli import main
-from harness.reproduce.catalogue import CATALOGUE, named
-from harness.reproduce.categorical import ARMS, gini_simpson, law, refit, strata, tail_loss, zipf
-from harness.reproduce.outcome import Check, Line, Outcome, Panel, facts, save_figure, text
+from experiments.reproduce.catalogue import CATALOGUE, named
+from experiments.reproduce.categorical import ARMS, gini_simpson, law, refit, strata, tail_loss, zipf
+from experiments.reproduce.outcome import Check, Line, Outcome, Panel, facts, save_figure, text
+from plateau_bench.harness.cli.app import main
 
 
 @given(st.integers(2, 500), st.integers(1, 30), st.floats(0.01, 0.99))

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from harness.config import parse_config, to_plain
-from harness.reproduce import judges
-from harness.reproduce.loops import merged, renamed, settings
-from harness.reproduce.outcome import Outcome
-from results.estimators import mean_interval
-from results.records import RoundMetrics, RoundRecord, RunResults
+from experiments.reproduce import judges
+from experiments.reproduce.loops import merged, renamed, settings
+from experiments.reproduce.outcome import Outcome
+from plateau_bench.harness.config import parse_config, to_plain
+from plateau_bench.results.metrics.estimators import mean_interval
+from plateau_bench.results.records import RoundMetrics, RoundRecord, RunResults
 
 STRATA = ("head", "torso", "tail")
 Shape = Callable[[int], float]

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from agents.base import Trajectory
-from agents.scripted import ScriptedAgent
-from harness.rollout import WAVE, Plan, roll_out
-from results.records import Attempt
-from results.store import AttemptLog
-from tasks import katas
-from tasks.base import Outcome, Task, Verdict
-from tasks.grade import FunctionGrader
+from plateau_bench.agents.base import Trajectory
+from plateau_bench.agents.scripted import ScriptedAgent
+from plateau_bench.harness.attempts.rollout import WAVE, Plan, roll_out
+from plateau_bench.results.records import Attempt
+from plateau_bench.results.store import AttemptLog
+from plateau_bench.tasks.base import Outcome, Task, Verdict
+from plateau_bench.tasks.grading.functions import FunctionGrader
+from plateau_bench.tasks.suites import katas
 from tests.tasks.local_backend import LocalBackend
 
 TASKS = katas.train_tasks(5, WAVE + 10)

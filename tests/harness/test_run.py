@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.rollout import WAVE
-from results.frames import attempts_frame, metrics_frame
-from results.store import RunStore, read_lines
+from plateau_bench.harness.attempts.rollout import WAVE
+from plateau_bench.results.frames import attempts_frame, metrics_frame
+from plateau_bench.results.store import RunStore, read_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.bwrap]
 
@@ -190,8 +190,8 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another architecture: a tiny Qwen2, untrained, as an ordinary checkpoint folder."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from agents.checkpoint import make_tokenizer, save
-    from tasks import katas
+    from plateau_bench.agents.models.checkpoint import make_tokenizer, save
+    from plateau_bench.tasks.suites import katas
 
     texts = [text for s in katas.corpus(1, 500) for text in (s.instruction, s.program)]
     tokenizer = make_tokenizer(texts, 512)
@@ -241,8 +241,8 @@ def test_a_checkpoint_without_chat_template_is_refused(cache: Path, qwen: Path, 
 
 def test_a_folder_of_harbor_tasks_runs_like_the_katas(cache: Path, qwen: Path, tmp_path: Path) -> None:
     """The native format end to end; such a suite has no human data, so those measures are absent."""
-    from tasks import katas
-    from tasks.harbor import write_folder
+    from plateau_bench.tasks.formats.harbor import write_folder
+    from plateau_bench.tasks.suites import katas
 
     for task in (*katas.train_tasks(1, 3), *katas.held_out_tasks(1, 3)):
         write_folder(task, tmp_path / "suite" / task.id.replace("/", "-"))

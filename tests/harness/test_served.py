@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agents.checkpoint import save
-from harness.choosing import material
-from harness.config import AgentConfig, ConfigError, parse_config
-from harness.ledger import Ledger
-from harness.models import Models
+from plateau_bench.agents.models.checkpoint import save
+from plateau_bench.harness.attempts.models import Models
+from plateau_bench.harness.config import AgentConfig, ConfigError, parse_config
+from plateau_bench.harness.learning.ledger import Ledger
+from plateau_bench.harness.rounds.choosing import material
 from tests.agents.tiny import tiny_checkpoint
 from tests.harness.material import attempt
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from harness.config import ArmConfig
-from harness.dataset import Example, Origin, from_attempt
-from harness.ledger import Ledger
-from harness.strategies import STRATEGIES, Material
-from results.records import Attempt
-from tasks.base import Outcome, Verdict
+from plateau_bench.harness.config import ArmConfig
+from plateau_bench.harness.learning.dataset import Example, Origin, from_attempt
+from plateau_bench.harness.learning.ledger import Ledger
+from plateau_bench.harness.strategies import STRATEGIES, Material
+from plateau_bench.results.records import Attempt
+from plateau_bench.tasks.base import Outcome, Verdict
 from tests.harness.material import attempt, human
 
 

@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 
 import pytest
 
-from harness.config import ArmConfig
-from harness.dataset import Example, Origin, from_attempt
-from harness.ledger import Ledger, compute_multiplier
-from harness.strategies import STRATEGIES, Material, Trial
-from harness.strategies.base import REPEATS
-from results.records import Attempt
+from plateau_bench.harness.config import ArmConfig
+from plateau_bench.harness.learning.dataset import Example, Origin, from_attempt
+from plateau_bench.harness.learning.ledger import Ledger, compute_multiplier
+from plateau_bench.harness.strategies import STRATEGIES, Material, Trial
+from plateau_bench.harness.strategies.base import REPEATS
+from plateau_bench.results.records import Attempt
 from tests.harness.material import attempt, human
 
 LOOP = "def f(a):\n out = []\n for x in a:\n  out.append(x)\n return out"

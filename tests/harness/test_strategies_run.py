@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.strategies import STRATEGIES
-from results.store import read_lines
+from plateau_bench.harness.strategies import STRATEGIES
+from plateau_bench.results.store import read_lines
 from tests.harness.test_run import config, finish, kill_when, plateau, without_timings
 
 DOCS = Path(__file__).parents[2] / "docs" / "strategies.md"
@@ -149,7 +149,7 @@ def test_the_docs_name_every_strategy_and_its_parameters() -> None:
 def test_a_file_that_holds_no_strategies_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
-    from harness.strategies import _collect
+    from plateau_bench.harness.strategies import _collect
 
     (tmp_path / "broken.py").write_text(text)
     monkeypatch.setenv("PLATEAU_STRATEGIES", str(tmp_path))
@@ -160,7 +160,7 @@ def test_a_file_that_holds_no_strategies_is_named(
 def test_a_name_that_is_taken_and_a_folder_that_is_none_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.strategies import _collect
+    from plateau_bench.harness.strategies import _collect
 
     (tmp_path / "again.py").write_text(FENCE[1].replace("short_programs", "replace"))
     monkeypatch.setenv("PLATEAU_STRATEGIES", str(tmp_path))

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from harness.config import parse_config
-from harness.suites import look_at, suite_of
-from tasks.base import Split
-from tasks.suite import split_of
+from plateau_bench.harness.config import parse_config
+from plateau_bench.harness.rounds.suites import look_at, suite_of
+from plateau_bench.tasks.base import Split
+from plateau_bench.tasks.suite import split_of
 from tests.tasks.test_grade import TrustedBackend
 
 ROW = {

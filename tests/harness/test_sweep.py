@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from harness.config import ConfigError, parse_config, to_plain
-from harness.suites import suite_of
-from harness.sweep import Cell, cells, play, summarise
-from harness.workbench import task_sets, train_tasks
-from results.store import record_to_json, write_json
-from tasks import katas
+from plateau_bench.harness.cli.sweep import Cell, cells, play, summarise
+from plateau_bench.harness.config import ConfigError, parse_config, to_plain
+from plateau_bench.harness.rounds.suites import suite_of
+from plateau_bench.harness.rounds.workbench import task_sets, train_tasks
+from plateau_bench.results.store import record_to_json, write_json
+from plateau_bench.tasks.suites import katas
 from tests.harness.test_reproduce_judges import Truth, made, rise
 
 BASE: dict[str, Any] = {"name": "small", "arms": {"replace": {"strategy": "replace"}}, "rounds": 8}

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from agents.checkpoint import make_model, make_tokenizer
-from harness.config import TrainConfig
-from harness.dataset import Example, Origin
-from harness.train import fine_tune, mix_weights, truncated_loss
+from plateau_bench.agents.models.checkpoint import make_model, make_tokenizer
+from plateau_bench.harness.config import TrainConfig
+from plateau_bench.harness.learning.dataset import Example, Origin
+from plateau_bench.harness.learning.train import fine_tune, mix_weights, truncated_loss
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from agents.base import Ending
-from harness.agents_file import read_agent
-from harness.cli import app
-from harness.config import ConfigError
-from harness.evaluation import attempts_path, read_attempts
-from harness.seeds import derive
-from results.records import Attempt
-from sandbox.diffs import diff_from_text
-from tasks import repo_katas
-from tasks.base import Outcome, Task
+from plateau_bench.agents.base import Ending
+from plateau_bench.harness.cli.app import app
+from plateau_bench.harness.config import ConfigError
+from plateau_bench.harness.evals.agent_spec import read_agent
+from plateau_bench.harness.evals.evaluation import attempts_path, read_attempts
+from plateau_bench.harness.seeds import derive
+from plateau_bench.results.records import Attempt
+from plateau_bench.sandbox.diffs import diff_from_text
+from plateau_bench.tasks.base import Outcome, Task
+from plateau_bench.tasks.suites import repo_katas
 from tests.harness.model_server import Answer, ModelServer, Script, calls, text_of
 
 PRICE = {"read": 2.0, "written": 10.0}

@@ -1,8 +1,8 @@
 """Attempts with a chosen outcome, for tests of measures."""
 
-from agents.base import Ending, Trajectory
-from results.records import Attempt
-from tasks.base import Outcome, Split, Verdict
+from plateau_bench.agents.base import Ending, Trajectory
+from plateau_bench.results.records import Attempt
+from plateau_bench.tasks.base import Outcome, Split, Verdict
 
 
 def attempt(

@@ -219,12 +219,12 @@ MUTATIONS: list[Mutation] = [
         ("perplexity by frequency", "text.token_ids[max(start, 1) : end]]", "text.token_ids[start + 1 : end]]",
          "test_drift.py::test_scores_by_token_add_up_and_know_their_types"),
     ),
-    Mutation("refitting law", "harness/reproduce/categorical.py", "n * (steps + 1.0) ** 2", "n * steps**2",
+    Mutation("refitting law", "experiments/reproduce/categorical.py", "n * (steps + 1.0) ** 2", "n * steps**2",
              ORACLES + "law_of_refits_by_enumerating_every_draw"),
-    Mutation("refitting", "harness/reproduce/categorical.py", "(generation * now + drawn) / (generation + 1)", "(now + drawn) / 2",
+    Mutation("refitting", "experiments/reproduce/categorical.py", "(generation * now + drawn) / (generation + 1)", "(now + drawn) / 2",
              ORACLES + "law_of_refits_against_the_simulation"),
-    Mutation("rare tokens", "harness/measure.py", "~head & ~tail", "~head", "test_round_values.py::test_perplexity_by_frequency_by_hand"),
-    Mutation("context-rare tokens", "harness/measure.py", "np.exp(-human.token_nll[0])", "np.exp(-human.token_nll[1])",
+    Mutation("rare tokens", "harness/rounds/measure.py", "~head & ~tail", "~head", "test_round_values.py::test_perplexity_by_frequency_by_hand"),
+    Mutation("context-rare tokens", "harness/rounds/measure.py", "np.exp(-human.token_nll[0])", "np.exp(-human.token_nll[1])",
              "test_round_values.py::test_perplexity_by_frequency_by_hand"),
 ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from results.records import Estimate, RoundMetrics, RoundRecord, RunResults
+from plateau_bench.results.records import Estimate, RoundMetrics, RoundRecord, RunResults
 
 Facts = Callable[[str, int], Mapping[str, object]]
 

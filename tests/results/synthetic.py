@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from results.records import Estimate, RoundMetrics, RoundRecord, RunResults
+from plateau_bench.results.records import Estimate, RoundMetrics, RoundRecord, RunResults
 
 Curve = Callable[[int], float]
 """Round -> shift of the pass logit against the base model."""

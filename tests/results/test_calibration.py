@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.calibration import auroc, calibration_metrics, ece, modal_confidence
-from tasks.base import Outcome
+from plateau_bench.results.metrics.calibration import auroc, calibration_metrics, ece, modal_confidence
+from plateau_bench.tasks.base import Outcome
 from tests.results.attempts import attempt
 
 pairs = st.lists(

@@ -9,11 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.delay import EVENTS, Delay, delays, falling_fit, level_reached, success_lost, variety_lost
-from results.figures import standalone
-from results.records import RoundRecord
-from results.remedies import delay_text, draw_delays, remedies, remedies_table
-from results.report import build_report
+from plateau_bench.results.claims.delay import (
+    EVENTS,
+    Delay,
+    delays,
+    falling_fit,
+    level_reached,
+    success_lost,
+    variety_lost,
+)
+from plateau_bench.results.records import RoundRecord
+from plateau_bench.results.report.content import build_report
+from plateau_bench.results.report.figures import standalone
+from plateau_bench.results.report.remedies import delay_text, draw_delays, remedies, remedies_table
 from tests.results.planted import record, run
 
 ROUNDS = 11
@@ -192,7 +200,7 @@ def test_leaderboard_holds_delay_cost_and_end(report: dict) -> None:
 
 
 def test_figure_and_page_show_the_delays(report: dict) -> None:
-    from results.page import render_page
+    from plateau_bench.results.report.page import render_page
 
     svg = draw_delays(report["remedies"])
     assert svg is not None

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from results.diversity import diversity_metrics, effective_distinct, hill1_correct
-from results.lexical import compression_ratio, ead, lexical, self_bleu
-from results.metrics import pass_table
-from tasks.base import Outcome
+from plateau_bench.results.metrics.diversity import diversity_metrics, effective_distinct, hill1_correct
+from plateau_bench.results.metrics.lexical import compression_ratio, ead, lexical, self_bleu
+from plateau_bench.results.metrics.success import pass_table
+from plateau_bench.tasks.base import Outcome
 from tests.results.attempts import attempt
 
 

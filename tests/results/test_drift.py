@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
-from agents.checkpoint import make_model, make_tokenizer
-from results.drift import Text, head_types, rare_types, score, scored_tokens
+from plateau_bench.agents.models.checkpoint import make_model, make_tokenizer
+from plateau_bench.results.metrics.drift import Text, head_types, rare_types, score, scored_tokens
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.estimators import (
+from plateau_bench.results.metrics.estimators import (
     all_of,
     at_least_one,
     clustered_se,
@@ -17,7 +17,7 @@ from results.estimators import (
     ratio_interval,
     seeds_interval,
 )
-from results.richness import chao1, coverage, hill, rarefied_hill1, rarefied_richness
+from plateau_bench.results.metrics.richness import chao1, coverage, hill, rarefied_hill1, rarefied_richness
 
 class_counts = st.lists(st.integers(1, 3), min_size=1, max_size=4)
 

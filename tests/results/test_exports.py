@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.base import Ending, Message, ToolCall, Trajectory
-from results.atif import to_atif
-from results.exports import FORMATS, Source, file_name
-from results.records import Attempt
-from tasks.base import Outcome
+from plateau_bench.agents.base import Ending, Message, ToolCall, Trajectory
+from plateau_bench.results.exports.atif import to_atif
+from plateau_bench.results.exports.formats import FORMATS, Source, file_name
+from plateau_bench.results.records import Attempt
+from plateau_bench.tasks.base import Outcome
 from tests.results.atif_check import check
 from tests.results.attempts import attempt
 

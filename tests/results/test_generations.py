@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from results.generations import CLAIMED, COLUMNS, LABEL, change, generation_rows, generations_table
-from results.page import render_page
-from results.report import build_report
+from experiments.article.table import CLAIMED, COLUMNS, LABEL, change, generation_rows, generations_table
+from plateau_bench.results.report.content import build_report
+from plateau_bench.results.report.page import render_page
 from tests.results.synthetic import DRIFT, make_results
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from agents.base import Ending
-from results.harbor_trial import harbor_files, trial_name
-from results.records import Attempt
-from tasks.base import Outcome
+from plateau_bench.agents.base import Ending
+from plateau_bench.results.exports.harbor_trial import harbor_files, trial_name
+from plateau_bench.results.records import Attempt
+from plateau_bench.tasks.base import Outcome
 from tests.results.attempts import attempt
 from tests.results.test_exports import with_tools
 

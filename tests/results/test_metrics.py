@@ -5,10 +5,16 @@ import random
 import numpy as np
 import pytest
 
-from agents.base import Ending
-from results.metrics import PassTable, pass_metrics, pass_table, retention, retention_metrics
-from results.records import Attempt, Estimate
-from tasks.base import Outcome
+from plateau_bench.agents.base import Ending
+from plateau_bench.results.metrics.success import (
+    PassTable,
+    pass_metrics,
+    pass_table,
+    retention,
+    retention_metrics,
+)
+from plateau_bench.results.records import Attempt, Estimate
+from plateau_bench.tasks.base import Outcome
 from tests.results.attempts import attempt, task_attempts
 
 

@@ -10,15 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.reproduce.categorical import gini_simpson, law, refit, zipf
-from results.breadth import cover_at, crossover, forgotten, rounds_until, solved_sets
-from results.divergence import class_kl, class_kl_test, excess_bits, k1, k2, k3, kl, sampled_jsd
-from results.divergence import jsd as exact_jsd
-from results.diversity import utility
-from results.estimators import at_least_one, clustered_se, jackknife_interval
-from results.lexical import compression_ratio, ead, lexical, survival
-from results.power import variance_split
-from results.richness import chao1, coverage, hill, met_in, rarefied_richness, simpson
+from experiments.reproduce.categorical import gini_simpson, law, refit, zipf
+from plateau_bench.results.claims.significance import variance_split
+from plateau_bench.results.metrics.breadth import cover_at, crossover, forgotten, rounds_until, solved_sets
+from plateau_bench.results.metrics.divergence import (
+    class_kl,
+    class_kl_test,
+    excess_bits,
+    k1,
+    k2,
+    k3,
+    kl,
+    sampled_jsd,
+)
+from plateau_bench.results.metrics.divergence import jsd as exact_jsd
+from plateau_bench.results.metrics.diversity import utility
+from plateau_bench.results.metrics.estimators import at_least_one, clustered_se, jackknife_interval
+from plateau_bench.results.metrics.lexical import compression_ratio, ead, lexical, survival
+from plateau_bench.results.metrics.richness import chao1, coverage, hill, met_in, rarefied_richness, simpson
 
 SPIDERS = [46, 22, 17, 15, 15, 9, 8, 6, 6, 4, *[2] * 4, *[1] * 12]
 """Girdled site of the spider data in iNEXT's manual: 168 individuals of 26 species."""

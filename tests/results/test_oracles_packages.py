@@ -18,14 +18,20 @@ from statsmodels.stats.power import normal_power
 from statsmodels.stats.proportion import proportion_confint
 from vendi_score import vendi as authors
 
-from results.calibration import auroc, measures
-from results.divergence import entropy, jsd, kl
-from results.entropy_law import fit_entropy_law
-from results.estimators import at_least_one, clustered_se
-from results.lexical import self_bleu
-from results.power import mcnemar, minimum_detectable, sign_flip, tasks_needed, wilson
-from results.richness import chao1, hill, simpson, unseen_mass
-from results.similarity import vendi
+from plateau_bench.results.claims.significance import (
+    mcnemar,
+    minimum_detectable,
+    sign_flip,
+    tasks_needed,
+    wilson,
+)
+from plateau_bench.results.metrics.calibration import auroc, measures
+from plateau_bench.results.metrics.divergence import entropy, jsd, kl
+from plateau_bench.results.metrics.entropy_law import fit_entropy_law
+from plateau_bench.results.metrics.estimators import at_least_one, clustered_se
+from plateau_bench.results.metrics.lexical import self_bleu
+from plateau_bench.results.metrics.richness import chao1, hill, simpson, unseen_mass
+from plateau_bench.results.metrics.similarity import vendi
 
 counts = st.lists(st.integers(1, 9), min_size=2, max_size=12).filter(lambda c: sum(c) > len(c))
 weights = st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3)

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from results.maxt import Curve
-from results.noise import training_noise
-from results.phases import Label, Phase, classify, curve_of, silent_collapse
-from results.records import RoundMetrics, RoundRecord
-from results.simulate import CURVES, simulate
+from plateau_bench.results.claims.maxt import Curve
+from plateau_bench.results.claims.pdt1 import Label, Phase, classify, curve_of, silent_collapse
+from plateau_bench.results.claims.training_noise import training_noise
+from plateau_bench.results.records import RoundMetrics, RoundRecord
+from plateau_bench.results.validation.simulate import CURVES, simulate
 
 LAST = 10
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from results.alarms import best_versus_last, declines, means_of, threshold_guard
-from results.precursors import EarlyWarnings, Score, early_warnings, to_plain, warnings_table
-from results.records import RoundRecord, RunResults
+from experiments.warnings.alarms import best_versus_last, declines, means_of, threshold_guard
+from experiments.warnings.early_warnings import EarlyWarnings, Score, early_warnings, to_plain, warnings_table
+from plateau_bench.results.records import RoundRecord, RunResults
 from tests.results.planted import planted, record
 
 DRIFTING = ["omen", "clock", *(f"noise-{j}" for j in range(6))]

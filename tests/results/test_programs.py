@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.programs import MAX_PROGRAM_CHARS, canonical, ladder, program_key
+from plateau_bench.results.metrics.program_classes import MAX_PROGRAM_CHARS, canonical, ladder, program_key
 
 NAMES = st.from_regex(r"[a-z]{1,6}_[a-z]{1,3}", fullmatch=True).filter(lambda s: not keyword.iskeyword(s))
 

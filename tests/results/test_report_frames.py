@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from agents.base import Ending, Trajectory
-from results.frames import ATTEMPT_COLUMNS, METRIC_COLUMNS, attempts_frame, metrics_frame
-from results.records import Attempt
-from tasks.base import Outcome, Split, Verdict
+from plateau_bench.agents.base import Ending, Trajectory
+from plateau_bench.results.frames import ATTEMPT_COLUMNS, METRIC_COLUMNS, attempts_frame, metrics_frame
+from plateau_bench.results.records import Attempt
+from plateau_bench.tasks.base import Outcome, Split, Verdict
 from tests.results.synthetic import make_results
 
 

@@ -5,11 +5,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from results.figures import PALETTE, colour_of, draw, sparkline
-from results.page import render_page
-from results.panels import GROUPS
-from results.records import RunResults
-from results.report import build_report
+from plateau_bench.results.records import RunResults
+from plateau_bench.results.report.content import build_report
+from plateau_bench.results.report.figures import PALETTE, colour_of, draw, sparkline
+from plateau_bench.results.report.page import render_page
+from plateau_bench.results.report.panels import GROUPS
 from tests.results.synthetic import DRIFT, make_results, rise_then_fall, rise_then_level
 
 HOSTILE = "<script>alert(1)</script>"

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from results.phases import Label
-from results.report import build_report
-from results.summary import arm_findings, lead, round_names, summarise
+from plateau_bench.results.claims.pdt1 import Label
+from plateau_bench.results.report.content import build_report
+from plateau_bench.results.report.sentences import arm_findings, lead, round_names, summarise
 from tests.results.synthetic import level, make_results, rise_then_fall, rise_then_level
 
 NO_FALL = [label for label in Label if "decline" not in label]

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.measure import Reference, frequency_perplexities
-from results.calibration import calibration_metrics
-from results.diversity import diversity_metrics
-from results.drift import Scores, Text
-from results.metrics import pass_metrics, pass_table, retention_metrics
+from plateau_bench.harness.rounds.measure import Reference, frequency_perplexities
+from plateau_bench.results.metrics.calibration import calibration_metrics
+from plateau_bench.results.metrics.diversity import diversity_metrics
+from plateau_bench.results.metrics.drift import Scores, Text
+from plateau_bench.results.metrics.success import pass_metrics, pass_table, retention_metrics
 from tests.results.attempts import task_attempts
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"

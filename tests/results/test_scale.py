@@ -8,11 +8,17 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
-from results import scale
-from results.diversity import class_columns
-from results.programs import program_key
-from results.richness import chao1, hill, rarefied_richness
-from results.scale import ScaleBench, ScaleResult, bench_diversity, diversity_at_scale, kata_solutions
+from experiments.speed import diversity as scale
+from experiments.speed.diversity import (
+    ScaleBench,
+    ScaleResult,
+    bench_diversity,
+    diversity_at_scale,
+    kata_solutions,
+)
+from plateau_bench.results.metrics.diversity import class_columns
+from plateau_bench.results.metrics.program_classes import program_key
+from plateau_bench.results.metrics.richness import chao1, hill, rarefied_richness
 
 
 def test_merged_parts_are_one_pass_over_everything() -> None:

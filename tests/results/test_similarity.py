@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from results.similarity import cosine_blocks, embed, gram_counts, inverse_frequency, mean_distance, vendi
+from plateau_bench.results.metrics.similarity import (
+    cosine_blocks,
+    embed,
+    gram_counts,
+    inverse_frequency,
+    mean_distance,
+    vendi,
+)
 
 
 def test_vendi_of_the_authors_example_and_its_bounds() -> None:

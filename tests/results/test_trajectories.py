@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from agents.base import Message, ToolCall
-from results.metrics import pass_table
-from results.records import Attempt
-from results.trajectories import trajectory_metrics
-from tasks.base import Outcome
+from plateau_bench.agents.base import Message, ToolCall
+from plateau_bench.results.metrics.success import pass_table
+from plateau_bench.results.metrics.trajectories import trajectory_metrics
+from plateau_bench.results.records import Attempt
+from plateau_bench.tasks.base import Outcome
 from tests.results.attempts import attempt
 
 

@@ -7,12 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.detector_page import terminal_table, write_page
-from results.maxt import Curve
-from results.power import wilson
-from results.rivals import bonferroni, left_out_seed, mann_kendall, naive, pooled, rivals, segmented
-from results.simulate import CURVES, shape, simulate, true_rates
-from results.validation import (
+from experiments.detector.other_rules import (
+    bonferroni,
+    left_out_seed,
+    mann_kendall,
+    naive,
+    pooled,
+    rivals,
+    segmented,
+)
+from experiments.detector.page import terminal_table, write_page
+from plateau_bench.results.claims.maxt import Curve
+from plateau_bench.results.claims.significance import wilson
+from plateau_bench.results.validation.error_rates import (
     CLAIMS,
     Cell,
     Design,
@@ -26,6 +33,7 @@ from results.validation import (
     try_all,
     try_cell,
 )
+from plateau_bench.results.validation.simulate import CURVES, shape, simulate, true_rates
 
 
 def test_a_named_fall_has_its_size() -> None:

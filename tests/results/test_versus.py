@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results.metrics import PassTable
-from results.series import Point, judge_series, read_series
-from results.versus import Versus, groups, versus
+from plateau_bench.results.claims.agents import Versus, groups, versus
+from plateau_bench.results.claims.published_series import Point, judge_series, read_series
+from plateau_bench.results.metrics.success import PassTable
 
 
 def table(rates: np.ndarray, n: int, rng: np.random.Generator, clusters: int = 0) -> PassTable:
@@ -72,7 +72,7 @@ def test_words_say_what_was_found_and_what_could_have_been() -> None:
 
 def test_groups_overlap_where_only_the_ends_differ() -> None:
     def pair(a: str, b: str, p: float) -> Versus:
-        from results.records import Estimate
+        from plateau_bench.results.records import Estimate
 
         return Versus(
             a=a, b=b, tasks=9, clusters=9, difference=Estimate(0.1, 0, 0.2, 9), p=p, p_holm=p, detectable=0.1

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sandbox import Backend, SandboxError, open_backend
+from plateau_bench.sandbox import Backend, SandboxError, open_backend
 
 
 @pytest.fixture(

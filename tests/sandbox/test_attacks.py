@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Backend, Output, Program, ProgramResult, SandboxError, Status
+from plateau_bench.sandbox import Backend, Output, Program, ProgramResult, SandboxError, Status
 
 ROOT = Path(__file__).parents[2]
 

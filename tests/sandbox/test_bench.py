@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sandbox import Backend
-from sandbox.bench.measure import cpu_clock, measure, show
-from sandbox.bench.systems import NoSandbox, Peer
-from sandbox.bench.workloads import Step, check, drive, puzzles
-from sandbox.cli import app
-from sandbox.doctor import Finding, examine
-from sandbox.soak import soak
+from experiments.boxes.measure import cpu_clock, measure, show
+from experiments.boxes.soak import soak
+from experiments.boxes.systems import NoSandbox, Peer
+from experiments.boxes.workloads import Step, check, drive, puzzles
+from plateau_bench.sandbox import Backend
+from plateau_bench.sandbox.checks.doctor import Finding, examine
+from plateau_bench.sandbox.cli import app
 
 
 def test_drive_counts_units_and_keeps_its_time() -> None:

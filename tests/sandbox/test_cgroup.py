@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import SandboxSpec, cgroup
-from sandbox.bubblewrap import BubblewrapBackend
-from sandbox.cgroup import Parent, parents, settings
+from plateau_bench.sandbox import SandboxSpec
+from plateau_bench.sandbox.backends import cgroup
+from plateau_bench.sandbox.backends.bubblewrap import BubblewrapBackend
+from plateau_bench.sandbox.backends.cgroup import Parent, parents, settings
 
 from .conftest import available
 

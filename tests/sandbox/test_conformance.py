@@ -2,9 +2,9 @@
 
 import pytest
 
-from sandbox import Backend
-from sandbox.conformance import Check
-from sandbox.conformance_programs import CHECKS
+from plateau_bench.sandbox import Backend
+from plateau_bench.sandbox.checks.commands import Check
+from plateau_bench.sandbox.checks.programs import CHECKS
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

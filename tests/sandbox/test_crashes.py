@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import BASE_IMAGE, Backend, SandboxError
-from tasks.base import Case, FunctionTests, Outcome, Split, Task
-from tasks.grade import FunctionGrader
+from plateau_bench.sandbox import BASE_IMAGE, Backend, SandboxError
+from plateau_bench.tasks.base import Case, FunctionTests, Outcome, Split, Task
+from plateau_bench.tasks.grading.functions import FunctionGrader
 
 from .conftest import available
 
@@ -142,7 +142,7 @@ BUSY = "def f(a):\n    for _ in range(200_000):\n        a += 0\n    return a + 
     "ignore:Exception ignored in. <socket"
 )  # docker-py forgets those that fail to connect
 def test_an_engine_that_restarts_fails_no_attempt(engine: Engine) -> None:
-    from sandbox.docker import DockerBackend
+    from plateau_bench.sandbox.backends.docker import DockerBackend
 
     backend = DockerBackend(base_url=engine.url, workers=2, min_free_gb=0.5, patience_s=60)
     pairs = [(task(i), BUSY.format(i)) for i in range(600)]

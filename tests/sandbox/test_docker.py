@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import BASE_IMAGE, SandboxError, SandboxSpec, SandboxUnavailable
-from sandbox.docker import LABEL, DockerBackend
-from sandbox.images import Images
-from sandbox.owner import alive, owner
-from sandbox.plain import PlainSandbox
+from plateau_bench.sandbox import BASE_IMAGE, SandboxError, SandboxSpec, SandboxUnavailable
+from plateau_bench.sandbox.backends.docker import LABEL, DockerBackend
+from plateau_bench.sandbox.backends.docker_plain import PlainSandbox
+from plateau_bench.sandbox.backends.owner import alive, owner
+from plateau_bench.sandbox.images.engine_cache import Images
 
 from .conftest import available
 

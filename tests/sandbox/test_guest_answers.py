@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sandbox import Output, SandboxError, SandboxSpec, Status, open_backend
-from sandbox.box import GuestSandbox
-from sandbox.channel import Channel, guest_source, plain
-from sandbox.guest.core import FRAME, VERDICTS, as_json, seccomp_filter
-from sandbox.guest.programs import MAX_NESTING, Unfit, encode
-from sandbox.install import MANAGERS, install_command
-from sandbox.programs import judge
+from plateau_bench.sandbox import Output, SandboxError, SandboxSpec, Status, open_backend
+from plateau_bench.sandbox.ensure import MANAGERS, install_command
+from plateau_bench.sandbox.guest.core import FRAME, VERDICTS, as_json, seccomp_filter
+from plateau_bench.sandbox.guest.programs import MAX_NESTING, Unfit, encode
+from plateau_bench.sandbox.host.channel import Channel, guest_source, plain
+from plateau_bench.sandbox.host.commands import GuestSandbox
+from plateau_bench.sandbox.host.programs import judge
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox import BASE_IMAGE, Sandbox, SandboxSpec
-from sandbox.conformance import SANDBOX_CHECKS, Check
-from sandbox.docker import DockerBackend
-from sandbox.plain import PlainSandbox
+from plateau_bench.sandbox import BASE_IMAGE, Sandbox, SandboxSpec
+from plateau_bench.sandbox.backends.docker import DockerBackend
+from plateau_bench.sandbox.backends.docker_plain import PlainSandbox
+from plateau_bench.sandbox.checks.commands import SANDBOX_CHECKS, Check
 
 from .conftest import available
 from .test_docker import image_of

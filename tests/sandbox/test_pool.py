@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import Backend, Sandbox, SandboxError, SandboxSpec
-from sandbox.pool import Pool
+from plateau_bench.sandbox import Backend, Sandbox, SandboxError, SandboxSpec
+from plateau_bench.sandbox.pool import Pool
 
 
 class Box:

@@ -10,8 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.guest.tunnel import CHUNK, CLOSE, CREDIT, DATA, END, HEAD, OPEN, PERMIT, RESET, WINDOW
-from sandbox.ports import BURST, MOST, PERMITS, Ports, Tunnel
+from plateau_bench.sandbox.guest.tunnel import (
+    CHUNK,
+    CLOSE,
+    CREDIT,
+    DATA,
+    END,
+    HEAD,
+    OPEN,
+    PERMIT,
+    RESET,
+    WINDOW,
+)
+from plateau_bench.sandbox.network.services import BURST, MOST, PERMITS, Ports, Tunnel
 
 
 class Stream:

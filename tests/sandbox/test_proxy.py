@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox import SandboxSpec
-from sandbox.allow import AllowList
-from sandbox.proxy import PORT, Proxy, with_proxy
+from plateau_bench.sandbox import SandboxSpec
+from plateau_bench.sandbox.network.allow import AllowList
+from plateau_bench.sandbox.network.proxy import PORT, Proxy, with_proxy
 
 RESOLVED: Mapping[str, tuple[str, ...]] = {
     "here.test": ("127.0.0.1",),

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import BASE_IMAGE, SandboxError, SandboxSpec, SandboxUnavailable
-from sandbox.bubblewrap import BubblewrapBackend
-from sandbox.docker import DockerBackend
-from sandbox.unpacked import Store, Unpacked, mount_point
-from sandbox.untar import BadImage, Unpacker, split
+from plateau_bench.sandbox import BASE_IMAGE, SandboxError, SandboxSpec, SandboxUnavailable
+from plateau_bench.sandbox.backends.bubblewrap import BubblewrapBackend
+from plateau_bench.sandbox.backends.docker import DockerBackend
+from plateau_bench.sandbox.images.unpacked import Store, Unpacked, mount_point
+from plateau_bench.sandbox.images.untar import BadImage, Unpacker, split
 
 from .conftest import available
 from .test_docker import image_of
@@ -306,7 +306,7 @@ def test_leftovers_of_the_killed_are_removed(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_said_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.unpacked.RESERVE", 1 << 60)
+    monkeypatch.setattr("plateau_bench.sandbox.images.unpacked.RESERVE", 1 << 60)
     with pytest.raises(SandboxUnavailable, match="PLATEAU_CACHE"):
         Store(tmp_path / "images").open(str(saved(tmp_path / "i.tar", layer(("f", b"x")))))
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.files import write_tree
+from plateau_bench.tasks.files import write_tree
 
 BASE = 'docker_image = "plateau-base"\n'
 REWARD = "mkdir -p /logs/verifier\nif {}; then r=1; else r=0; fi\necho $r > /logs/verifier/reward.txt\n"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sandbox.base import Diff, Execution, ProgramBox, Sandbox, SandboxError, SandboxSpec
+from plateau_bench.sandbox.base import Diff, Execution, ProgramBox, Sandbox, SandboxError, SandboxSpec
 from tests.tasks.trusted_box import TrustedBox
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sandbox.base import Execution, Sandbox, SandboxSpec
+from plateau_bench.sandbox.base import Execution, Sandbox, SandboxSpec
 from tests.tasks.local_backend import LocalBackend, LocalSandbox
 
 CALC = "def twice(x):\n    return x + 1\n\n\ndef thrice(x):\n    return 3 * x\n"

@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tasks import katas
-from tasks.contamination import Material, clashes, normal_tokens, of_sample, of_task, shingles
+from plateau_bench.tasks.quality.contamination import (
+    Material,
+    clashes,
+    normal_tokens,
+    of_sample,
+    of_task,
+    shingles,
+)
+from plateau_bench.tasks.suites import katas
 from tests.tasks.test_published import MBPP, MEAN, PLUS, suite
 
 SOLUTION = '''def dedupe(items, limit):

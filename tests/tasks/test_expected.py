@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.base import Diff
-from tasks.base import Outcome, Verdict
-from tasks.compare import same
-from tasks.expected import _canaries, _other, _variant, read_expected
-from tasks.folder import grade_folder, shadows
-from tasks.harbor import read_folder
-from tasks.runner_guest import attempt_test, text_module
+from plateau_bench.sandbox.base import Diff
+from plateau_bench.tasks.base import Outcome, Verdict
+from plateau_bench.tasks.formats.harbor import read_folder
+from plateau_bench.tasks.grading.compare import same
+from plateau_bench.tasks.grading.folders import grade_folder, shadows
+from plateau_bench.tasks.grading.named_tests import _canaries, _other, _variant, read_expected
+from plateau_bench.tasks.guest.named_tests import attempt_test, text_module
 from tests.tasks.local_backend import LocalBackend
 from tests.tasks.test_harbor import make
 

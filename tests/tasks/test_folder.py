@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.base import Diff
-from tasks import katas
-from tasks.base import FolderTests, Outcome, Split, Task, Verdict
-from tasks.folder import grade_folder, grade_stages, steers_tests, tampering
-from tasks.harbor import read_folder
+from plateau_bench.sandbox.base import Diff
+from plateau_bench.tasks.base import FolderTests, Outcome, Split, Task, Verdict
+from plateau_bench.tasks.formats.harbor import read_folder
+from plateau_bench.tasks.grading.folders import grade_folder, grade_stages, steers_tests, tampering
+from plateau_bench.tasks.suites import katas
 from tests.tasks.harbor_set import REWARD, apart, steps
 from tests.tasks.local_backend import LocalBackend
 from tests.tasks.test_harbor import make

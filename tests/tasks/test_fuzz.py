@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tasks import katas
-from tasks.base import Task
-from tasks.harbor import FolderSuite, write_folder
-from tasks.importing import import_rows
-from tasks.published import PublishedSuite
+from plateau_bench.tasks.base import Task
+from plateau_bench.tasks.formats.harbor import FolderSuite, write_folder
+from plateau_bench.tasks.formats.humaneval import PublishedSuite
+from plateau_bench.tasks.formats.importing import import_rows
+from plateau_bench.tasks.suites import katas
 from tests.tasks.harbor_set import write_set
 from tests.tasks.test_published import ROWS
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.base import (
+from plateau_bench.sandbox.base import (
     Output,
     Program,
     ProgramBox,
@@ -24,10 +24,10 @@ from sandbox.base import (
     SandboxUnavailable,
     Status,
 )
-from tasks import katas
-from tasks.base import Case, FolderTests, FunctionTests, Outcome, Split, Task, Verdict
-from tasks.compare import same
-from tasks.grade import FunctionGrader, Memo, grade_functions, judge, program_digest
+from plateau_bench.tasks.base import Case, FolderTests, FunctionTests, Outcome, Split, Task, Verdict
+from plateau_bench.tasks.grading.compare import same
+from plateau_bench.tasks.grading.functions import FunctionGrader, Memo, grade_functions, judge, program_digest
+from plateau_bench.tasks.suites import katas
 from tests.tasks.trusted_box import TrustedBox
 
 PASSED = Verdict(outcome=Outcome.PASSED, verified=True)

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.base import BASE_IMAGE, Diff
-from tasks import katas, load_suite
-from tasks.base import FolderTests, Outcome, Split
-from tasks.files import write_tree
-from tasks.folder import grade_folder
-from tasks.harbor import FolderSuite, read_folder, split_of, write_folder
+from plateau_bench.sandbox.base import BASE_IMAGE, Diff
+from plateau_bench.tasks import load_suite
+from plateau_bench.tasks.base import FolderTests, Outcome, Split
+from plateau_bench.tasks.files import write_tree
+from plateau_bench.tasks.formats.harbor import FolderSuite, read_folder, split_of, write_folder
+from plateau_bench.tasks.grading.folders import grade_folder
+from plateau_bench.tasks.suites import katas
 from tests.tasks.harbor_set import write_set
 from tests.tasks.local_backend import LocalBackend, LocalSandbox
 

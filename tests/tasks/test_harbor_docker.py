@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sandbox.base import SandboxError
-from sandbox.docker import DockerBackend
-from tasks.cli import app
-from tasks.harbor import FolderSuite
-from tasks.proof import read_log
-from tasks.quarantine import read_quarantine
+from plateau_bench.sandbox.backends.docker import DockerBackend
+from plateau_bench.sandbox.base import SandboxError
+from plateau_bench.tasks.cli import app
+from plateau_bench.tasks.formats.harbor import FolderSuite
+from plateau_bench.tasks.quality.proof import read_log
+from plateau_bench.tasks.quality.quarantine import read_quarantine
 from tests.tasks.harbor_set import BASE, FETCH, REWARD, put, task, write_set
 
 pytestmark = pytest.mark.docker
@@ -54,7 +54,7 @@ def docker() -> DockerBackend:
 
 
 def built(suite: Path, docker: DockerBackend) -> list[str]:
-    from tasks.building import to_build
+    from plateau_bench.tasks.formats.building import to_build
 
     done = CliRunner().invoke(app, ["build", str(suite)])
     assert done.exit_code == 0, done.output

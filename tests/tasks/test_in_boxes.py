@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import open_backend
-from sandbox.base import Backend, Diff, SandboxError, SandboxUnavailable
-from tasks import katas
-from tasks.base import Outcome
-from tasks.folder import grade_folder
-from tasks.grade import FunctionGrader, Memo
-from tasks.harbor import read_folder, write_folder
+from plateau_bench.sandbox import open_backend
+from plateau_bench.sandbox.base import Backend, Diff, SandboxError, SandboxUnavailable
+from plateau_bench.tasks.base import Outcome
+from plateau_bench.tasks.formats.harbor import read_folder, write_folder
+from plateau_bench.tasks.grading.folders import grade_folder
+from plateau_bench.tasks.grading.functions import FunctionGrader, Memo
+from plateau_bench.tasks.suites import katas
 from tests.tasks.test_folder import CHECK, HONEST, task
 
 pytestmark = pytest.mark.bwrap

@@ -10,11 +10,11 @@ from dataclasses import asdict
 
 import pytest
 
-from sandbox.base import Program
-from tasks import katas
-from tasks.base import FunctionTests, Split, Task
-from tasks.katas import grammar, render
-from tasks.katas.op import FILTER, MAP, REDUCE, SEQ
+from plateau_bench.sandbox.base import Program
+from plateau_bench.tasks.base import FunctionTests, Split, Task
+from plateau_bench.tasks.suites import katas
+from plateau_bench.tasks.suites.katas import grammar, render
+from plateau_bench.tasks.suites.katas.op import FILTER, MAP, REDUCE, SEQ
 from tests.tasks.trusted_box import TrustedBox
 
 

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sandbox import open_backend
-from sandbox.base import Backend, ProgramBox, SandboxError
-from tasks import katas, load_suite
-from tasks.base import Outcome, Verdict
-from tasks.cli import app
-from tasks.harbor import read_folder, write_folder
-from tasks.importing import import_rows
-from tasks.leaks import leak
-from tasks.proof import BATCH, Finding, Kind, judge, prove, quarantine_of, read_log
-from tasks.quarantine import Entry, Rest, beside, read_quarantine, write_quarantine
+from plateau_bench.sandbox import open_backend
+from plateau_bench.sandbox.base import Backend, ProgramBox, SandboxError
+from plateau_bench.tasks import load_suite
+from plateau_bench.tasks.base import Outcome, Verdict
+from plateau_bench.tasks.cli import app
+from plateau_bench.tasks.formats.harbor import read_folder, write_folder
+from plateau_bench.tasks.formats.importing import import_rows
+from plateau_bench.tasks.quality.leaks import leak
+from plateau_bench.tasks.quality.proof import BATCH, Finding, Kind, judge, prove, quarantine_of, read_log
+from plateau_bench.tasks.quality.quarantine import Entry, Rest, beside, read_quarantine, write_quarantine
+from plateau_bench.tasks.suites import katas
 from tests.tasks.test_grade import TrustedBackend
 from tests.tasks.test_published import MEAN, ROWS, suite
 
@@ -217,8 +218,8 @@ def test_folders_prove_themselves(tmp_path: Path, backend: Backend) -> None:
 
 @pytest.mark.docker
 def test_images_are_built_ahead_and_once(tmp_path: Path) -> None:
-    from sandbox.docker import DockerBackend
-    from tasks.building import build, to_build
+    from plateau_bench.sandbox.backends.docker import DockerBackend
+    from plateau_bench.tasks.formats.building import build, to_build
 
     docker = DockerBackend()
     docker.open().close()  # the base image is there

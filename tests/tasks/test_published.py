@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from sandbox import open_backend
-from sandbox.base import SandboxError
-from tasks import load_suite
-from tasks.asserts import read_check
-from tasks.base import Case, Outcome, Split, Task
-from tasks.compare import alike
-from tasks.functions import References
-from tasks.grade import FunctionGrader, grade_functions
-from tasks.programs import PublishedTests, completed
-from tasks.published import PublishedSuite
+from plateau_bench.sandbox import open_backend
+from plateau_bench.sandbox.base import SandboxError
+from plateau_bench.tasks import load_suite
+from plateau_bench.tasks.base import Case, Outcome, Split, Task
+from plateau_bench.tasks.formats.asserts import read_check
+from plateau_bench.tasks.formats.humaneval import PublishedSuite
+from plateau_bench.tasks.grading.compare import alike
+from plateau_bench.tasks.grading.functions import FunctionGrader, grade_functions
+from plateau_bench.tasks.grading.published import References
+from plateau_bench.tasks.grading.published_programs import PublishedTests, completed
 from tests.tasks.trusted_box import TrustedBox
 
 MEAN = {

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.compare import same
-from tasks.product_guest import Product, spawn
-from tasks.remote_guest import Ended, Link, Remote, RemoteFinder
+from plateau_bench.tasks.grading.compare import same
+from plateau_bench.tasks.guest.product import Product, spawn
+from plateau_bench.tasks.guest.remote import Ended, Link, Remote, RemoteFinder
 
 SOURCE = '''
 from collections import namedtuple
@@ -59,7 +59,7 @@ def which(thing): return type(thing).__name__
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("product")
     (folder / "remotely_tested.py").write_text(SOURCE)
-    source = Path("tasks/product_guest.py").read_text()
+    source = Path("tasks/guest/product.py").read_text()
     finder: Any = RemoteFinder({"remotely_tested"}, lambda: spawn(source, [str(folder)]))
     sys.meta_path.append(finder)
     import remotely_tested  # type: ignore[import-not-found]

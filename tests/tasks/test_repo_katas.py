@@ -7,15 +7,16 @@ from functools import lru_cache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.diffs import diff_from_text
-from tasks import load_suite, repo_katas
-from tasks.base import PackageTests, Split, Task
-from tasks.contamination import clashes, of_sample, of_task
-from tasks.katas import grammar
-from tasks.repo_katas.project import BUGS, Project, draw_pipeline, draw_project
-from tasks.repo_katas.testfile import outcome, told
-from tasks.repo_katas.transcript import Workspace, smallest_edit, work
-from tasks.suite import HumanSample
+from plateau_bench.sandbox.diffs import diff_from_text
+from plateau_bench.tasks import load_suite
+from plateau_bench.tasks.base import PackageTests, Split, Task
+from plateau_bench.tasks.quality.contamination import clashes, of_sample, of_task
+from plateau_bench.tasks.suite import HumanSample
+from plateau_bench.tasks.suites import repo_katas
+from plateau_bench.tasks.suites.katas import grammar
+from plateau_bench.tasks.suites.repo_katas.project import BUGS, Project, draw_pipeline, draw_project
+from plateau_bench.tasks.suites.repo_katas.testfile import outcome, told
+from plateau_bench.tasks.suites.repo_katas.transcript import Workspace, smallest_edit, work
 
 
 @lru_cache

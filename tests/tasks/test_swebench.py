@@ -12,13 +12,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.base import Diff
-from tasks.base import Outcome, Split, Task, Verdict
-from tasks.expected import read_expected
-from tasks.folder import grade_folder
-from tasks.harbor import FolderSuite, files_below
-from tasks.swebench import read_instances
-from tasks.swebench_folders import Wanted, import_swebench
+from plateau_bench.sandbox.base import Diff
+from plateau_bench.tasks.base import Outcome, Split, Task, Verdict
+from plateau_bench.tasks.formats.harbor import FolderSuite, files_below
+from plateau_bench.tasks.formats.swebench import read_instances
+from plateau_bench.tasks.formats.swebench_folders import Wanted, import_swebench
+from plateau_bench.tasks.grading.folders import grade_folder
+from plateau_bench.tasks.grading.named_tests import read_expected
 from tests.tasks.swebench_repo import CALC, FAIL, FIXED, MORE, PASS, TEST, ImageBackend, git, make
 
 GOOD = {

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.base import Diff
-from sandbox.docker import DockerBackend
-from tasks.base import Outcome, Task
-from tasks.building import build, to_build
-from tasks.folder import grade_folder
-from tasks.proof import Kind, prove
-from tasks.swebench import read_instances
-from tasks.swebench_folders import Wanted, import_swebench
+from plateau_bench.sandbox.backends.docker import DockerBackend
+from plateau_bench.sandbox.base import Diff
+from plateau_bench.tasks.base import Outcome, Task
+from plateau_bench.tasks.formats.building import build, to_build
+from plateau_bench.tasks.formats.swebench import read_instances
+from plateau_bench.tasks.formats.swebench_folders import Wanted, import_swebench
+from plateau_bench.tasks.grading.folders import grade_folder
+from plateau_bench.tasks.quality.proof import Kind, prove
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks import katas
-from tasks.base import FunctionTests, Outcome, Task
-from tasks.grade import FunctionGrader
-from tasks.katas import grammar
-from tasks.katas.variants import pipeline_of
-from tasks.programs import PublishedTests
-from tasks.renaming import rename
-from tasks.variants import KINDS, original, unsound, variants_of
+from plateau_bench.tasks.base import FunctionTests, Outcome, Task
+from plateau_bench.tasks.grading.functions import FunctionGrader
+from plateau_bench.tasks.grading.published_programs import PublishedTests
+from plateau_bench.tasks.quality.variants import KINDS, original, unsound, variants_of
+from plateau_bench.tasks.suites import katas
+from plateau_bench.tasks.suites.katas import grammar
+from plateau_bench.tasks.suites.katas.variants import pipeline_of
+from plateau_bench.tasks.suites.renaming import rename
 from tests.tasks.test_grade import TrustedBackend
 from tests.tasks.test_published import MBPP, MEAN, PLUS, SHIFT, suite
 

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 
-from sandbox.base import Output, Program, ProgramResult, SandboxError, Status
+from plateau_bench.sandbox.base import Output, Program, ProgramResult, SandboxError, Status
 
 
 class TrustedBox:

@@ -1,8 +1,8 @@
 """Controls: what a remedy or a decline has to be compared with."""
 
-from harness.strategies.base import Strategy
-from harness.strategies.choices import any_attempt, only_fresh_human
-from harness.strategies.verifiers import anything, leaky
+from plateau_bench.harness.strategies.base import Strategy
+from plateau_bench.harness.strategies.choices import any_attempt, only_fresh_human
+from plateau_bench.harness.strategies.verifiers import anything, leaky
 
 STRATEGIES = {
     "no_train": Strategy(

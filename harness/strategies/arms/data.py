@@ -1,7 +1,7 @@
 """Which rounds' successes, and which of them."""
 
-from harness.strategies.base import Strategy
-from harness.strategies.choices import (
+from plateau_bench.harness.strategies.base import Strategy
+from plateau_bench.harness.strategies.choices import (
     all_rounds,
     distinct_capped,
     everything,
@@ -9,7 +9,7 @@ from harness.strategies.choices import (
     most_surprising,
     rare_classes_first,
 )
-from harness.strategies.discriminator import least_seen
+from plateau_bench.harness.strategies.discriminator import least_seen
 
 STRATEGIES = {
     "replace": Strategy(

@@ -1,7 +1,7 @@
 """With people: their programs, or their verdicts."""
 
-from harness.strategies.base import Strategy
-from harness.strategies.choices import fresh_human, original_human, people_check
+from plateau_bench.harness.strategies.base import Strategy
+from plateau_bench.harness.strategies.choices import fresh_human, original_human, people_check
 
 STRATEGIES = {
     "fresh_human": Strategy(

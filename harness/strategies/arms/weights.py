@@ -1,9 +1,9 @@
 """Other ways to fine-tune, to sample, and to pick the checkpoint that goes on."""
 
-from harness.strategies.base import Strategy
-from harness.strategies.judges import best_so_far, not_worse
-from harness.strategies.noise import corrupt_inputs
-from harness.strategies.temperature import balance
+from plateau_bench.harness.strategies.base import Strategy
+from plateau_bench.harness.strategies.corruption import corrupt_inputs
+from plateau_bench.harness.strategies.next_checkpoint import best_so_far, not_worse
+from plateau_bench.harness.strategies.temperature import balance
 
 STRATEGIES = {
     "reset_base": Strategy(

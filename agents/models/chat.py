@@ -1,0 +1,50 @@
+"""What every agent needs of a chat model: its name, its seeds, and what was said as it is recorded."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from plateau_bench.agents.base import Message, ToolCall
+from plateau_bench.agents.models.prices import Price
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import BaseMessage
+
+
+def model_name(model: "BaseChatModel") -> str:
+    """What a chat model calls its model, whichever of LangChain's spellings it uses."""
+    named = (getattr(model, field, None) for field in ("name_or_path", "model_name", "model"))
+    return next((name for name in named if isinstance(name, str)), type(model).__name__)
+
+
+def seeding(model: "BaseChatModel", seeds: Sequence[int]) -> dict[str, Any]:
+    """The option of a call that asks for one completion per seed: endpoints count up from the first."""
+    if getattr(model, "takes_seeds", False):
+        return {"seeds": list(seeds)}
+    return {"seed": seeds[0] % 2**31}
+
+
+def to_message(message: "BaseMessage", price: Price | None = None) -> Message:
+    """A LangChain message as it is recorded."""
+    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+
+    role = {"human": "user", "ai": "assistant"}.get(message.type, message.type)
+    if isinstance(message, AIMessage):
+        usage = message.usage_metadata
+        return Message(
+            role=role,
+            text=message.text,
+            tool_calls=tuple(
+                ToolCall(id=call["id"] or "", name=call["name"], arguments=call["args"])
+                for call in message.tool_calls
+            ),
+            malformed=tuple(str(call["args"]) for call in message.invalid_tool_calls),
+            prompt_tokens=usage["input_tokens"] if usage else None,
+            completion_tokens=usage["output_tokens"] if usage else None,
+            cost_usd=price.of(usage) if price and usage else None,
+        )
+    assert isinstance(message, HumanMessage | SystemMessage | ToolMessage)
+    text = message.text if isinstance(message.content, str) else json.dumps(message.content)
+    call = message.tool_call_id if isinstance(message, ToolMessage) else ""
+    return Message(role=role, text=text, tool_call_id=call)

@@ -1,0 +1,246 @@
+"""A transformers checkpoint as a LangChain chat model, with exact token ids and log-probabilities.
+
+The only module of this package that imports langchain at import time.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import PrivateAttr
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from plateau_bench.agents.models.chat import to_message
+from plateau_bench.agents.models.cohort import Batcher
+from plateau_bench.agents.models.sampler import Sample, sample
+from plateau_bench.agents.models.toolcalls import Reply, read_reply
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptRequest:
+    """k samples of one prompt."""
+
+    prompt_ids: tuple[int, ...]
+    seeds: tuple[int, ...]
+    temperature: float
+    max_tokens: int
+
+
+class LocalChatModel(BaseChatModel):
+    """Samples from weights in this process; calls from concurrent agents of one cohort share batches.
+
+    Each message carries `usage_metadata` and, in `response_metadata`: model_name, finish_reason ("stop" |
+    "length"), prompt_token_ids, token_ids, logprobs (natural log, temperature 1) and seed. The i-th sample
+    of a call uses the i-th of `seeds`; without them seed 0 and up, so equal calls give equal answers.
+    """
+
+    name_or_path: str
+    temperature: float = 1.0
+    max_tokens: int | None = None
+    """Tokens to write at most. None: up to 512, or what the model's positions leave."""
+    takes_seeds: bool = True
+    """Tells agents that one call may carry `n` and `seeds`."""
+    _model: PreTrainedModel = PrivateAttr()
+    _tokenizer: PreTrainedTokenizerBase = PrivateAttr()
+    _batcher: Batcher[PromptRequest, list[Sample]] = PrivateAttr()
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **fields: Any) -> None:
+        """`model` is put in evaluation mode. Raises ValueError for a tokenizer without chat template."""
+        fields.setdefault("name_or_path", model.config.name_or_path or "local")
+        super().__init__(**fields)
+        if not tokenizer.chat_template:
+            raise ValueError(
+                f"{self.name_or_path}: the tokenizer has no chat template, so there is no telling how the "
+                f"model expects a conversation; set tokenizer.chat_template and save it, or load with "
+                f"chat_template=..."
+            )
+        self._model, self._tokenizer = model, tokenizer
+        model.eval()  # type: ignore[no-untyped-call]
+        self._batcher = Batcher(_runner(model, tokenizer))
+
+    @classmethod
+    def load(
+        cls,
+        id_or_path: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str | torch.dtype = "auto",
+        chat_template: str | None = None,
+        **fields: Any,
+    ) -> Self:
+        """Load a checkpoint folder or hub id.
+
+        device "auto" is cuda where there is one; dtype "auto" is float32 on the cpu and bfloat16 elsewhere.
+        `fields` are this class's (temperature, max_tokens, name_or_path).
+        """
+        place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        if dtype == "auto":
+            dtype = torch.float32 if place == "cpu" else torch.bfloat16
+        tokenizer = AutoTokenizer.from_pretrained(id_or_path)
+        tokenizer.chat_template = chat_template or tokenizer.chat_template
+        model: Any = AutoModelForCausalLM.from_pretrained(id_or_path, dtype=dtype)
+        return cls(model.to(place), tokenizer, **{"name_or_path": str(id_or_path)} | fields)
+
+    @property
+    def transformers_model(self) -> PreTrainedModel:
+        """The weights, in evaluation mode; not to be changed while agents use them."""
+        return self._model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self._tokenizer
+
+    def bind_tools(
+        self, tools: Sequence[dict | type | Callable | Any], **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Show the tools to the chat template; calls in the answers are read by `agents.toolcalls`."""
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+    @property
+    def _llm_type(self) -> str:
+        return "plateau-local"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        n: int = 1,
+        seeds: Sequence[int] | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        tools: list[Any] | None = None,
+        tool_choice: None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        seeds = tuple(range(n)) if seeds is None else tuple(seeds)
+        if stop or kwargs or tool_choice or len(seeds) != n:
+            unknown = [*kwargs, *["stop"] * bool(stop)]
+            raise ValueError(f"{n} seeds needed, got {len(seeds)}; options not supported: {unknown}")
+        prompt_ids = self._prompt(messages, tools)
+        request = PromptRequest(
+            prompt_ids=tuple(prompt_ids),
+            seeds=seeds,
+            temperature=self.temperature if temperature is None else temperature,
+            max_tokens=self._room(len(prompt_ids), self.max_tokens if max_tokens is None else max_tokens),
+        )
+        samples = self._batcher.ask(request)
+        return ChatResult(
+            generations=[
+                self._generation(request, found, seed, tools)
+                for found, seed in zip(samples, seeds, strict=True)
+            ],
+            llm_output={"model_name": self.name_or_path},
+        )
+
+    def _prompt(self, messages: Sequence[BaseMessage], tools: list[Any] | None) -> list[int]:
+        """Token ids of a conversation. An answer of this model stays as it was sampled, token by token.
+
+        Only what came after the last such answer is rendered and tokenised anew. Raises ValueError if the
+        chat template rewrites earlier turns, because then the history would not be linear.
+        """
+        chat = [as_chat(message) for message in messages]
+        last = max((i for i, m in enumerate(messages) if m.response_metadata.get("token_ids")), default=None)
+        if last is None:
+            ids: Any = self._tokenizer.apply_chat_template(
+                chat, tools=tools, add_generation_prompt=True, return_dict=False
+            )
+            return list(ids)
+        render = partial(self._tokenizer.apply_chat_template, tools=tools, tokenize=False)
+        whole, before = str(render(chat, add_generation_prompt=True)), str(render(chat[: last + 1]))
+        end = str(self._tokenizer.eos_token)
+        before = before[: before.rfind(end) + len(end)]
+        if not whole.startswith(before):
+            raise ValueError(
+                f"{self.name_or_path}: the chat template rewrites earlier turns of a conversation"
+            )
+        facts = messages[last].response_metadata
+        added = self._tokenizer(whole[len(before) :], add_special_tokens=False)["input_ids"]
+        return [*facts["prompt_token_ids"], *facts["token_ids"], *added]
+
+    def _room(self, prompt_tokens: int, wanted: int | None) -> int:
+        """Tokens to write. A prompt that is too long is refused here, before it fails others of its batch."""
+        positions = getattr(self._model.config, "max_position_embeddings", None) or sys.maxsize
+        new = max(1, min(512, positions - prompt_tokens)) if wanted is None else wanted
+        if prompt_tokens + new > positions:
+            raise ValueError(
+                f"{self.name_or_path}: {prompt_tokens} prompt tokens and {new} to write exceed the model's "
+                f"{positions} positions; shorten the prompt or lower the completion limit"
+            )
+        return new
+
+    def _generation(
+        self, request: PromptRequest, found: Sample, seed: int, tools: list[Any] | None
+    ) -> ChatGeneration:
+        written = list(found.token_ids[:-1] if found.finish == "stop" else found.token_ids)
+        # Special tokens stay visible: what is graded must be what was written.
+        text = self._tokenizer.decode(written, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        reply = (
+            read_reply(self._tokenizer, request.prompt_ids, str(text), tools) if tools else Reply(str(text))
+        )
+        message = AIMessage(
+            reply.text,
+            tool_calls=reply.calls,
+            invalid_tool_calls=reply.malformed,
+            usage_metadata={
+                "input_tokens": len(request.prompt_ids),
+                "output_tokens": len(found.token_ids),
+                "total_tokens": len(request.prompt_ids) + len(found.token_ids),
+            },
+            response_metadata={
+                "model_name": self.name_or_path,
+                "finish_reason": found.finish,
+                "prompt_token_ids": request.prompt_ids,
+                "token_ids": found.token_ids,
+                "logprobs": found.logprobs,
+                "seed": seed,
+            },
+        )
+        return ChatGeneration(message=message, generation_info={"finish_reason": found.finish})
+
+
+def as_chat(message: BaseMessage) -> dict[str, Any]:
+    """A message as chat templates expect it: tool calls with their arguments as a dict, text as a string."""
+    return {**to_message(message).chat(), "content": message.text}
+
+
+def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids that end a completion: the tokenizer's end token and those of the generation config."""
+    configured = model.generation_config.eos_token_id if model.generation_config else None
+    listed = configured if isinstance(configured, list) else [configured]
+    return sorted({one for one in [tokenizer.eos_token_id, *listed] if one is not None})
+
+
+def _runner(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> Callable[[list[PromptRequest]], list[list[Sample]]]:
+    ends, pad = stop_ids(model, tokenizer), tokenizer.pad_token_id or 0
+
+    def run(requests: list[PromptRequest]) -> list[list[Sample]]:
+        answers: dict[int, list[Sample]] = {}
+        for settings in dict.fromkeys((request.temperature, request.max_tokens) for request in requests):
+            group = [i for i, one in enumerate(requests) if (one.temperature, one.max_tokens) == settings]
+            found = sample(
+                model,
+                [requests[i].prompt_ids for i in group],
+                [requests[i].seeds for i in group],
+                temperature=settings[0],
+                max_new_tokens=settings[1],
+                stop_ids=ends,
+                pad_id=pad,
+            )
+            answers.update(zip(group, found, strict=True))
+        return [answers[i] for i in range(len(requests))]
+
+    return run

@@ -1,0 +1,83 @@
+"""An agent behind a served checkpoint: what it said over the wire becomes tokens of the checkpoint again.
+
+Such tokens are what the model read and wrote only as far as the tokenizer gives the same ones for the same
+text; there are no log-probabilities. That is enough to train on, not to measure likelihoods with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from plateau_bench.agents.base import Agent, Message, Trajectory
+from plateau_bench.sandbox.base import Sandbox
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Spans = tuple[tuple[int, int], ...]
+
+
+class Served:
+    """Another agent, with token ids in its trajectories."""
+
+    def __init__(self, agent: Agent, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.name, self.needs_box = agent.name, agent.needs_box
+        self._agent, self._tokenizer = agent, tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        """What an agent may offer beyond the protocol, such as services for its box."""
+        return getattr(self._agent, name)
+
+    def solve(
+        self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
+    ) -> list[Trajectory]:
+        """As the agent itself."""
+        return [self._with_tokens(one, instruction) for one in self._agent.solve(instruction, seeds, boxes)]
+
+    def _with_tokens(self, trajectory: Trajectory, instruction: str) -> Trajectory:
+        if not trajectory.messages and not trajectory.completion_tokens:
+            return trajectory  # it never answered
+        said = trajectory.conversation(instruction)
+        token_ids, spans = tokens_of(self._tokenizer, said, trajectory.tools)
+        return replace(trajectory, token_ids=token_ids, loss_spans=spans, logprobs=())
+
+
+def tokens_of(
+    tokenizer: "PreTrainedTokenizerBase", said: Sequence[Message], tools: Sequence[Any] = ()
+) -> tuple[tuple[int, ...], Spans]:
+    """(token ids up to the last answer, spans of the answers, each with its end-of-turn token).
+
+    Empty if no single sequence is what the model saw: the template rewrites earlier turns or refuses the
+    conversation (several in one, as some vendors have them), or an answer held calls that could not be read.
+    """
+    chat = [message.chat() for message in said]
+    end = str(tokenizer.eos_token)
+
+    def render(upto: int, **options: Any) -> str:
+        text = tokenizer.apply_chat_template(
+            chat[:upto], tools=list(tools) or None, tokenize=False, **options
+        )
+        return str(text)
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    token_ids: list[int] = []
+    spans: list[tuple[int, int]] = []
+    done = ""
+    for number, message in enumerate(said):
+        if message.role != "assistant":
+            continue
+        try:
+            prompt, whole = render(number, add_generation_prompt=True), render(number + 1)
+        except Exception:  # a template is a program of its own and raises what it likes
+            return (), ()
+        whole = whole[: whole.rfind(end) + len(end)]
+        if message.malformed or not prompt.startswith(done) or not whole.startswith(prompt):
+            return (), ()
+        token_ids += ids(prompt[len(done) :])
+        start = len(token_ids)
+        token_ids += ids(whole[len(prompt) :])
+        spans.append((start, len(token_ids)))
+        done = whole
+    return tuple(token_ids), tuple(spans)

@@ -1,0 +1,1 @@
+"""The article's table, with what plateau measured beside each of its rows."""

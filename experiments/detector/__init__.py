@@ -1,0 +1,1 @@
+"""How the claims compare with other rules on simulated curves, and the page that says so."""

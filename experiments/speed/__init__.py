@@ -1,0 +1,1 @@
+"""Where a round's time goes, what a checkpoint samples and trains per second, and diversity at scale."""

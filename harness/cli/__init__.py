@@ -1,0 +1,1 @@
+"""The command `plateau`. The only place that prints; may import everything."""

@@ -1,0 +1,4 @@
+"""Agents measured without training: `plateau eval`.
+
+May import attempts and config; it knows nothing of rounds.
+"""

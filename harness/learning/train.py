@@ -1,0 +1,137 @@
+"""Supervised fine-tuning with transformers' Trainer: full weights, or LoRA merged back into them.
+
+A whole round's training is one call. It depends only on the parent weights, the examples and the seed,
+so repeating it after a crash gives the same checkpoint.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from plateau_bench.harness.config import TrainConfig
+from plateau_bench.harness.learning.dataset import Example, batches, collate
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+Progress = Callable[[int, int], None]
+"""(steps done, steps in all)."""
+
+
+def fine_tune(
+    model: "PreTrainedModel",
+    examples: Sequence[Example],
+    config: TrainConfig,
+    *,
+    pad_id: int,
+    seed: int,
+    weight_decay: float = 0.0,
+    epochs: float | None = None,
+    truncate_above: float = 1.0,
+    plan: Sequence[list[Example]] = (),
+    progress: Progress = lambda done, total: None,
+) -> "PreTrainedModel":
+    """Train on the loss spans of `examples` and return the model (the same object unless LoRA was merged).
+
+    AdamW, betas .9/.97, gradient clip 1, 10 % warm-up, cosine to 10 % of the learning rate; bf16 on CUDA.
+    `truncate_above` below 1 leaves out the loss of tokens with a higher probability (see `truncated_loss`).
+    `plan` gives the batches, step by step; without one they are drawn from `examples` for `epochs`.
+    Raises ValueError when there is nothing to learn from.
+    """
+    if not examples:
+        raise ValueError("nothing to train on: no attempt was selected")
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+
+    set_seed(seed % 2**32)
+    plan = list(plan) or batches(
+        examples, batch_tokens=config.batch_tokens, epochs=epochs or config.epochs, seed=seed
+    )
+    on_gpu = model.device.type == "cuda"
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
+    trainee: Any = _with_lora(model, config.lora_rank) if config.lora_rank else model
+
+    class Planned(Trainer):
+        """The Trainer, fed with batches that are planned ahead (padded tokens per step, not examples)."""
+
+        def get_train_dataloader(self) -> Any:
+            from torch.utils.data import DataLoader
+
+            return DataLoader(plan, batch_size=None, collate_fn=lambda batch: collate(batch, pad_id))  # type: ignore[arg-type]
+
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+            if truncate_above >= 1:
+                return super().compute_loss(model, inputs, *args, **options)
+            labels = inputs.pop("labels")
+            return truncated_loss(model(**inputs).logits, labels, truncate_above)
+
+    class Report(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            progress(state.global_step, len(plan))
+
+    with tempfile.TemporaryDirectory(prefix="plateau-train-") as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            max_steps=len(plan),
+            learning_rate=config.learning_rate,
+            lr_scheduler_type="cosine_with_min_lr",
+            lr_scheduler_kwargs={"min_lr_rate": 0.1},
+            # The first step of a warm-up has a rate of 0, so a plan of a single step has none.
+            warmup_steps=min(max(1, len(plan) // 10), len(plan) - 1),
+            adam_beta2=0.97,
+            weight_decay=weight_decay,
+            max_grad_norm=1.0,
+            bf16=on_gpu,
+            use_cpu=not on_gpu,
+            seed=seed % 2**32,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )
+        trainer = Planned(trainee, arguments, train_dataset=plan, callbacks=[Report()])
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    if config.lora_rank:
+        trainee = trainee.merge_and_unload()
+    trained: PreTrainedModel = trainee.eval()
+    return trained
+
+
+def truncated_loss(logits: "Tensor", labels: "Tensor", gamma: float) -> "Tensor":
+    """Truncated cross-entropy (ForTIFAI, 2509.08972): CE(p) where p <= gamma, else 0; mean over all labels.
+
+    logits (batch, length, vocabulary), labels (batch, length) with -100 where there is no loss. p is the
+    probability that the model being trained gives to the label now.
+    """
+    import torch
+
+    labels = labels[:, 1:]
+    there = labels != -100
+    log_p = logits[:, :-1].float().log_softmax(-1)
+    loss = -log_p.gather(-1, labels.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    unsure = there & (torch.exp(-loss.detach()) <= gamma)
+    return (loss * unsure).sum() / there.sum().clamp(min=1)
+
+
+def mix_weights(model: "PreTrainedModel", anchor: "PreTrainedModel", share: float) -> None:
+    """share x model + (1 - share) x anchor, into `model` (WiSE-FT, Wortsman et al. 2109.01903)."""
+    import torch
+
+    with torch.no_grad():
+        for new, old in zip(model.parameters(), anchor.parameters(), strict=True):
+            new.lerp_(old.to(new.device, new.dtype), 1 - share)
+
+
+def _with_lora(model: "PreTrainedModel", rank: int) -> Any:
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise ValueError(
+            "train.lora_rank needs the package peft: pip install 'plateau-bench[lora]'"
+        ) from None
+    return get_peft_model(
+        model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    )

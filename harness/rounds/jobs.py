@@ -1,0 +1,133 @@
+"""The two kinds of job that a run consists of: prepare a training seed, then play its arms."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from plateau_bench.harness.attempts.grading import Grader
+from plateau_bench.harness.attempts.models import Models
+from plateau_bench.harness.config import RunConfig, parse_config
+from plateau_bench.harness.learning.dataset import from_sample
+from plateau_bench.harness.rounds.base_model import base_checkpoint
+from plateau_bench.harness.rounds.improve import FineTune, Recipe
+from plateau_bench.harness.rounds.measure import Reference, drift_samples, in_turns, make_reference
+from plateau_bench.harness.rounds.practice import practise
+from plateau_bench.harness.rounds.round import evaluate, play_round
+from plateau_bench.harness.rounds.suites import suite_of, variants
+from plateau_bench.harness.rounds.workbench import SHARED, Workbench, selection_tasks, task_sets
+from plateau_bench.harness.seeds import derive
+from plateau_bench.harness.strategies import STRATEGIES
+from plateau_bench.results.metrics.drift import Text
+from plateau_bench.results.records import RoundRecord
+from plateau_bench.results.store import RunStore, hold, read_json, record_to_json, write_json
+from plateau_bench.sandbox import open_backend
+from plateau_bench.tasks.suite import HumanSample
+
+Progress = Callable[[str, int, int], None]
+
+
+def run_job(root: Path, seed: int, arm: str, progress: Progress) -> None:
+    """Play one arm of one seed, or prepare the seed if `arm` is SHARED; resumes what was begun."""
+    store = RunStore(root)
+    manifest = read_json(store.manifest)
+    config = parse_config(manifest["config"], str(store.manifest))
+    with ExitStack() as stack:
+        folder = store.arm(seed, arm)  # a killed run's worker may need a moment to die
+        stack.enter_context(hold(folder / "lock", str(folder), wait_s=10))
+        bench = _bench(store, config, manifest["environment"], seed, arm, progress, stack)
+        if arm == SHARED:
+            prepare(bench)
+        else:
+            play_arm(bench)
+
+
+def prepare(bench: Workbench) -> None:
+    """Everything that the arms of a seed share: base checkpoint, reference, round 0."""
+    reference = _reference(bench)
+    marker = bench.shared / "round.json"
+    if not marker.exists():
+        metrics = evaluate(bench, reference, 0, bench.base, bench.base)
+        record = RoundRecord(
+            arm=SHARED, seed=bench.seed, metrics=metrics, checkpoint_in=bench.base, checkpoint_out=None
+        )
+        write_json(marker, record_to_json(record))
+    if any(STRATEGIES[arm.strategy].trains for arm in bench.config.arms.values()):
+        practise(bench, 0, bench.base)
+    if bench.selection:
+        bench.roll_out(0, bench.base, "select")
+
+
+def play_arm(bench: Workbench) -> None:
+    """Round after round, from the first that is not finished."""
+    reference = Reference.load(bench.shared.parent / "reference.json")
+    checkpoint = previous = bench.base
+    finished = bench.store.finished_rounds(bench.seed, bench.arm_name)
+    for index in range(bench.config.rounds + 1):
+        bench.progress("round", index, bench.config.rounds + 1)
+        if index < len(finished):
+            record = finished[index]
+        else:
+            record = play_round(bench, reference, index, checkpoint, previous)
+        previous, checkpoint = checkpoint, record.checkpoint_out or checkpoint
+    bench.progress("round", bench.config.rounds + 1, bench.config.rounds + 1)
+
+
+def _bench(
+    store: RunStore,
+    config: RunConfig,
+    environment: dict[str, str],
+    seed: int,
+    arm: str,
+    progress: Progress,
+    stack: ExitStack,
+) -> Workbench:
+    manifest = read_json(store.manifest)
+    suite = suite_of(config, manifest)
+    base = base_checkpoint(config, suite, seed, store.seed(seed) / "base", progress)
+    if config.model.path is None:
+        base = store.name_of(store.seed(seed) / "base")
+    models = Models(environment["device"], store.root)
+    stack.callback(models.close)
+    backend = open_backend(environment["sandbox"])
+    grader = Grader(backend, store.root / "verdicts.sqlite")
+    stack.callback(grader.close)
+    train_tasks, held_out = task_sets(config, suite, seed)
+    recipe = Recipe() if arm == SHARED else Recipe.of(config.arms[arm], base)
+    return Workbench(
+        config=config,
+        store=store,
+        seed=seed,
+        arm_name=arm,
+        suite=suite,
+        train_tasks=train_tasks,
+        held_out=held_out,
+        selection=selection_tasks(config, suite, seed, held_out),
+        variants=variants(config, manifest, seed, held_out),
+        base=base,
+        models=models,
+        backend=backend,
+        grader=grader,
+        improver=FineTune(config.train, models, recipe),
+        progress=progress,
+    )
+
+
+def _reference(bench: Workbench) -> Reference:
+    path = bench.shared.parent / "reference.json"
+    if not path.exists():
+        settings, tokenizer = bench.config.evaluate, bench.models.tokenizer(bench.base)
+
+        def text(sample: HumanSample) -> Text:
+            made = from_sample(tokenizer, sample, source="")
+            if sample.chat:
+                return in_turns(made.token_ids, made.loss_spans)
+            return Text(token_ids=made.token_ids, start=made.loss_spans[0][0])
+
+        corpus: Sequence[HumanSample] = ()
+        human: Sequence[HumanSample] = ()
+        if bench.suite.has_human_data:
+            corpus = bench.suite.corpus(derive(bench.seed, "corpus"), 10 * settings.human_text)
+            human = bench.suite.held_out_text(derive(bench.seed, "held-out text"), settings.human_text)
+        bank = drift_samples(bench, 0, bench.base, "bank")
+        make_reference([text(s) for s in corpus], [text(s) for s in human], bank).save(path)
+    return Reference.load(path)

@@ -1,0 +1,64 @@
+"""Practice on the train tasks, at the config's temperature or at one that won a trial."""
+
+import random
+import shutil
+from collections import Counter
+from typing import Any
+
+from plateau_bench.harness.rounds.workbench import Workbench
+from plateau_bench.harness.seeds import derive
+from plateau_bench.harness.strategies.base import Balance
+from plateau_bench.results.records import Attempt
+from plateau_bench.results.store import write_bytes
+from plateau_bench.tasks.base import Outcome
+
+
+def practise(bench: Workbench, index: int, checkpoint: str) -> list[Attempt]:
+    """Attempts on the train tasks, verified by their visible tests.
+
+    Round 0 is shared by all arms, so there every arm practises at the config's temperature.
+    """
+    if index == 0:
+        return bench.roll_out(index, checkpoint, "practise")
+    if bench.strategy.balance is None:
+        return bench.roll_out(index, checkpoint, "practise", temperature=bench.arm.temperature)
+    return practise_balanced(bench, index, checkpoint, bench.strategy.balance)
+
+
+def practise_balanced(bench: Workbench, index: int, checkpoint: str, balance: Balance) -> list[Attempt]:
+    """Half of the tasks try the temperatures of the arm, in equal groups; the rest take the winner.
+
+    Every task is attempted as often as in the other arms. The groups are drawn anew each round.
+    """
+    log = bench.attempts_path(index, "practise")
+    if log.exists():
+        return list(bench.store.read_attempts(log))
+    grid = bench.arm.temperatures
+    tasks = list(bench.practice_tasks(index))
+    random.Random(derive(bench.seed, bench.arm_name, index, "temperatures")).shuffle(tasks)
+    size = max(1, len(tasks) // (2 * len(grid)))
+    parts = [log.parent / "practice" / f"{number}.jsonl" for number in range(len(grid) + 1)]
+
+    def part(number: int, first: int, last: int | None, temperature: float) -> list[Attempt]:
+        some, path = tasks[first:last], parts[number]
+        return bench.roll_out(index, checkpoint, "practise", tasks=some, temperature=temperature, path=path)
+
+    trials = [part(i, i * size, (i + 1) * size, temperature) for i, temperature in enumerate(grid)]
+    scores = [balance(attempts, bench.arm) for attempts in trials]
+    part(len(grid), len(grid) * size, None, grid[scores.index(max(scores))])
+    write_bytes(log, b"".join(path.read_bytes() for path in parts))  # appears whole: what resuming looks for
+    shutil.rmtree(log.parent / "practice")
+    return list(bench.store.read_attempts(log))
+
+
+def practice_facts(practised: list[Attempt]) -> dict[str, Any]:
+    """How practice went, by the visible tests (what was known) and the hidden ones (what was true)."""
+    verified = [attempt for attempt in practised if attempt.verdict.verified]
+    right = sum(attempt.verdict.outcome is Outcome.PASSED for attempt in verified)
+    temperatures = Counter(attempt.temperature for attempt in practised)
+    return {
+        "practice_attempts": len(practised),
+        "practice_verified": len(verified),
+        "practice_precision": right / len(verified) if verified else None,
+        "practice_temperature": temperatures.most_common(1)[0][0] if temperatures else None,
+    }

@@ -1,0 +1,103 @@
+"""`plateau regrade RUN`: grade what agents answered again, without running agents or trusting old verdicts.
+
+Records stay as they are; what differs is written to `regrade.json` beside them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plateau_bench.harness.attempts.grading import Grader
+from plateau_bench.harness.config import parse_config
+from plateau_bench.harness.rounds.suites import suite_of
+from plateau_bench.harness.rounds.workbench import task_sets, train_tasks
+from plateau_bench.results.records import Attempt
+from plateau_bench.results.store import RunStore, read_json, write_json
+from plateau_bench.sandbox import open_backend
+from plateau_bench.tasks.base import Outcome, Task
+
+BATCH = 512
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Regrade:
+    """What grading a run again found."""
+
+    attempts: int
+    changed: tuple[dict[str, Any], ...]
+    """One row per attempt whose outcome or visible result differs from the record."""
+
+
+def regrade(root: Path, progress: Callable[[int], None] = lambda done: None) -> Regrade:
+    """Grade every attempt of a run again, with an empty memo. Raises ValueError if there is no run.
+
+    INFRA in this pass is always listed: it says nothing about the attempt, so nothing was confirmed.
+    """
+    store = RunStore(root)
+    manifest, tasks = tasks_of_run(root)
+    grader = Grader(open_backend(manifest["environment"]["sandbox"]), None)
+    changed: list[dict[str, Any]] = []
+    batch: list[Attempt] = []
+    done = 0
+    try:
+        for attempt in store.attempts():
+            batch.append(attempt)
+            if len(batch) == BATCH:
+                changed += _differences(batch, tasks, grader)
+                done += len(batch)
+                progress(done)
+                batch = []
+        changed += _differences(batch, tasks, grader)
+        done += len(batch)
+    finally:
+        grader.close()
+    found = Regrade(attempts=done, changed=tuple(changed))
+    write_json(root / "regrade.json", {"attempts": done, "changed": changed})
+    return found
+
+
+def tasks_of_run(root: Path) -> tuple[dict[str, Any], dict[int, dict[str, Task]]]:
+    """(run.json, tasks of every training seed by id). Raises ValueError if there is no run."""
+    manifest_path = RunStore(root).manifest
+    if not manifest_path.exists():
+        raise ValueError(f"{root}: no run here (run.json is missing)")
+    manifest = read_json(manifest_path)
+    config = parse_config(manifest["config"], str(manifest_path))
+    suite = suite_of(config, manifest)
+    tasks = {
+        seed: {task.id: task for tasks in task_sets(config, suite, seed) for task in tasks}
+        for seed in config.seeds
+    }
+    if config.tasks.fresh:
+        for seed, known in tasks.items():
+            for index in range(1, config.rounds):
+                known |= {task.id: task for task in train_tasks(config, suite, seed, index)}
+    return manifest, tasks
+
+
+def _differences(
+    batch: list[Attempt], tasks: dict[int, dict[str, Task]], grader: Grader
+) -> list[dict[str, Any]]:
+    for attempt in batch:
+        task = tasks[attempt.seed].get(attempt.task_id)
+        if task is None or task.digest != attempt.task_digest:
+            raise ValueError(
+                f"{attempt.task_id}: the suite has changed since this run, so its tests are gone"
+            )
+    verdicts = grader([(tasks[a.seed][a.task_id], a.trajectory) for a in batch])
+    return [
+        {
+            "seed": a.seed,
+            "arm": a.arm,
+            "round": a.round,
+            "task": a.task_id,
+            "sample": a.sample,
+            "was": a.verdict.outcome,
+            "is": now.outcome,
+            "reason": now.reason,
+        }
+        for a, now in zip(batch, verdicts, strict=True)
+        if (a.verdict.outcome, a.verdict.verified) != (now.outcome, now.verified)
+        or now.outcome is Outcome.INFRA
+    ]

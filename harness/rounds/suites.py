@@ -1,0 +1,121 @@
+"""The suite of a run: looked at once before it starts, the same in every worker and after every resume."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from plateau_bench.harness.config import RunConfig, TasksConfig
+from plateau_bench.harness.seeds import derive
+from plateau_bench.harness.strategies import STRATEGIES
+from plateau_bench.harness.strategies.base import nobody
+from plateau_bench.sandbox.base import Backend
+from plateau_bench.tasks import load_suite
+from plateau_bench.tasks.base import Task
+from plateau_bench.tasks.grading.functions import FunctionGrader
+from plateau_bench.tasks.quality.contamination import clashes, of_sample, of_task
+from plateau_bench.tasks.quality.quarantine import Entry, Quarantine, Rest, beside, read_quarantine
+from plateau_bench.tasks.quality.variants import unsound, variants_of
+from plateau_bench.tasks.suite import Suite
+
+SAMPLES = 1000
+"""Human samples of a generated corpus that are compared with the held-out tasks."""
+
+
+def suite_of(config: RunConfig, manifest: Mapping[str, Any]) -> Suite:
+    """The suite as the run's manifest has it: without the tasks that were in quarantine when it began."""
+    out = {name: Entry(**entry) for name, entry in manifest.get("quarantine", {}).items()}
+    suite = load_suite(config.tasks.suite, config.tasks.network)
+    if config.tasks.visible is not None:
+        variant = getattr(suite, "with_visible", None)
+        if variant is None:
+            raise ValueError(
+                f"tasks.visible: the tests of the suite {suite.name!r} are as they are; drop the key"
+            )
+        suite = variant(config.tasks.visible)
+    return Rest(suite, out) if out else suite
+
+
+def variants(
+    config: RunConfig, manifest: Mapping[str, Any], seed: int, held_out: Sequence[Task]
+) -> tuple[Task, ...]:
+    """The sound variants of a seed's held-out tasks, of the kinds that the config names."""
+    made = variants_of(held_out, config.tasks.variants, derive(seed, "variants"))
+    out = manifest.get("unsound_variants", {})
+    return tuple(task for task in made if out.get(task.id) != task.digest)
+
+
+def look_at(config: RunConfig, backend: Backend, say: Callable[[str], None]) -> dict[str, Any]:
+    """Check the tasks of all seeds before anything is spent; what the manifest has to keep of it.
+
+    Raises ValueError if the suite holds too few tasks, lacks human data that an arm needs, or if something
+    trained on holds a held-out task, naming the pair.
+    """
+    out = _quarantine(config.tasks)
+    kept: dict[str, Any] = {"quarantine": {name: asdict(entry) for name, entry in out.items()}} if out else {}
+    suite = suite_of(config, kept)
+    if out:
+        say(f"{len(out)} tasks are in quarantine and will not be used")
+    _human_data(config, suite)
+    for seed in config.seeds:
+        _contamination(config, suite, seed)
+    if config.tasks.variants:
+        kept["unsound_variants"] = _unsound(config, suite, backend, say)
+    return kept
+
+
+def _unsound(config: RunConfig, suite: Suite, backend: Backend, say: Callable[[str], None]) -> dict[str, str]:
+    """Variant id -> digest of the variants that their own solutions fail."""
+    from plateau_bench.harness.rounds.workbench import task_sets
+
+    made: dict[str, Task] = {}
+    for seed in config.seeds:
+        made |= {t.digest: t for t in variants(config, {}, seed, task_sets(config, suite, seed)[1])}
+    grader = FunctionGrader(backend)
+    try:
+        found = unsound(list(made.values()), grader)
+    finally:
+        grader.close()
+    say(f"variants: {len(made) - len(found)} verified against solutions, {len(found)} left out")
+    if len(found) == len(made):
+        raise ValueError(f"tasks.variants: the suite {suite.name!r} has none that its solutions pass")
+    return {name: task.digest for task in made.values() if (name := task.id) in found}
+
+
+def _quarantine(tasks: TasksConfig) -> Quarantine:
+    if tasks.quarantine is not None:
+        return read_quarantine(Path(tasks.quarantine))
+    place = beside(tasks.suite)
+    return read_quarantine(place) if place.exists() else {}
+
+
+def _human_data(config: RunConfig, suite: Suite) -> None:
+    if suite.has_human_data:
+        return
+    needy = [name for name, arm in config.arms.items() if STRATEGIES[arm.strategy].human is not nobody]
+    if needy:
+        raise ValueError(
+            f"arms.{needy[0]}: its strategy needs human data, and the suite {suite.name!r} holds none; "
+            "drop the arm, or use 'katas'"
+        )
+    if config.model.path is None:
+        raise ValueError(
+            f"model.path: the suite {suite.name!r} holds no human data to pretrain on; name a checkpoint"
+        )
+
+
+def _contamination(config: RunConfig, suite: Suite, seed: int) -> None:
+    from plateau_bench.harness.rounds.workbench import task_sets, train_tasks
+
+    _, held_out = task_sets(config, suite, seed)
+    rounds = range(config.rounds if config.tasks.fresh else 1)
+    train = [task for index in rounds for task in train_tasks(config, suite, seed, index)]
+    samples = suite.corpus(derive(seed, "corpus"), SAMPLES) if suite.has_human_data else ()
+    material = chain(map(of_task, train), (of_sample(sample, i) for i, sample in enumerate(samples)))
+    clash = next(clashes(material, list(map(of_task, held_out)), shares_parts=suite.shares_parts), None)
+    if clash:
+        raise ValueError(
+            f"tasks: {clash}; give both the same cluster, so that they fall on one side, or put one "
+            "of them on the quarantine list"
+        )

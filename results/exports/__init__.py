@@ -1,0 +1,1 @@
+"""Attempts in other harnesses' formats. May import records and the store, nothing that computes."""

@@ -1,0 +1,181 @@
+"""How many different things a model still says: classes of programs, and n-grams at a fixed budget.
+
+Diversity is told for three populations that can move in opposite directions: all samples, correct ones
+at a fixed count, and correct-and-different ones per budget of samples. A fall over all samples alone is
+partly mechanical, because wrong answers are the diverse ones.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from plateau_bench.results.metrics.estimators import Floats, at_least_one, jackknife_interval, mean_interval
+from plateau_bench.results.metrics.lexical import compression_ratio, lexical_metrics, self_bleu
+from plateau_bench.results.metrics.program_classes import ladder, program_key
+from plateau_bench.results.metrics.richness import chao1, coverage, rarefied_hill1, simpson
+from plateau_bench.results.metrics.similarity import (
+    cosine_blocks,
+    gram_counts,
+    inverse_frequency,
+    mean_distance,
+    vendi,
+)
+from plateau_bench.results.records import Attempt, Estimate
+from plateau_bench.tasks.base import Outcome
+
+if TYPE_CHECKING:
+    from plateau_bench.results.metrics.success import PassTable
+
+DRAWS = 4
+"""Correct programs per task among which solutions are told apart."""
+
+
+class Written(Protocol):
+    """A tokenised text, some of whose tokens the model wrote."""
+
+    @property
+    def written(self) -> tuple[int, ...]: ...
+
+
+def diversity_metrics(
+    attempts: Sequence[Attempt],
+    table: "PassTable",
+    texts: Sequence[Written],
+    text_clusters: Sequence[str],
+    budget: int,
+    *,
+    seed: int,
+    base_attempts: Sequence[Attempt] = (),
+    vocabulary: int = 0,
+    tail: frozenset[int] = frozenset(),
+) -> tuple[dict[str, Estimate | None], dict[str, Floats]]:
+    """Diversity of one round: metric name -> estimate, and metric name -> value per task of `table`.
+
+    Program classes come from the graded `attempts`; n-grams from `texts`, samples at temperature 1, over
+    exactly `budget` of the tokens that the model wrote. `base_attempts` (round 0) fix the weights of the
+    text embedding. `vocabulary` is the number of token types and `tail` the rare ones; without them
+    'ead' and 'tail_vocabulary' are left out. Names and populations: docs/metrics.md.
+    """
+    programs = _by_task(attempts, table.task_ids)
+    columns, tops = class_columns(programs, table.n)
+    values: dict[str, Estimate | None] = {
+        name: mean_interval(column, table.clusters, seed=seed, bounds=tops[name])
+        for name, column in columns.items()
+    }
+    reference = [a.trajectory.code for a in base_attempts if a.trajectory.code.strip()]
+    idf = inverse_frequency(gram_counts(reference)) if reference else None
+    for name, column in likeness_columns(programs, idf, int(table.n.min())).items():
+        values[name] = mean_interval(column, table.clusters, seed=seed, bounds=(0.0, math.inf))
+    rows = [a for a in attempts if a.trajectory.code]
+    values["compression_ratio"] = jackknife_interval(
+        lambda kept: compression_ratio([rows[i].trajectory.code for i in kept]),
+        [a.cluster or a.task_id for a in rows],
+        bounds=(0.0, math.inf),
+    )
+    written = [text.written for text in texts]
+    values |= lexical_metrics(written, text_clusters, budget, vocabulary=vocabulary, tail=tail)
+    by_cluster: dict[str, list[Sequence[int]]] = {}
+    for ids, cluster in zip(written, text_clusters, strict=True):
+        by_cluster.setdefault(cluster, []).append(ids)
+    bleu = [self_bleu(samples, limit=8) for samples in by_cluster.values()]
+    values["self_bleu"] = mean_interval(bleu, list(by_cluster), seed=seed, bounds=(0.0, 1.0))
+    return values, {name: columns[name] for name in columns if name in _KEPT or "@" in name}
+
+
+_KEPT = ("hill1", "hill1_all")
+"""Classes whose values per task are recorded: they are claimed on, or compared across arms."""
+
+
+Solutions = Sequence[tuple[str, bool]]
+"""One task's programs in order of sampling, and whether each passed."""
+
+
+def _by_task(attempts: Sequence[Attempt], task_ids: Sequence[str]) -> list[Solutions]:
+    """Per task; of what was left in a box, the changed modules."""
+    found: dict[str, list[tuple[str, bool]]] = {task: [] for task in task_ids}
+    for attempt in sorted(attempts, key=lambda a: a.sample):
+        if attempt.trajectory.code.strip():
+            passed = attempt.verdict.outcome is Outcome.PASSED
+            found[attempt.task_id].append((attempt.trajectory.code, passed))
+    return list(found.values())
+
+
+def class_columns(
+    programs: Sequence[Solutions], n: Floats
+) -> tuple[dict[str, Floats], dict[str, tuple[float, float]]]:
+    """Per task what classes of programs tell, and the range of each measure. `n`: samples per task."""
+    keyed = [[(program_key(p) or "", ok) for p, ok in rows] for rows in programs]
+    correct = [[key for key, ok in rows if ok] for rows in keyed]
+    rungs = [[ladder(p) for p, ok in rows if ok] for rows in programs]
+    counts = [list(Counter(keys).values()) for keys in correct]
+    enough = [c if sum(c) >= DRAWS else [] for c in counts]
+    k = min(8, int(n.min()))
+    draws = (1.0, DRAWS)
+    found: dict[str, tuple[Floats, tuple[float, float]]] = {
+        "hill1": (hill1_correct(correct, DRAWS), draws),
+        "hill1_all": (hill1_correct([[key for key, _ in rows] for rows in keyed], DRAWS), draws),
+        "hill1_text": (hill1_correct([[p for p, ok in r if ok] for r in programs], DRAWS), draws),
+        "hill1_layout": (hill1_correct([[g.layout for g in r if g] for r in rungs], DRAWS), draws),
+        "hill1_constants": (hill1_correct([[g.constants for g in r if g] for r in rungs], DRAWS), draws),
+        f"effective@{k}": (effective_distinct(correct, n, k), (0.0, k)),
+        f"utility@{k}": (np.array([utility(rows[:k]) for rows in keyed]), (0.0, 1.0)),
+        "simpson": (np.array([simpson(c) for c in enough]), (0.0, 1.0)),
+        "chao1": (np.array([chao1(c) for c in enough]), (1.0, math.inf)),
+        "class_coverage": (np.array([coverage(c) for c in enough]), (0.0, 1.0)),
+    }
+    return {n: column for n, (column, _) in found.items()}, {n: bounds for n, (_, bounds) in found.items()}
+
+
+def likeness_columns(programs: Sequence[Solutions], idf: Floats | None, n: int) -> dict[str, Floats]:
+    """Vendi score and mean cosine distance of each task's texts: n of all, and DRAWS correct ones."""
+    blocks = cosine_blocks([[p for p, _ in rows] for rows in programs], idf)
+    right = [[i for i, (_, ok) in enumerate(rows) if ok] for rows in programs]
+    everyone = [list(range(len(rows))) for rows in programs]
+    found: dict[str, Floats] = {}
+    for suffix, size, members in (("_all", n, everyone), ("", DRAWS, right)):
+        fit = np.array([len(who) >= size >= 2 for who in members])
+        parts = [block[np.ix_(who[:size], who[:size])] for block, who in zip(blocks, members, strict=True)]
+        near = np.array([part for part, ok in zip(parts, fit, strict=True) if ok]).reshape(-1, size, size)
+        for name, measure in (("vendi", vendi), ("embedding_distance", mean_distance)):
+            column = np.full(len(members), math.nan)
+            column[fit] = measure(near)
+            found[name + suffix] = column
+    return found
+
+
+def utility(rows: Sequence[tuple[Hashable, bool]], patience: float = 0.8) -> float:
+    """(1-p)/(1-p^k) * sum_i p^(i-1) [i-th class is new] u_i, with u = passed; NaN for no rows.
+
+    What a user with patience p gets from reading k answers in order (NoveltyBench, 2504.05228): repeats
+    and wrong answers are worth nothing. 1 if all are new and right.
+    """
+    if not rows:
+        return math.nan
+    seen: set[Hashable] = set()
+    total = 0.0
+    for i, (key, passed) in enumerate(rows):
+        total += patience**i * (key not in seen) * passed
+        seen.add(key)
+    return total * (1 - patience) / (1 - patience ** len(rows))
+
+
+def hill1_correct(keys_by_task: Iterable[Sequence[Hashable]], draws: int = 4) -> Floats:
+    """Per task: rarefied Hill-1 of its correct programs' classes, 1..draws; NaN below `draws` correct ones.
+
+    At a fixed number of correct programs, because a model that passes more often would otherwise seem
+    more diverse for that alone.
+    """
+    return np.array([rarefied_hill1(list(Counter(keys).values()), draws) for keys in keys_by_task])
+
+
+def effective_distinct(keys_by_task: Iterable[Sequence[Hashable]], n: Iterable[int], k: int) -> Floats:
+    """Per task: expected number of different correct classes among k of its n samples, 0..k.
+
+    Valid and distinct per budget (Shypula et al. 2025, arXiv 2504.12522): falls both when fewer samples
+    pass and when those that pass are alike. Raises ValueError if k > n.
+    """
+    counts = [list(Counter(keys).values()) for keys in keys_by_task]
+    return np.array([at_least_one(m, np.array(c), k).sum() for c, m in zip(counts, n, strict=True)])

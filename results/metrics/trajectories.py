@@ -1,0 +1,92 @@
+"""What conversations tell beyond their outcome: how long they are, and how many ways of working there are."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plateau_bench.agents.base import ToolCall
+from plateau_bench.results.metrics.estimators import Floats, mean_interval, ratio_interval
+from plateau_bench.results.records import Attempt, Estimate
+from plateau_bench.tasks.base import Outcome
+
+if TYPE_CHECKING:
+    from plateau_bench.results.metrics.success import PassTable
+
+Values = dict[str, Estimate | None]
+
+
+def trajectory_metrics(attempts: Sequence[Attempt], table: "PassTable", *, seed: int) -> Values:
+    """Of agents that take several turns; nothing of attempts without messages.
+
+    'turns': answers of the model per attempt; 'tool_calls': calls that could be read. 'malformed_turns':
+    share of answers with none that could. 'distinct_actions': different sequences of calls among the n
+    attempts at a task, as a share of n; 'distinct_actions_passed': the same among those that passed (tasks
+    with two or more); 'distinct_kinds': the same with calls told apart only by the tool and the first word of
+    a command.
+    """
+    if not any(attempt.trajectory.messages for attempt in attempts):
+        return {}
+    groups: dict[str, list[Attempt]] = {task: [] for task in table.task_ids}
+    for attempt in attempts:
+        groups[attempt.task_id].append(attempt)
+    rows = list(groups.values())
+    passed = [[a for a in row if a.verdict.outcome is Outcome.PASSED] for row in rows]
+    turns, calls, broken = (_sums(rows, count) for count in (_turns, _calls, _broken))
+    shares = {
+        "distinct_actions": _distinct(rows, 1, action),
+        "distinct_actions_passed": _distinct(passed, 2, action),
+        "distinct_kinds": _distinct(rows, 1, kind),
+    }
+    return {
+        "turns": mean_interval(turns / table.n, table.clusters, seed=seed),
+        "tool_calls": mean_interval(calls / table.n, table.clusters, seed=seed),
+        "malformed_turns": ratio_interval(broken, turns, table.clusters, seed=seed, bounds=(0.0, 1.0)),
+        **{
+            name: mean_interval(column, table.clusters, seed=seed, bounds=(0.0, 1.0))
+            for name, column in shares.items()
+        },
+    }
+
+
+def actions(attempt: Attempt) -> list[ToolCall]:
+    """All calls of an attempt, in order."""
+    return [call for message in attempt.trajectory.messages for call in message.tool_calls]
+
+
+def action(call: ToolCall) -> str:
+    """A call as one text: equal calls give equal texts."""
+    return f"{call.name} {json.dumps(call.arguments, sort_keys=True, default=str)}"
+
+
+def kind(call: ToolCall) -> str:
+    """The tool, and of a command its first word."""
+    words = str(call.arguments.get("command", "")).split()
+    return " ".join([call.name, *words[:1]])
+
+
+def _distinct(rows: Sequence[Sequence[Attempt]], least: int, name: Callable[[ToolCall], str]) -> Floats:
+    """Per task: different sequences over attempts; NaN below `least` attempts."""
+    found = [len({tuple(map(name, actions(a))) for a in row}) for row in rows]
+    return np.array(
+        [f / len(row) if len(row) >= least else math.nan for f, row in zip(found, rows, strict=True)]
+    )
+
+
+def _sums(rows: Sequence[Sequence[Attempt]], count: Callable[[Attempt], int]) -> Floats:
+    return np.array([float(sum(map(count, row))) for row in rows])
+
+
+def _turns(attempt: Attempt) -> int:
+    return sum(message.role == "assistant" for message in attempt.trajectory.messages)
+
+
+def _calls(attempt: Attempt) -> int:
+    return len(actions(attempt))
+
+
+def _broken(attempt: Attempt) -> int:
+    messages = attempt.trajectory.messages
+    return sum(message.role == "assistant" and not message.tool_calls for message in messages)

@@ -1,0 +1,290 @@
+"""The findings of a report as plain sentences, each of which claims no more than its interval allows.
+
+Words are chosen with care: "rose" and "fell" are PDT-1 claims with simultaneous bounds; "no fall was
+detected" always comes with the size of a fall that would have been noticed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from plateau_bench.results.claims.labels import join_words, plain_label
+
+Facts = Mapping[str, Any]
+
+_OPEN = ("inconclusive", "plateau")
+"""Labels that name no direction."""
+_INFRA_WARNING = 0.01
+
+
+class Finding(NamedTuple):
+    """One thing known about an arm; the text goes on where the topic's colon stops."""
+
+    topic: str
+    text: str
+
+
+def summarise(report: Facts) -> list[str]:
+    """All sentences: the lead, then each arm's, then comparisons and cautions."""
+    sentences = [lead(report)]
+    for arm in report["arm_order"]:
+        sentences += [
+            f"{arm}, {topic[0].lower()}{topic[1:]}: {text}" for topic, text in arm_findings(report, arm)
+        ]
+    return sentences + closing_sentences(report) + list(report["notes"])
+
+
+def lead(report: Facts) -> str:
+    """One sentence over all arms."""
+    groups: dict[str, list[str]] = {}
+    for arm in report["arm_order"]:
+        label = (report["arms"][arm]["phases"].get("pass@1") or {}).get("label")
+        groups.setdefault(plain_label(label), []).append(arm)
+    parts = []
+    for words, arms in groups.items():
+        names = join_words(arms)
+        parts.append(
+            {
+                "nothing established": f"nothing could be established for {names}",
+                "not judged": f"{names} could not be judged",
+            }.get(words, f"it {words.replace(', then', ' and then')} in {names}")
+        )
+    return "Success in one attempt (pass@1) on held-out tasks: " + "; ".join(parts) + "."
+
+
+def arm_findings(report: Facts, arm: str) -> list[Finding]:
+    """What is known about one arm, by topic."""
+    facts = report["arms"][arm]
+    phase = facts["phases"].get("pass@1")
+    if phase is None:
+        return [
+            Finding("Pass rate", "nothing is claimed: pass@1 was not measured in at least two rounds."),
+            *_variety(facts),
+        ]
+    findings = [Finding("Pass rate", " ".join([_course(facts, phase), *_end(phase)]))]
+    findings += [*_breadth(facts), *_variety(facts)]
+    if report["silent_collapse"][arm]["shown"]:
+        findings.append(
+            Finding(
+                "Silent collapse",
+                "the pass rate alone gives no warning here, while ways of being right are being lost.",
+            )
+        )
+    findings.append(Finding("Reach", _level(phase, len(facts["seeds"]))))
+    if phase["sd_round"] is not None:
+        findings.append(Finding("Training noise", _noise(phase["sd_round"])))
+    # The note on few seeds says what the reach has just said in other words.
+    findings += [Finding("Note", f"{note.rstrip('.')}.") for note in phase["notes"] if "seed(s)" not in note]
+    return findings
+
+
+def closing_sentences(report: Facts) -> list[str]:
+    """Comparisons between arms, and what must not be read into the report."""
+    sentences = [_comparison(report, row) for row in report["comparisons"] if row["difference"]]
+    shrunk = [
+        arm
+        for arm in report["arm_order"]
+        if "decline" in ((report["arms"][arm]["phases"].get("hill1") or {}).get("label") or "")
+    ]
+    if shrunk:
+        sentences.append(
+            "Less variety is a loss in itself, but it does not foretell a fall of pass@1: arms that keep "
+            "improving can lose it too."
+        )
+    return sentences + _ungraded(report)
+
+
+def points(value: float, signed: bool = False) -> str:
+    """A difference of rates in percentage points: 0.052 -> '5.2'."""
+    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")
+
+
+def at_least(bound: float, show: Callable[[float], str], unit: str = "") -> str:
+    """'at least 2.1 points'; a bound that rounds to nothing is 'a small amount'."""
+    text = show(bound)
+    return f"at least {text}{unit}" if text.strip("0.") else "an amount barely above zero"
+
+
+def p_text(p: float) -> str:
+    return "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.3f}"
+
+
+def number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}\u00a0%"
+
+
+def round_names(rounds: Sequence[int]) -> str:
+    """'round 3', 'rounds 2 to 4', 'rounds 1, 3 and 4', '7 rounds'."""
+    if len(rounds) == 1:
+        return f"round {rounds[0]}"
+    if len(rounds) > 2 and list(rounds) == list(range(rounds[0], rounds[-1] + 1)):
+        return f"rounds {rounds[0]} to {rounds[-1]}"
+    if len(rounds) > 4:
+        return f"{len(rounds)} rounds"
+    return "rounds " + join_words([str(r) for r in rounds])
+
+
+def values_of(facts: Facts, metric: str) -> list[tuple[int, float]]:
+    """(round, value) where there is one."""
+    return [(r["round"], r["metrics"][metric]["value"]) for r in facts["rounds"] if r["metrics"].get(metric)]
+
+
+def peak(known: Sequence[tuple[int, float]]) -> tuple[int, float]:
+    """The highest of `values_of`; of equals the first."""
+    return max(known, key=lambda item: (item[1], -item[0]))
+
+
+def _course(facts: Facts, phase: Facts) -> str:
+    label, rise, fall = phase["label"], phase["rise"], phase["fall"]
+    unseen = _unseen(phase, f"{points(phase['mde'])} points", "fall") if phase["mde"] is not None else ""
+    margin = f"{points(phase['delta'])} points"
+    opening = _values(facts, phase)
+    level = f"from round {phase['plateau_from']} on, no later round is better by {margin} or more"
+    if label == "rise->decline":
+        return (
+            f"pass@1 rose by {at_least(rise['low'], points, ' points')} and then fell by "
+            f"{at_least(fall['low'], points, ' points')}{_drop(phase)} ({opening})."
+        )
+    if label == "decline":
+        return (
+            f"pass@1 fell by {at_least(fall['low'], points, ' points')}{_drop(phase)}; a rise before that "
+            f"was not established ({opening})."
+        )
+    if label == "rise->plateau":
+        return (
+            f"pass@1 rose by {at_least(rise['low'], points, ' points')} and then levelled off: {level} "
+            f"({opening}).{unseen}"
+        )
+    if label == "rise":
+        return (
+            f"pass@1 rose by {at_least(rise['low'], points, ' points')} ({opening}); that it has levelled "
+            f"off is not established.{unseen}"
+        )
+    if label == "plateau":
+        return f"pass@1 ended level: {level} ({opening}). A rise before that was not established.{unseen}"
+    if label == "flat":
+        return (
+            f"pass@1 stayed level: no round is {margin} or more above or below the base ({opening}).{unseen}"
+        )
+    return f"neither a rise, a level course nor a fall was established ({opening}).{unseen}"
+
+
+def _values(facts: Facts, phase: Facts) -> str:
+    known = values_of(facts, "pass@1")
+    if not known:
+        return "no values"
+    best = peak(known)
+    text = f"base {percent(known[0][1])}, highest {percent(best[1])} in round {best[0]}"
+    if len(phase["peak_rounds"]) > 1:
+        text += f" but any of {round_names(phase['peak_rounds'])} may be the true best"
+    return text + f", last {percent(known[-1][1])}"
+
+
+def _drop(phase: Facts) -> str:
+    if phase.get("split_drop") is None:
+        return ""
+    return f" (best estimate {points(phase['split_drop'])}, the peak picked and measured on separate samples)"
+
+
+def _unseen(phase: Facts, size: str, what: str) -> str:
+    return (
+        f" No {what} was detected; one of {size} would have been noticed in 80\u00a0% of such runs, a "
+        "smaller one may have gone unseen."
+    )
+
+
+def _end(phase: Facts) -> list[str]:
+    end = phase["final_minus_base"]
+    if end is None:
+        return []
+    if end["low"] == end["high"]:
+        return ["The final rounds score exactly as the base does, on too few successes for an interval."]
+    interval = f"95\u00a0% interval {points(end['low'], True)} to {points(end['high'], True)}"
+    if end["low"] > 0 or end["high"] < 0:
+        side = "above" if end["low"] > 0 else "below"
+        return [f"The final rounds are {points(abs(end['value']))} points {side} the base ({interval})."]
+    return [
+        f"The final rounds cannot be told apart from the base ({points(end['value'], True)} points, "
+        f"{interval})."
+    ]
+
+
+def _level(phase: Facts, seeds: int) -> str:
+    if phase["level"] == "strategy":
+        return f"This is strategy-level: about the method, from {seeds} training seeds."
+    count = "1 training seed" if seeds == 1 else f"{seeds} training seeds"
+    return (
+        f"This is checkpoint-level: about these weights only ({count}); the same method trained again may "
+        "turn out differently."
+    )
+
+
+def _noise(sd_round: float) -> str:
+    """A shift of every logit by x moves a pass rate of one half by x / 4."""
+    return (
+        f"{number(sd_round)} logits from round to round beyond what tasks and samples explain; at a pass "
+        f"rate of 50\u00a0% that is {points(sd_round / 4)} points."
+    )
+
+
+def _breadth(facts: Facts) -> list[Finding]:
+    phase, known = facts["phases"].get("pass@8"), values_of(facts, "pass@8")
+    if phase is None or not known:
+        return []
+    course = f"{percent(known[0][1])} at the base, {percent(known[-1][1])} in the last round"
+    trend = "shows no established trend" if phase["label"] in _OPEN else plain_label(phase["label"])
+    return [Finding("Any of eight attempts", f"pass@8 {trend} ({course}).")]
+
+
+def _variety(facts: Facts) -> list[Finding]:
+    phase, known = facts["phases"].get("hill1"), values_of(facts, "hill1")
+    if phase is None or not known:
+        return [Finding("Variety", "could not be judged.")]
+    label = phase["label"]
+    course = (
+        f"effectively different programs among four correct ones: {number(known[0][1])} at the base, "
+        f"{number(known[-1][1])} in the last round"
+    )
+    if "decline" in label:
+        first = "grew at first and then shrank" if label.startswith("rise") else "shrank"
+        return [Finding("Variety", f"{first} by {at_least(phase['fall']['low'], number)} ({course}).")]
+    if label.startswith("rise"):
+        return [Finding("Variety", f"grew by {at_least(phase['rise']['low'], number)} ({course}).")]
+    unseen = _unseen(phase, number(phase["mde"]), "loss") if phase["mde"] is not None else ""
+    if label in ("flat", "plateau"):
+        return [Finding("Variety", f"{plain_label(label)} ({course}).{unseen}")]
+    return [Finding("Variety", f"its course could not be settled ({course}).{unseen}")]
+
+
+def _ungraded(report: Facts) -> list[str]:
+    """A warning where the machinery broke so often that it could pass for lost ability."""
+    sentences = []
+    for arm in report["arm_order"]:
+        rates = values_of(report["arms"][arm], "infra")
+        worst = max(rates, key=lambda item: item[1], default=(0, 0.0))
+        if worst[1] >= _INFRA_WARNING:
+            sentences.append(
+                f"In round {worst[0]} of {arm}, {percent(worst[1])} of the attempts could not be graded and "
+                "count as not passed; its curve understates the model there."
+            )
+    return sentences
+
+
+def _comparison(report: Facts, row: Facts) -> str:
+    gap, names = row["difference"], f"{row['arm']} and {row['minus']}"
+    last = f"At round {row['round']}" if row["at"] == "final" else "Best round against best round"
+    detail = (
+        f"95\u00a0% interval {points(gap['low'], True)} to {points(gap['high'], True)}, "
+        f"{p_text(row['p_holm'])} after Holm's correction"
+    )
+    about = "about the methods" if row["seeds"] >= 3 else "about these checkpoints only"
+    if row["p_holm"] <= 0.05 and (gap["low"] > 0 or gap["high"] < 0):
+        side = "above" if gap["value"] > 0 else "below"
+        size = f"{points(abs(gap['value']))} points {side} {row['minus']}"
+        return f"{last}, {row['arm']} is {size} ({detail}; {about})."
+    size = f"{points(gap['value'], True)} points"
+    return f"{last}, no difference between {names} was established ({size}, {detail})."

@@ -1,0 +1,308 @@
+"""Grading of published function-level tasks, which bring a solution and sometimes tests in Python.
+
+The code under test only ever answers calls, in a program of its own; answers leave the box as values.
+
+* Cases with a known value, and inputs whose value the task's solution gives (in another program), are
+  compared here.
+* Test code that cannot be read as cases runs in a third program, which gets the answers as values. The code
+  under test is not there, so it can neither see the test nor touch it.
+
+CPU limits are relative: to what the solution needs on this machine, and to the machine's measured speed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from plateau_bench.sandbox.base import Output, Program, ProgramBox, ProgramResult, Status
+from plateau_bench.tasks.base import Case, Outcome, Task, Verdict
+from plateau_bench.tasks.grading.compare import complaint, graded, line, named_cases
+from plateau_bench.tasks.grading.published_programs import (
+    CHUNK,
+    PublishedTests,
+    answering,
+    decoded,
+    merge,
+    own_code,
+    read_json,
+    run_parts,
+)
+from plateau_bench.tasks.guest.exchange import pack
+
+FLOOR_S = 1.0
+"""CPU seconds that every chunk of calls may take, on a machine of nominal speed."""
+FACTOR = 10.0
+"""How much longer than the task's own solution a program may take."""
+OWN_S = 20.0
+"""CPU seconds, at nominal speed, for the task's own code: its solution and its tests."""
+LOOPS, NOMINAL_S = 40_000, 0.05
+"""Work of the calibration program, and the CPU seconds that define nominal speed."""
+LEAST = 3
+"""Inputs that have to remain where those are left out that the solution raises on."""
+ROUNDS = 50
+"""How often test code may ask for calls that depend on earlier answers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What the task's own code says: the calls to make, and what they must give."""
+
+    calls: tuple[str, ...]
+    """Packed arguments as JSON text: cases, then inputs, then what the script asks."""
+    outputs: tuple[Output, ...]
+    """Of the solution, call by call; empty if it could not be run."""
+    limits: tuple[float, ...]
+    """CPU seconds for each chunk of `CHUNK` calls."""
+    broken: str = ""
+    """Why the task's own code cannot be used."""
+
+
+@dataclass(slots=True)
+class References:
+    """What is known about tasks and about the speed of the machine; kept as long as its owner likes."""
+
+    known: dict[str, Reference] = field(default_factory=dict)
+    """By task digest."""
+    slowness: float = 0.0
+    """CPU time here over CPU time at nominal speed; 0 before it was measured."""
+
+    def ready(self, tasks: Sequence[Task], box: ProgramBox) -> None:
+        """Learn what is missing. Raises SandboxError if the box died."""
+        if not self.slowness:
+            self.slowness = measure(box)
+        missing = [task for task in tasks if task.digest not in self.known]
+        if missing:
+            self.known |= zip(
+                (task.digest for task in missing), _learn(missing, box, self.slowness), strict=True
+            )
+
+
+def measure(box: ProgramBox) -> float:
+    """How slow the box's machine is, from 0.25 to 20 times nominal; the best of three."""
+    results = box.run([own_code("calibrate", (LOOPS,), 30.0)] * 3)
+    times = [said for said, _ in map(read_json, results) if isinstance(said, float) and said > 0]
+    return min(20.0, max(0.25, min(times) / NOMINAL_S)) if times else 1.0
+
+
+def grade_published(
+    pairs: Sequence[tuple[Task, str]], box: ProgramBox, references: References
+) -> list[Verdict]:
+    """Verdicts in the order of `pairs`. A task whose own code does not work gives INFRA, naming why.
+
+    Raises SandboxError if the box died.
+    """
+    references.ready(list({task.digest: task for task, _ in pairs}.values()), box)
+    jobs = [(_tests(task), references.known[task.digest], answer) for task, answer in pairs]
+    programs = [
+        [] if reference.broken else answering(tests, answer, reference.calls, reference.limits)
+        for tests, reference, answer in jobs
+    ]
+    merged = list(map(merge, run_parts(box, programs)))
+    verdicts = [_judge(*job[:2], *found) for job, found in zip(jobs, merged, strict=True)]
+    pending = [i for i, verdict in enumerate(verdicts) if verdict is None]
+    exams = [_Exam.of(*jobs[i], merged[i][0]) for i in pending]
+    for i, verdict in zip(pending, _examine(exams, box, OWN_S * references.slowness), strict=True):
+        verdicts[i] = verdict
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def _tests(task: Task) -> PublishedTests:
+    assert isinstance(task.tests, PublishedTests)
+    return task.tests
+
+
+# --- the task's own code -------------------------------------------------------------------------------
+
+
+def _learn(tasks: Sequence[Task], box: ProgramBox, slowness: float) -> list[Reference]:
+    """Trace test code, then run solutions, all of them at once."""
+    limit = OWN_S * slowness
+    traced = _trace([_tests(task) for task in tasks], box, limit)
+    plans = []
+    for task, (asked, _) in zip(tasks, traced, strict=True):
+        tests = _tests(task)
+        calls = [json.dumps(pack(list(args))) for args in tests.arguments] + asked
+        chunks = max(1, -(-len(calls) // CHUNK))
+        plans.append((tests, calls, _timed(answering(tests, task.solution, calls, [limit] * chunks))))
+    results = run_parts(box, [programs for _, _, programs in plans])
+    return [
+        _reference(tests, calls, mine, failed, slowness)
+        for (tests, calls, _), mine, (_, failed) in zip(plans, results, traced, strict=True)
+    ]
+
+
+def _trace(all_tests: Sequence[PublishedTests], box: ProgramBox, limit: float) -> list[tuple[list[str], str]]:
+    """(calls that the script makes, why it cannot be used) for each; nothing where there is no script."""
+    asked = [(t.script, t.entry_point) for t in all_tests if t.script]
+    results = iter(box.run([own_code("trace", args, limit) for args in asked]))
+    return [_traced(next(results)) if tests.script else ([], "") for tests in all_tests]
+
+
+def _traced(result: ProgramResult) -> tuple[list[str], str]:
+    said, problem = read_json(result)
+    if problem:
+        return [], f"the test code does not run: {problem}"
+    try:
+        calls, failed = said
+        texts = list(map(json.dumps, calls))
+    except (ValueError, TypeError):
+        return [], "the test code does not run: no trace of it"
+    return texts, failed and f"the solution fails the task's own test: {failed}"
+
+
+def _timed(programs: Sequence[Program]) -> list[Program]:
+    """Every program also says, at its end, how much CPU time it took."""
+    clock = "\n\nimport time as plateau_time\n\n\ndef plateau_timed(call):\n" + (
+        "    return plateau_answers(call) if call else str(plateau_time.process_time())\n"
+    )
+    return [
+        replace(
+            program,
+            source=program.source + clock,
+            entry_point="plateau_timed",
+            calls=[*program.calls, ("",)],
+        )
+        for program in programs
+    ]
+
+
+def _reference(
+    tests: PublishedTests,
+    calls: Sequence[str],
+    results: Sequence[ProgramResult],
+    failed: str,
+    slowness: float,
+) -> Reference:
+    floor = FLOOR_S * slowness
+    outputs: list[Output] = []
+    limits = []
+    problem = ""
+    for result in results:
+        if result.status is not Status.COMPLETED or not result.outputs:
+            problem = problem or f"the solution does not run: {result.status}: {result.detail}"
+            limits.append(floor)
+            continue
+        *said, clock = result.outputs
+        outputs += map(decoded, said)
+        spent = _seconds(clock)
+        limits.append(max(floor, FACTOR * spent))
+    first = len(tests.visible) + len(tests.hidden)
+    last = len(tests.arguments)
+    errors = [output.error for output in outputs[first:last] if output.error is not None]
+    enough = tests.fallible and last - first - len(errors) >= LEAST
+    raised = "" if enough or not errors else errors[0]
+    if raised:
+        problem = problem or f"the solution fails on the task's own inputs: {raised}"
+    needed = last > first or bool(tests.script)
+    return Reference(
+        calls=tuple(calls),
+        outputs=() if problem else tuple(outputs),
+        limits=tuple(limits),
+        broken=(failed or problem) if needed else "",
+    )
+
+
+def _seconds(clock: Output) -> float:
+    """What the solution's program says about its CPU time; at least it is no reason to fail."""
+    try:
+        return max(0.0, min(float(clock.value), OWN_S * 20))
+    except (ValueError, TypeError):
+        return 0.0
+
+
+# --- verdicts ------------------------------------------------------------------------------------------
+
+
+def _judge(tests: PublishedTests, reference: Reference, outputs: list[Output], ended: str) -> Verdict | None:
+    """A verdict by cases and inputs; None if those pass and there is a script still to ask."""
+    if reference.broken:
+        return graded(Outcome.INFRA, line("this task is broken", reference.broken))
+    if ended:
+        return graded(Outcome.FAILED, ended)
+    seen: list[str] = []
+    unseen: list[str] = []
+    for i, (name, case) in enumerate(_cases(tests, reference)):
+        if case is None:
+            continue
+        shown = name.startswith("visible")
+        found = _unordered(outputs[i]) if tests.as_set and "input" in name else outputs[i]
+        (seen if shown else unseen).append(complaint(name, case, found))
+    reason = next(filter(None, unseen + seen), "")
+    if reason:
+        verified = bool(seen) and not any(seen)
+        return Verdict(outcome=Outcome.FAILED, verified=verified, reason=reason)
+    return None if tests.script else graded(Outcome.PASSED)
+
+
+def _cases(tests: PublishedTests, reference: Reference) -> list[tuple[str, Case | None]]:
+    """Named cases in the order of the reference's calls, None for those that do not count; the script's own
+    calls are not among them."""
+    named: list[tuple[str, Case | None]] = [*named_cases(tests)]
+    inputs = [(f"visible input {i}", args) for i, args in enumerate(tests.visible_inputs, 1)]
+    inputs += [(f"hidden input {i}", args) for i, args in enumerate(tests.hidden_inputs, 1)]
+    for name, args in inputs:
+        found = reference.outputs[len(named)]
+        if found.error is not None:
+            named.append((name, None))
+            continue
+        expected = (_unordered(found) if tests.as_set else found).value
+        named.append((name, Case(args=args, expected=expected, tolerance=tests.tolerance)))
+    return named
+
+
+def _unordered(output: Output) -> Output:
+    try:
+        return Output(value=frozenset(output.value)) if output.error is None else output
+    except TypeError:
+        return Output(error="not a collection of plain values")
+
+
+@dataclass(slots=True)
+class _Exam:
+    """Test code on its way to a verdict."""
+
+    tests: PublishedTests
+    answer: str
+    limit: float
+    calls: list[str]
+    outputs: list[Output]
+    reason: str = "the test asks for ever more"
+
+    @staticmethod
+    def of(tests: PublishedTests, reference: Reference, answer: str, outputs: list[Output]) -> "_Exam":
+        first = len(tests.arguments)
+        calls = list(reference.calls[first:])
+        return _Exam(tests, answer, max(reference.limits), calls, outputs[first:])
+
+    def question(self, limit: float) -> Program:
+        answers = json.dumps([[pack(o.value)] if o.error is None else o.error for o in self.outputs])
+        return own_code("check", (self.tests.script, f"[{','.join(self.calls)}]", answers), limit)
+
+    def read(self, result: ProgramResult) -> bool:
+        """Whether the program has to be asked for further answers."""
+        said, problem = read_json(result)
+        failed, more = (problem, []) if problem else said
+        self.calls = list(map(json.dumps, more))
+        if not more:
+            self.reason = failed and line("the test", failed)
+        return bool(more)
+
+    def further(self) -> list[Program]:
+        return answering(self.tests, self.answer, self.calls, [self.limit] * -(-len(self.calls) // CHUNK))
+
+
+def _examine(exams: Sequence[_Exam], box: ProgramBox, limit: float) -> list[Verdict]:
+    """Let test code judge the answers; a program whose test asks for other calls is asked again."""
+    open_ = list(exams)
+    for _ in range(ROUNDS):
+        results = box.run([exam.question(limit) for exam in open_])
+        open_ = [exam for exam, result in zip(open_, results, strict=True) if exam.read(result)]
+        if not open_:
+            break
+        further = run_parts(box, [exam.further() for exam in open_])
+        for exam, results in zip(list(open_), further, strict=True):
+            exam.outputs, ended = merge(results)
+            if ended:
+                exam.reason = ended
+                open_.remove(exam)
+    return [graded(Outcome.FAILED if exam.reason else Outcome.PASSED, exam.reason) for exam in exams]
