@@ -1,0 +1,137 @@
+"""The one way to check what comes from outside: configs, task.toml, rows, agent files, run folders.
+
+What is expected is written down as a dataclass (or any type that pydantic understands); `validated` turns
+plain data into it, or raises one line that names the file, the key, the nearest right key and the problem.
+"""
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
+
+from plateau_bench.plugins import nearest
+
+T = TypeVar("T")
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+class Loader(yaml.SafeLoader):
+    """YAML whose numbers are those of YAML 1.2: `1e-3` is a number, not a text."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain data of a YAML file. Raises ValueError that names the file and the place."""
+    try:
+        return yaml.load(path.read_text("utf-8"), Loader)  # noqa: S506 (a SafeLoader)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def validated(kind: type[T], data: Any, source: str) -> T:
+    """Return `data` as a `kind`.
+
+    Types are taken as they are written: a text is no number, true is no number, a whole number does for a
+    number, a list does for a tuple. `source` names the file (and line) in the message. Raises ValueError
+    for the first thing that is wrong.
+    """
+    try:
+        plain = to_json(data, inf_nan_mode="constants")
+        return _adapter(kind).validate_json(plain)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+    except (PydanticSerializationError, RecursionError, ValueError) as error:
+        raise ValueError(f"{source}: not plain data: {error}") from None
+    raise ValueError(f"{source}: {_said(kind, problem)}")
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    for one in _dataclasses(kind, set()):
+        if "__pydantic_config__" not in one.__dict__:  # nothing unknown is ever passed over in silence
+            setattr(one, "__pydantic_config__", _STRICT)  # noqa: B010
+    return TypeAdapter(kind) if dataclasses.is_dataclass(kind) else TypeAdapter(kind, config=_STRICT)
+
+
+def _dataclasses(kind: Any, seen: set[type]) -> Iterator[type]:
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if kind not in seen:
+            seen.add(kind)
+            yield kind
+            for hint in typing.get_type_hints(kind).values():
+                yield from _dataclasses(hint, seen)
+        return
+    for inner in typing.get_args(kind):
+        yield from _dataclasses(inner, seen)
+
+
+def _said(kind: Any, problem: ErrorDetails) -> str:
+    """One problem in our words: key first, then what is wrong with it."""
+    place = problem["loc"]
+    key = _dotted(place)
+    match problem["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return f"unknown key {key}{nearest(str(place[-1]), _keys_at(kind, place[:-1]))}"
+        case "missing" | "missing_argument":
+            return f"missing key {key}"
+        case "value_error":
+            message = str(problem["ctx"]["error"])
+        case "greater_than_equal":
+            message = f"at least {problem['ctx']['ge']:g}"
+        case "greater_than":
+            message = f"above {problem['ctx']['gt']:g}"
+        case "less_than_equal":
+            message = f"at most {problem['ctx']['le']:g}"
+        case "less_than":
+            message = f"below {problem['ctx']['lt']:g}"
+        case _:
+            message = f"{problem['msg'].replace('Input should be', 'expected')}, got {_kind(problem['input'])}"
+    return f"{key or 'the file'}: {message}"
+
+
+def _dotted(place: tuple[int | str, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+
+
+def _keys_at(kind: Any, place: tuple[int | str, ...]) -> list[str]:
+    """The keys that the type has at a place of the data."""
+    for part in place:
+        kind = _inner(kind, part)
+    kind = next(iter(_dataclasses(kind, set())), None)
+    return [field.name for field in dataclasses.fields(kind)] if kind else []
+
+
+def _inner(kind: Any, part: int | str) -> Any:
+    """The type of one entry of a `kind`."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return typing.get_type_hints(kind).get(str(part))
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType, typing.Annotated):
+        structured = [one for one in arguments if typing.get_args(one) or dataclasses.is_dataclass(one)]
+        return _inner(structured[0], part) if structured else None
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return arguments[1]
+    return arguments[0] if arguments else None
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {str(repr(value))[:80]}"
