@@ -8,10 +8,10 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -56,7 +56,7 @@ def validated(kind: type[T], data: Any, source: str) -> T:
     """
     try:
         plain = to_json(data, inf_nan_mode="constants")
-        return _adapter(kind).validate_json(plain)
+        return cast(T, _adapter(cast(Hashable, kind)).validate_json(plain))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
     except (PydanticSerializationError, RecursionError, ValueError) as error:

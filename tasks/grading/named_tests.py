@@ -30,7 +30,7 @@ from plateau_bench.tasks.grading.guests import ask
 from plateau_bench.tasks.grading.pytest_tests import grade_pytest, is_id, is_path
 
 NAME = "expected.json"
-_GUESTS = ("process", "product", "remote", "runner")
+_GUESTS = ("process", "product", "remote", "named_tests")
 _CONTROL = "control_of_the_grader.py"
 _CANARIES = (
     ("def {name}():\n    assert {a} == {b}\n", False),

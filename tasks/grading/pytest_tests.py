@@ -58,7 +58,7 @@ def grade_pytest(
     for path in planted:
         paths.insert(_random.randrange(len(paths) + 1), path)
     plan = {"files": paths, "wanted": expected.tests, "canaries": ids}
-    answer, problem = ask(box, ("process", "pytest"), plan, timeout_s)
+    answer, problem = ask(box, ("process", "pytest_tests"), plan, timeout_s)
     return graded(Outcome.FAILED, problem) if problem else _judge(expected, ids, answer)
 
 

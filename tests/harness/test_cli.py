@@ -71,5 +71,5 @@ def test_strategies_are_listed_with_their_source(plateau: Callable[..., Ended]) 
 
 
 def test_help_starts_without_loading_torch() -> None:
-    code = "import sys; import harness.cli, results, tasks, agents, sandbox; sys.exit('torch' in sys.modules)"
+    code = "import sys; import plateau_bench.harness.cli.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -230,7 +230,8 @@ def test_memo_is_shared_by_threads(tmp_path: Path) -> None:
 def test_memo_survives_kill_9(tmp_path: Path) -> None:
     path = tmp_path / "memo.sqlite"
     script = (
-        "import sys; from pathlib import Path; from tasks.grade import Memo; from tasks.base import *\n"
+        "import sys; from pathlib import Path; from plateau_bench.tasks.grading.functions import Memo; "
+        "from plateau_bench.tasks.base import *\n"
         "memo = Memo(Path(sys.argv[1])); v = Verdict(outcome=Outcome.PASSED, verified=True)\n"
         "for i in range(10 ** 6):\n"
         "    memo.put_many({(f't{i}', f'p{j}'): v for j in range(20)}); print(i, flush=True)\n"
