@@ -26,7 +26,13 @@ from plateau_bench.sandbox.base import (
 )
 from plateau_bench.tasks.base import Case, FolderTests, FunctionTests, Outcome, Split, Task, Verdict
 from plateau_bench.tasks.grading.compare import same
-from plateau_bench.tasks.grading.functions import FunctionGrader, Memo, grade_functions, judge, program_digest
+from plateau_bench.tasks.grading.functions import (
+    FunctionGrader,
+    Memo,
+    grade_functions,
+    program_digest,
+    verdict_of,
+)
 from plateau_bench.tasks.suites import katas
 from tests.tasks.trusted_box import TrustedBox
 
@@ -116,10 +122,10 @@ def test_wrong_programs_fail_with_a_short_reason(program: str, reason: str) -> N
 def test_no_answers_is_never_a_pass(status: Status) -> None:
     tests = task().tests
     assert isinstance(tests, FunctionTests)
-    verdict = judge(tests, ProgramResult(status=status, detail="\x1b[31mred\n"))
+    verdict = verdict_of(tests, ProgramResult(status=status, detail="\x1b[31mred\n"))
     assert (verdict.outcome, verdict.verified) == (Outcome.FAILED, False)
     short = ProgramResult(status=Status.COMPLETED, outputs=(Output(value=3),))
-    assert judge(tests, short).outcome is Outcome.FAILED
+    assert verdict_of(tests, short).outcome is Outcome.FAILED
 
 
 def test_folder_tasks_are_refused() -> None:
@@ -230,7 +236,8 @@ def test_memo_is_shared_by_threads(tmp_path: Path) -> None:
 def test_memo_survives_kill_9(tmp_path: Path) -> None:
     path = tmp_path / "memo.sqlite"
     script = (
-        "import sys; from pathlib import Path; from tasks.grade import Memo; from tasks.base import *\n"
+        "import sys; from pathlib import Path; from plateau_bench.tasks.grading.functions import Memo; "
+        "from plateau_bench.tasks.base import *\n"
         "memo = Memo(Path(sys.argv[1])); v = Verdict(outcome=Outcome.PASSED, verified=True)\n"
         "for i in range(10 ** 6):\n"
         "    memo.put_many({(f't{i}', f'p{j}'): v for j in range(20)}); print(i, flush=True)\n"
