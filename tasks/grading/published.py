@@ -132,7 +132,7 @@ def _learn(tasks: Sequence[Task], box: ProgramBox, slowness: float) -> list[Solu
 
 
 def _trace(all_tests: Sequence[PublishedTests], box: ProgramBox, limit: float) -> list[tuple[list[str], str]]:
-    """(calls that the script makes, why it cannot be used) for each; nothing where there is no script."""
+    """For each, the calls that its script makes and why it cannot be used; nothing if there is no script."""
     asked = [(t.script, t.entry_point) for t in all_tests if t.script]
     results = iter(box.run([own_code("trace", args, limit) for args in asked]))
     return [_traced(next(results)) if tests.script else ([], "") for tests in all_tests]

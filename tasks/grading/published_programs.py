@@ -73,7 +73,7 @@ def own_code(function: str, args: tuple[Any, ...], cpu_s: float) -> Program:
 
 
 def read_json(result: ProgramResult) -> tuple[Any, str]:
-    """(the JSON value that the program's one call gave, "") or (None, what went wrong)."""
+    """The JSON value that the program's one call gave, and ""; or None, and what went wrong."""
     if result.status is not Status.COMPLETED or not result.outputs:
         return None, f"{result.status}: {result.detail}"
     output = result.outputs[0]
@@ -109,7 +109,7 @@ def run_parts(box: ProgramBox, parts: Sequence[Sequence[Program]]) -> list[list[
 
 
 def merge(results: Sequence[ProgramResult]) -> tuple[list[Output], str]:
-    """(answers to all calls, "") or ([], why there are none). What the box says is checked, not trusted."""
+    """The answers to all calls, and ""; or none, and why. What the box says is checked, not trusted."""
     outputs: list[Output] = []
     for result in results:
         if result.status is not Status.COMPLETED or result.outputs is None:

@@ -33,7 +33,7 @@ def grade_script(box: Sandbox, own: FolderTests, tests: Mapping[str, bytes]) -> 
         return graded(Outcome.INFRA, f"no {_LOGS} in the box: {made.stderr.strip()}")
     settings = {key: value for key, value in _ENVIRONMENT.items() if key not in box.spec.env} | dict(own.env)
     command = ["env", *(f"{key}={value}" for key, value in settings.items()), "bash", "/tests/test.sh"]
-    known = _processes(box) if box.spec.network else []  # who carries connections outlives everything
+    known = _processes(box) if box.spec.network else []  # what carries connections outlives everything
     done = box.run(command, timeout_s=own.timeout_s)
     if done.timed_out:
         return graded(Outcome.FAILED, f"tests/test.sh took longer than {own.timeout_s:g} s")
@@ -48,9 +48,9 @@ def grade_script(box: Sandbox, own: FolderTests, tests: Mapping[str, bytes]) -> 
 
 
 def _processes(box: Sandbox) -> list[list[object]] | None:
-    """[id, start, name] of the processes of a box but its guest; None if they cannot be listed.
+    """The id, start and name of each process of a box but its guest; None if they cannot be listed.
 
-    Who rewrites a reward has to run after the tests.
+    A process that rewrites the reward has to run after the tests, so none may be left.
     """
     listed = box.run(["python3", "-I", "-S", "-c", _LIST], timeout_s=30)
     try:
@@ -74,7 +74,7 @@ print(json.dumps(found))
 
 
 def _reward(box: Sandbox) -> Verdict:
-    """Exactly one reward file, holding a number; a missing or odd one is never a pass."""
+    """The verdict that the one reward file means; a missing, second or odd one is never a pass."""
     found: dict[str, bytes] = {}
     for name in ("reward.txt", "reward.json"):
         try:

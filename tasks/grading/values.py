@@ -30,7 +30,7 @@ class Cases:
     entry_point: Annotated[str, Field(min_length=1)]
     """The name of the function."""
     cases: Annotated[tuple[tuple[tuple[Any, ...], Any], ...], Field(min_length=1)]
-    """(arguments, the value to be returned) for each call."""
+    """For each call, its arguments and the value that it must return."""
     cpu_s: Annotated[float, Field(gt=0, le=600)] = 1.0
     """Seconds of CPU time for all calls together."""
 

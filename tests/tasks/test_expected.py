@@ -104,7 +104,7 @@ def test_cases_are_what_the_file_says(args: list[Any], expected: Any) -> None:
 
 def test_canaries_fail_and_are_of_both_forms() -> None:
     for made in (canaries() for _ in range(20)):
-        assert {len(canary.names) for canary in made} == {1, 2}  # who forges one form is seen
+        assert {len(canary.names) for canary in made} == {1, 2}  # a forgery of one form is seen
         for canary in made:
             assert failed(canary), canary.source
 
