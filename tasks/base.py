@@ -73,7 +73,7 @@ class Healthcheck:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verifier:
-    """A box of the tests' own. Of an attempt it is given the artifacts and nothing else."""
+    """A box of the tests' own, which is given the artifacts of an attempt and nothing else."""
 
     box: SandboxSpec
     artifacts: Mapping[str, tuple[str, ...]]
@@ -89,7 +89,7 @@ class Verifier:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderTests:
-    """Tests of a Harbor task folder: `tests/test.sh` in a fresh box, reward read from the harness's side."""
+    """Tests of a Harbor task folder, which run in a fresh box; how is told by the files in `tests_dir`."""
 
     tests_dir: Path
     shared_dir: Path | None = None
@@ -99,7 +99,7 @@ class FolderTests:
     files: Mapping[str, bytes] = field(default_factory=dict)
     """The workspace the agent starts from: relative path -> content."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Of the tests' script."""
+    """Variables of the environment in which the tests' script runs."""
     solution_env: Mapping[str, str] = field(default_factory=dict)
     network: tuple[str, ...] = ()
     """What tests may reach that have no box of their own."""
@@ -109,11 +109,11 @@ class FolderTests:
     """Steps in order, each a task in the same box on what the one before it left; then they have all the
     tests, and `tests_dir` is not looked at."""
     last_decides: bool = False
-    """Of a task with steps: whether only the last step and the gates count, or all steps."""
+    """Whether, in a task with steps, only the last step and the gates count, or all steps."""
     gate: bool = False
-    """Of a step: whether it has to pass in any case."""
+    """Whether this is a step that has to pass in any case."""
     staged: Mapping[str, bytes] = field(default_factory=dict)
-    """Of a step: what is put into the workspace when it begins; in `files`, too."""
+    """What is put into the workspace when this step begins; in `files`, too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,8 +23,7 @@ from plateau_bench.tasks.base import FolderTests, FunctionTests, Split, Task
 from plateau_bench.tasks.files import files_below, text_of, tree_digest, write_tree
 from plateau_bench.tasks.formats.harbor_boxes import PUBLISHED, Folder, box_of, healthcheck_of, verifier_of
 from plateau_bench.tasks.formats.task_toml import Table, task_toml
-from plateau_bench.tasks.grading import named_tests as expected
-from plateau_bench.tasks.grading import values
+from plateau_bench.tasks.grading import expected_file, values
 from plateau_bench.tasks.grading.boxes import folder_tests, stages, tests_of
 from plateau_bench.tasks.grading.published_programs import PublishedTests
 from plateau_bench.tasks.suite import FixedSuite, split_of
@@ -147,9 +146,9 @@ def _stage(task: Task, common: Folder, place: Path, table: Table) -> Task:
     )
     files = tests_of(tests)
     bundled = tests.verifier is not None and tests.verifier.bundled
-    if not (bundled or {"test.sh", expected.NAME} & files.keys()):
+    if not (bundled or {"test.sh", expected_file.NAME} & files.keys()):
         raise ValueError(f"{place / 'tests' / 'test.sh'}: is missing")
-    expected.read_expected(files, place / "tests")
+    expected_file.read_expected(files, place / "tests")
     if common.values:
         values.read_cases(files, place / "tests")
     digest = {"tests_sha256": tree_digest(files)}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from plateau_bench.tasks.formats.rows import SUFFIXES, Row, read_rows
-from plateau_bench.tasks.grading.pytest_tests import is_id
+from plateau_bench.tasks.grading.expected_file import is_id
 
 _FILES = {"problem_statement": "problem_statement.md", "patch": "gold.patch", "test_patch": "test.patch"}
 TESTS = ("FAIL_TO_PASS", "PASS_TO_PASS")

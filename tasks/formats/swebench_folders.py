@@ -29,7 +29,7 @@ from plateau_bench.tasks.formats.harbor import FolderSuite
 from plateau_bench.tasks.formats.importing import Imported, import_into
 from plateau_bench.tasks.formats.swebench import Instance, read_instances
 from plateau_bench.tasks.formats.task_toml import task_toml
-from plateau_bench.tasks.grading.folders import shadows
+from plateau_bench.tasks.grading.sift import shadows
 
 WORKDIR = "/testbed"
 TIMEOUT_S = 1800

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from plateau_bench.sandbox.network.allow import AllowList
-from plateau_bench.tasks.files import text_of
+from plateau_bench.tasks.files import inside, text_of
 
 _DESCRIPTIVE = ("schema_version", "version", "source", "task", "metadata")
 
@@ -193,12 +193,6 @@ def taken(path: str) -> str:
         if inside(path, place) or inside(place, path):
             return place
     return ""
-
-
-def inside(path: str, folder: str) -> bool:
-    """Whether an absolute path is the folder or below it; links are not known of."""
-    one, other = (PurePosixPath("/" + place.lstrip("/")) for place in (path, folder))
-    return ".." not in one.parts and one.is_relative_to(other)
 
 
 def _list(value: Any) -> list[Any]:

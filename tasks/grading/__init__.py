@@ -1,4 +1,6 @@
-"""From what an attempt left behind to a verdict. Expected values never enter a box.
+"""Turns what an attempt left behind into a verdict; expected values never enter a program box.
 
-May import the guests' source, `files` and `base`; it knows no file format of tasks and no suite.
+There are four kinds of tests: `functions` (and `published`), and for task folders, which `folders` grades,
+`values`, `pytest_tests` and `scripts`. It may import `guest`, `files` and `base` of this package, and knows
+no suite and no format but `expected.json` and `cases.json`.
 """

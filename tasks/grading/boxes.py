@@ -1,4 +1,4 @@
-"""A folder task's box, from its start to what is taken out of it."""
+"""A folder task's box, from its start to what is taken out of it, and the task's files as they are."""
 
 import hashlib
 import time
@@ -10,14 +10,13 @@ from typing import TypeVar
 
 from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec
 from plateau_bench.tasks.base import FolderTests, Healthcheck, PackageTests, Task
-from plateau_bench.tasks.files import MAX_BYTES, files_below
-from plateau_bench.tasks.formats.task_toml import inside
+from plateau_bench.tasks.files import MAX_BYTES, files_below, inside
 
 T = TypeVar("T")
 
 
 def stages(task: Task) -> tuple[Task, ...]:
-    """The steps of a task; of most tasks, the task itself."""
+    """The steps of a task; for most tasks, the task itself."""
     return (isinstance(task.tests, FolderTests) and task.tests.steps) or (task,)
 
 
@@ -55,12 +54,13 @@ def open_for(task: Task, backend: Backend, spec: SandboxSpec) -> Sandbox:
 
 
 def write_files(box: Sandbox, files: Mapping[str, bytes]) -> None:
+    """Write files into a box; scripts become executable. Raises OSError and ValueError as `Sandbox.write`."""
     for path, data in files.items():
         box.write(path, data, mode=0o755 if path.endswith(".sh") else 0o644)
 
 
 def put(box: Sandbox, files: Mapping[str, bytes], what: str) -> None:
-    """`write_files` of what is the task's own, so that the box is to blame. Raises SandboxError."""
+    """Write files of the task's own, so that the box is to blame if that fails. Raises SandboxError."""
     try:
         write_files(box, files)
     except (OSError, ValueError) as error:
@@ -68,7 +68,10 @@ def put(box: Sandbox, files: Mapping[str, bytes], what: str) -> None:
 
 
 def await_health(box: Sandbox, check: Healthcheck | None) -> None:
-    """Raises SandboxError once it has failed `retries` times in a row after its grace period."""
+    """Wait until a check succeeds.
+
+    Raises SandboxError once it has failed `retries` times in a row after its grace period.
+    """
     started, failures = time.monotonic(), 0
     while check is not None:
         early = time.monotonic() < started + check.start_s
@@ -81,8 +84,9 @@ def await_health(box: Sandbox, check: Healthcheck | None) -> None:
 
 
 def work_through(task: Task, box: Sandbox, act: Callable[[Task], T]) -> list[tuple[T, Diff]]:
-    """`act` on every step in turn; with what it gave, all that has changed in the workspace since the start.
+    """Call `act` on every step in turn.
 
+    Returns, for each step, what `act` gave and all that has changed in the workspace since the start.
     Artifacts for a separate verifier are in the diff under their absolute paths. Raises SandboxError.
     """
     before = dict(box.snapshot())
@@ -108,7 +112,7 @@ def _begin(box: Sandbox, step: FolderTests) -> None:
 
 
 def _artifacts(box: Sandbox, stage: Task) -> dict[str, bytes]:
-    """What a separate verifier is given. All of it is what the agent, or who it left running, made of it."""
+    """The files that a separate verifier is given. Agents, and what they left running, may forge them."""
     verifier = stage.tests.verifier if isinstance(stage.tests, FolderTests) else None
     if verifier is None:
         return {}

@@ -1,4 +1,4 @@
-"""Comparison of what a program answered with what it should have, on plain values; verdicts in words."""
+"""Compares what a program answered with what it should have, on plain values, and words the verdict."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Grading of function-level tasks: programs run in a grading box, answers are compared here.
+"""Grades function-level tasks: programs run in a grading box, answers are compared here.
 
 A program never sees the expected answers, and its answers are compared on exact types, so an object
 that claims to equal everything equals nothing. Equal (task, program) pairs are graded once.
@@ -25,7 +25,7 @@ from plateau_bench.sandbox.base import (
 )
 from plateau_bench.tasks.base import FunctionTests, Outcome, Task, Verdict
 from plateau_bench.tasks.grading.compare import complaint, graded, line, named_cases
-from plateau_bench.tasks.grading.published import References, grade_published
+from plateau_bench.tasks.grading.published import SolutionRuns, grade_published
 from plateau_bench.tasks.grading.published_programs import PublishedTests
 
 Key = tuple[str, str]
@@ -64,7 +64,7 @@ class Memo:
             raise ValueError(f"{path}: not a file of verdicts ({error}); move it away") from error
 
     def get_many(self, keys: Sequence[Key]) -> dict[Key, Verdict]:
-        """What is known about `keys`."""
+        """The verdicts that are known among `keys`."""
         with self._lock:
             missing = iter([key for key in dict.fromkeys(keys) if key not in self._front])
             while chunk := list(islice(missing, 200)):
@@ -99,8 +99,8 @@ class Memo:
             self._file.close()
 
 
-def judge(tests: FunctionTests, result: ProgramResult) -> Verdict:
-    """A verdict from what a program answered to the visible calls followed by the hidden ones."""
+def verdict_of(tests: FunctionTests, result: ProgramResult) -> Verdict:
+    """The verdict on what a program answered to the visible calls followed by the hidden ones."""
     cases = named_cases(tests)
     if result.status is not Status.COMPLETED or result.outputs is None:
         return graded(Outcome.FAILED, line(result.status, result.detail))
@@ -120,11 +120,11 @@ def grade_functions(
     pairs: Sequence[tuple[Task, str]],
     box: ProgramBox,
     memo: Memo | None = None,
-    references: References | None = None,
+    solutions: SolutionRuns | None = None,
 ) -> list[Verdict]:
     """Verdicts for (task, program) pairs, in order; each distinct pair not in the memo runs once.
 
-    `references` is what was learnt about published tasks in earlier calls.
+    `solutions` is what was learnt about published tasks in earlier calls.
     Raises SandboxError if the box died, ValueError for a task that is not function-level.
     """
     keys = [(task.digest, program_digest(program)) for task, program in pairs]
@@ -136,11 +136,12 @@ def grade_functions(
     if plain:
         results = box.run([_program(task, program) for task, program in plain.values()])
         judged = [
-            judge(_tests(task), result) for (task, _), result in zip(plain.values(), results, strict=True)
+            verdict_of(_tests(task), result)
+            for (task, _), result in zip(plain.values(), results, strict=True)
         ]
         verdicts |= zip(plain, judged, strict=True)
     if published:
-        judged = grade_published(list(published.values()), box, references or References())
+        judged = grade_published(list(published.values()), box, solutions or SolutionRuns())
         verdicts |= zip(published, judged, strict=True)
     if memo and verdicts:
         memo.put_many(verdicts)
@@ -160,7 +161,7 @@ def _program(task: Task, source: str) -> Program:
 
 
 class FunctionGrader:
-    """Owns a grading box and replaces it when it dies. Safe for threads."""
+    """Grades in a box of its own, which it replaces when it dies. Safe for threads."""
 
     TRIES = 3
     BATCH = 256
@@ -171,7 +172,7 @@ class FunctionGrader:
         self._memo = memo
         self._pause_s = pause_s
         self._box: ProgramBox | None = None
-        self._references = References()
+        self._solutions = SolutionRuns()
         self._lock = threading.Lock()
 
     def grade(self, pairs: Sequence[tuple[Task, str]]) -> list[Verdict]:
@@ -191,7 +192,7 @@ class FunctionGrader:
             try:
                 box = self._open()
                 opened = True
-                return grade_functions(pairs, box, self._memo, self._references)
+                return grade_functions(pairs, box, self._memo, self._solutions)
             except SandboxUnavailable:
                 raise
             except SandboxError as error:

@@ -1,4 +1,4 @@
-"""The harness's side of the `*_guest.py`: their text, and how one is asked to run tests."""
+"""The harness's side of the modules in `tasks/guest`: their text, and how one is asked to run tests."""
 
 import json
 import secrets
@@ -11,7 +11,7 @@ from plateau_bench.tasks.guest.process import CHILD
 
 
 def texts(*names: str) -> list[tuple[str, str]]:
-    """(module name, source) of guests, each after those that it imports."""
+    """The module name and the source of each guest; name those first that others import."""
     folder = Path(__file__).parents[1] / "guest"
     return [
         (f"plateau_bench.tasks.guest.{n}", (folder / f"{n}.py").read_text(encoding="utf-8")) for n in names
@@ -21,9 +21,9 @@ def texts(*names: str) -> list[tuple[str, str]]:
 def ask(
     box: Sandbox, guests: tuple[str, ...], plan: Mapping[str, Any], seconds: float
 ) -> tuple[dict[str, Any], str]:
-    """(what the last guest's `main` answers to a plan, "") or ({}, why there is no answer with the nonce).
+    """Run `main` of the last guest in the box with a plan, for at most `seconds` and half a minute.
 
-    Raises SandboxError.
+    Returns its answer and "", or {} and why there is no answer that carries the nonce. Raises SandboxError.
     """
     nonce = secrets.token_hex(16)
     payload = {"nonce": nonce, "modules": texts(*guests), "seconds": seconds, **plan}

@@ -1,4 +1,4 @@
-"""Grading of a function in a package: the agent's files, put together into one program.
+"""Grades a function in a package: the agent's files, put together into one program.
 
 The package is imported from memory in the grading box, where its function answers calls like any
 function-level program; the expected values never get there.
@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from plateau_bench.sandbox.base import Diff
 from plateau_bench.tasks.base import PackageTests, Task
-from plateau_bench.tasks.grading.folders import tampering
+from plateau_bench.tasks.grading.sift import tampering
 
 _LOADER = """import importlib.abc as _abc, importlib.util as _util, sys as _sys
 class _Files(_abc.MetaPathFinder, _abc.Loader):

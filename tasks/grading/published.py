@@ -1,4 +1,4 @@
-"""Grading of published function-level tasks, which bring a solution and sometimes tests in Python.
+"""Grades published function-level tasks, which bring a solution and sometimes tests in Python.
 
 The code under test only ever answers calls, in a program of its own; answers leave the box as values.
 
@@ -44,25 +44,25 @@ ROUNDS = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reference:
-    """What the task's own code says: the calls to make, and what they must give."""
+class SolutionRun:
+    """What running a task's own code gave: the calls to make, and what they must return."""
 
     calls: tuple[str, ...]
     """Packed arguments as JSON text: cases, then inputs, then what the script asks."""
     outputs: tuple[Output, ...]
-    """Of the solution, call by call; empty if it could not be run."""
+    """What the solution returned, call by call; empty if it could not be run."""
     limits: tuple[float, ...]
-    """CPU seconds for each chunk of `CHUNK` calls."""
+    """CPU seconds that a program may take for each chunk of `CHUNK` calls."""
     broken: str = ""
     """Why the task's own code cannot be used."""
 
 
 @dataclass(slots=True)
-class References:
+class SolutionRuns:
     """What is known about tasks and about the speed of the machine; kept as long as its owner likes."""
 
-    known: dict[str, Reference] = field(default_factory=dict)
-    """By task digest."""
+    known: dict[str, SolutionRun] = field(default_factory=dict)
+    """What was learnt about each task, by its digest."""
     slowness: float = 0.0
     """CPU time here over CPU time at nominal speed; 0 before it was measured."""
 
@@ -85,23 +85,23 @@ def measure(box: ProgramBox) -> float:
 
 
 def grade_published(
-    pairs: Sequence[tuple[Task, str]], box: ProgramBox, references: References
+    pairs: Sequence[tuple[Task, str]], box: ProgramBox, solutions: SolutionRuns
 ) -> list[Verdict]:
     """Verdicts in the order of `pairs`. A task whose own code does not work gives INFRA, naming why.
 
     Raises SandboxError if the box died.
     """
-    references.ready(list({task.digest: task for task, _ in pairs}.values()), box)
-    jobs = [(_tests(task), references.known[task.digest], answer) for task, answer in pairs]
+    solutions.ready(list({task.digest: task for task, _ in pairs}.values()), box)
+    jobs = [(_tests(task), solutions.known[task.digest], answer) for task, answer in pairs]
     programs = [
-        [] if reference.broken else answering(tests, answer, reference.calls, reference.limits)
-        for tests, reference, answer in jobs
+        [] if solution.broken else answering(tests, answer, solution.calls, solution.limits)
+        for tests, solution, answer in jobs
     ]
     merged = list(map(merge, run_parts(box, programs)))
-    verdicts = [_judge(*job[:2], *found) for job, found in zip(jobs, merged, strict=True)]
+    verdicts = [_verdict_of(*job[:2], *found) for job, found in zip(jobs, merged, strict=True)]
     pending = [i for i, verdict in enumerate(verdicts) if verdict is None]
     exams = [_Exam.of(*jobs[i], merged[i][0]) for i in pending]
-    for i, verdict in zip(pending, _examine(exams, box, OWN_S * references.slowness), strict=True):
+    for i, verdict in zip(pending, _examine(exams, box, OWN_S * solutions.slowness), strict=True):
         verdicts[i] = verdict
     return [verdict for verdict in verdicts if verdict is not None]
 
@@ -114,7 +114,7 @@ def _tests(task: Task) -> PublishedTests:
 # --- the task's own code -------------------------------------------------------------------------------
 
 
-def _learn(tasks: Sequence[Task], box: ProgramBox, slowness: float) -> list[Reference]:
+def _learn(tasks: Sequence[Task], box: ProgramBox, slowness: float) -> list[SolutionRun]:
     """Trace test code, then run solutions, all of them at once."""
     limit = OWN_S * slowness
     traced = _trace([_tests(task) for task in tasks], box, limit)
@@ -126,13 +126,13 @@ def _learn(tasks: Sequence[Task], box: ProgramBox, slowness: float) -> list[Refe
         plans.append((tests, calls, _timed(answering(tests, task.solution, calls, [limit] * chunks))))
     results = run_parts(box, [programs for _, _, programs in plans])
     return [
-        _reference(tests, calls, mine, failed, slowness)
+        _solution_run(tests, calls, mine, failed, slowness)
         for (tests, calls, _), mine, (_, failed) in zip(plans, results, traced, strict=True)
     ]
 
 
 def _trace(all_tests: Sequence[PublishedTests], box: ProgramBox, limit: float) -> list[tuple[list[str], str]]:
-    """(calls that the script makes, why it cannot be used) for each; nothing where there is no script."""
+    """For each, the calls that its script makes and why it cannot be used; nothing if there is no script."""
     asked = [(t.script, t.entry_point) for t in all_tests if t.script]
     results = iter(box.run([own_code("trace", args, limit) for args in asked]))
     return [_traced(next(results)) if tests.script else ([], "") for tests in all_tests]
@@ -166,13 +166,13 @@ def _timed(programs: Sequence[Program]) -> list[Program]:
     ]
 
 
-def _reference(
+def _solution_run(
     tests: PublishedTests,
     calls: Sequence[str],
     results: Sequence[ProgramResult],
     failed: str,
     slowness: float,
-) -> Reference:
+) -> SolutionRun:
     floor = FLOOR_S * slowness
     outputs: list[Output] = []
     limits = []
@@ -194,7 +194,7 @@ def _reference(
     if raised:
         problem = problem or f"the solution fails on the task's own inputs: {raised}"
     needed = last > first or bool(tests.script)
-    return Reference(
+    return SolutionRun(
         calls=tuple(calls),
         outputs=() if problem else tuple(outputs),
         limits=tuple(limits),
@@ -213,15 +213,17 @@ def _seconds(clock: Output) -> float:
 # --- verdicts ------------------------------------------------------------------------------------------
 
 
-def _judge(tests: PublishedTests, reference: Reference, outputs: list[Output], ended: str) -> Verdict | None:
+def _verdict_of(
+    tests: PublishedTests, solution: SolutionRun, outputs: list[Output], ended: str
+) -> Verdict | None:
     """A verdict by cases and inputs; None if those pass and there is a script still to ask."""
-    if reference.broken:
-        return graded(Outcome.INFRA, line("this task is broken", reference.broken))
+    if solution.broken:
+        return graded(Outcome.INFRA, line("this task is broken", solution.broken))
     if ended:
         return graded(Outcome.FAILED, ended)
     seen: list[str] = []
     unseen: list[str] = []
-    for i, (name, case) in enumerate(_cases(tests, reference)):
+    for i, (name, case) in enumerate(_cases(tests, solution)):
         if case is None:
             continue
         shown = name.startswith("visible")
@@ -234,14 +236,16 @@ def _judge(tests: PublishedTests, reference: Reference, outputs: list[Output], e
     return None if tests.script else graded(Outcome.PASSED)
 
 
-def _cases(tests: PublishedTests, reference: Reference) -> list[tuple[str, Case | None]]:
-    """Named cases in the order of the reference's calls, None for those that do not count; the script's own
-    calls are not among them."""
+def _cases(tests: PublishedTests, solution: SolutionRun) -> list[tuple[str, Case | None]]:
+    """Names and cases in the order of the solution's calls, with None for those that do not count.
+
+    The script's own calls are not among them.
+    """
     named: list[tuple[str, Case | None]] = [*named_cases(tests)]
     inputs = [(f"visible input {i}", args) for i, args in enumerate(tests.visible_inputs, 1)]
     inputs += [(f"hidden input {i}", args) for i, args in enumerate(tests.hidden_inputs, 1)]
     for name, args in inputs:
-        found = reference.outputs[len(named)]
+        found = solution.outputs[len(named)]
         if found.error is not None:
             named.append((name, None))
             continue
@@ -269,10 +273,10 @@ class _Exam:
     reason: str = "the test asks for ever more"
 
     @staticmethod
-    def of(tests: PublishedTests, reference: Reference, answer: str, outputs: list[Output]) -> "_Exam":
+    def of(tests: PublishedTests, solution: SolutionRun, answer: str, outputs: list[Output]) -> "_Exam":
         first = len(tests.arguments)
-        calls = list(reference.calls[first:])
-        return _Exam(tests, answer, max(reference.limits), calls, outputs[first:])
+        calls = list(solution.calls[first:])
+        return _Exam(tests, answer, max(solution.limits), calls, outputs[first:])
 
     def question(self, limit: float) -> Program:
         answers = json.dumps([[pack(o.value)] if o.error is None else o.error for o in self.outputs])

@@ -27,10 +27,11 @@ class PublishedTests(FunctionTests):
     preamble: int = 0
     """Characters of the prelude before the signature, which a whole function comes after."""
     visible_inputs: tuple[tuple[Any, ...], ...] = ()
-    """Arguments of calls that must return what the solution returns."""
+    """Arguments of calls that must return what the solution returns; the agent is shown them."""
     hidden_inputs: tuple[tuple[Any, ...], ...] = ()
+    """The same, but not shown."""
     tolerance: float | None = 0.0
-    """Of the comparison with what the solution returned; see `Case`."""
+    """How near an answer must be to what the solution returned; see `Case`."""
     fallible: bool = False
     """Inputs on which the solution raises are left out; at least three have to remain."""
     as_set: bool = False
@@ -40,7 +41,7 @@ class PublishedTests(FunctionTests):
 
     @property
     def arguments(self) -> list[tuple[Any, ...]]:
-        """Of all calls but the script's: cases, then inputs."""
+        """The arguments of all calls but the script's: cases, then inputs."""
         cases = [case.args for case in (*self.visible, *self.hidden)]
         return [*cases, *self.visible_inputs, *self.hidden_inputs]
 
@@ -66,13 +67,13 @@ def guest(*names: str) -> str:
 
 
 def own_code(function: str, args: tuple[Any, ...], cpu_s: float) -> Program:
-    """A program of one call into `testcode_guest`."""
+    """A program that makes one call into the guest `testcode`."""
     source = guest("exchange", "testcode") + f"work = GUEST.{function}\n"
     return Program(source=source, entry_point="work", calls=[args], cpu_s=cpu_s)
 
 
 def read_json(result: ProgramResult) -> tuple[Any, str]:
-    """(the JSON value that the program's one call gave, "") or (None, what went wrong)."""
+    """The JSON value that the program's one call gave, and ""; or None, and what went wrong."""
     if result.status is not Status.COMPLETED or not result.outputs:
         return None, f"{result.status}: {result.detail}"
     output = result.outputs[0]
@@ -85,7 +86,7 @@ def read_json(result: ProgramResult) -> tuple[Any, str]:
 def answering(
     tests: PublishedTests, answer: str, calls: Sequence[str], limits: Sequence[float]
 ) -> list[Program]:
-    """The code under test with its calls, chunk by chunk."""
+    """Programs that make calls of the code under test, `CHUNK` calls each; `limits` are their CPU seconds."""
     source = (
         f"{completed(tests, answer)}\n\n\n{guest('exchange')}\n\n"
         f"def plateau_answers(call):\n    return GUEST.answer({tests.entry_point}, call)\n"
@@ -108,7 +109,7 @@ def run_parts(box: ProgramBox, parts: Sequence[Sequence[Program]]) -> list[list[
 
 
 def merge(results: Sequence[ProgramResult]) -> tuple[list[Output], str]:
-    """(answers to all calls, "") or ([], why there are none). What the box says is checked, not trusted."""
+    """The answers to all calls, and ""; or none, and why. What the box says is checked, not trusted."""
     outputs: list[Output] = []
     for result in results:
         if result.status is not Status.COMPLETED or result.outputs is None:
@@ -118,6 +119,7 @@ def merge(results: Sequence[ProgramResult]) -> tuple[list[Output], str]:
 
 
 def decoded(output: Output) -> Output:
+    """The value that the text of an answer stands for, or an error if it stands for none."""
     if output.error is not None:
         return output
     try:

@@ -1,4 +1,4 @@
-"""Source text that runs inside a box while something is graded; the harness never imports it to run it.
+"""Modules that are shipped as source text into a box while something is graded, and run there.
 
-A guest imports the standard library and other guests alone.
+A guest imports the standard library and other guests, nothing else. The harness itself calls only `exchange`.
 """

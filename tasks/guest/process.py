@@ -1,4 +1,4 @@
-"""What the programs that run tests in a box have in common: how they begin, hide, listen and clean up.
+"""How a program that runs tests in a box begins, hides, listens and cleans up.
 
 Shipped into the box as text; standard library only, Python 3.7 is enough. None of this shares a process with
 the code under test.
@@ -33,14 +33,14 @@ def hide() -> None:
 
 
 def listen(read: int, deadline: float, most: int) -> tuple[Any, str]:
-    """(what a child reported, or None; why no more was waited for, or "")."""
+    """What a child reported, or None, and why no more was waited for, or ""."""
     data, ended = bytearray(), ""
     while not ended:
         ready, _, _ = select.select([read], [], [], max(0.0, deadline - time.monotonic()))
         part = os.read(read, 65536) if ready else b""
         data += part
         ended = "took too long" if not ready else "reported too much" if len(data) > most else ""
-        if not part or part.endswith(b"\n"):  # who keeps the pipe open shall not be waited for
+        if not part or part.endswith(b"\n"):  # a process that keeps the pipe open is not waited for
             break
     try:
         return (None if ended else json.loads(data.decode())), ended
@@ -48,10 +48,11 @@ def listen(read: int, deadline: float, most: int) -> tuple[Any, str]:
         return None, ended
 
 
-def sweep(child: int, patience: float = 0.0) -> int:
-    """Kill all descendants; wait status of `child`. Orphans become our children, so this ends at none.
+def sweep(child: int, patience: float) -> int:
+    """Kill all descendants and return the wait status of `child`.
 
-    Who is about to end by itself is left alone for `patience` seconds, to say how.
+    Orphans become our children, so this ends when none is left. For `patience` seconds nothing is killed, so
+    that processes which are about to end by themselves can say how.
     """
     status, started = 0, time.monotonic()
     while time.monotonic() < started + 10:

@@ -1,7 +1,8 @@
-"""Named tests: what expected.json may say, how tests end, canaries, twins. The boxes' side is in exploits."""
+"""What expected.json and cases.json may say, and that canaries fail. The boxes' side is in exploits."""
 
-import ast
 import json
+import types
+import unittest
 from pathlib import Path
 from typing import Any
 
@@ -9,156 +10,115 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plateau_bench.sandbox.base import Diff
-from plateau_bench.tasks.base import Outcome, Verdict
 from plateau_bench.tasks.formats.harbor import read_folder
+from plateau_bench.tasks.grading.canaries import Canary, canaries
 from plateau_bench.tasks.grading.compare import same
-from plateau_bench.tasks.grading.folders import grade_folder, shadows
-from plateau_bench.tasks.grading.named_tests import _canaries, _other, _variant, read_expected
-from plateau_bench.tasks.guest.named_tests import attempt_test, text_module
-from tests.tasks.local_backend import LocalBackend
+from plateau_bench.tasks.grading.expected_file import Expected, read_expected
+from plateau_bench.tasks.grading.values import read_cases
 from tests.tasks.test_harbor import make
-
-TESTS = """
-import unittest
-from pathlib import Path
-import helper
-from answer import f
-
-def test_plain():
-    assert f(2) == helper.twice(2)
-
-def test_data():
-    assert str(f(1)) == (Path(__file__).parent / "data" / "two.txt").read_text().strip()
-
-class TestCase(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls): cls.base = 4
-    def setUp(self): self.number = self.base
-    def test_method(self): self.assertEqual(f(self.number), 8)
-    @unittest.skip("later")
-    def test_skipped(self): pass
-    @unittest.expectedFailure
-    def test_expected_failure(self): self.fail()
-    async def test_coroutine(self): pass
-    def test_cleanup(self): self.addCleanup(self.fail, "in clean-up")
-"""
-GOOD = ["test_a.py::test_plain", "test_a.py::test_data", "tests/test_a.py::TestCase::test_method"]
-
-
-def grade(folder: Path, tests: list[str], answer: str, *, together: bool = False) -> Verdict:
-    files = {
-        "tests/test_a.py": TESTS,
-        "tests/helper.py": "def twice(x): return 2 * x\n",
-        "tests/data/two.txt": "2\n",
-        "tests/expected.json": json.dumps({"tests": tests, "together": together}),
-    }
-    task = read_folder(make(folder, "", **files))
-    return grade_folder(task, Diff(written={"answer.py": answer.encode()}), LocalBackend())
-
-
-@pytest.mark.parametrize("together", [False, True])
-def test_right_passes_and_wrong_fails(tmp_path: Path, together: bool) -> None:
-    right = grade(tmp_path, GOOD, "def f(x): return 2 * x\n", together=together)
-    assert right == Verdict(outcome=Outcome.PASSED, verified=True)
-    wrong = grade(tmp_path, GOOD, "def f(x): return 2\n", together=together)
-    assert wrong.outcome is Outcome.FAILED
-    assert "AssertionError" in wrong.reason
-
-
-@pytest.mark.parametrize(
-    ("test", "how"),
-    [
-        ("TestCase::test_skipped", "skipped"),
-        ("TestCase::test_expected_failure", "skipped"),
-        ("TestCase::test_coroutine", "error: TypeError"),
-        ("TestCase::test_cleanup", "failed: AssertionError: in clean-up"),
-        ("test_missing", "error: AttributeError"),
-        ("helper", "error: TypeError"),
-    ],
-)
-def test_only_a_pass_is_a_pass(tmp_path: Path, test: str, how: str) -> None:
-    verdict = grade(tmp_path, [*GOOD, f"test_a.py::{test}"], "def f(x): return 2 * x\n")
-    assert verdict.outcome is Outcome.FAILED
-    assert how in verdict.reason
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("{", "is not JSON"),
-        ("[]", "must be an object"),
-        ('{"tests": []}', "list of ids"),
-        ('{"tests": "all"}', "list of ids"),
-        ('{"tests": ["test_b.py::test"]}', "does not name a test"),
-        ('{"tests": ["test_a.py"]}', "does not name a test"),
-        ('{"tests": ["test_a.py::A::b::c"]}', "does not name a test"),
-        ('{"tests": ["test_a.py::x", "tests/test_a.py::x"]}', "names a test twice"),
-        ('{"tests": ["test_a.py::x"], "together": 1}', "true or false"),
-        ('{"tests": ["test_a.py::x"], "apart": true}', "must be an object with"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "the file: "),
+        ("{}", 'missing key runner: write "runner": "pytest", with ids as pytest names them'),
+        ('{"tests": ["test_a.py::test"]}', 'missing key runner: write "runner": "pytest"'),
+        ('{"tests": ["test_a.py::test"], "together": true}', 'missing key runner: write "runner": "pytest"'),
+        ('{"runner": "unittest", "tests": ["a.py::t"]}', "runner: expected 'pytest', got str 'unittest'"),
+        ('{"runner": "pytest"}', "missing key tests"),
+        ('{"runner": "pytest", "tests": []}', "tests: must name at least one test"),
+        ('{"runner": "pytest", "tests": "all"}', "tests: expected .*array, got str 'all'"),
+        ('{"runner": "pytest", "tests": [3]}', r"tests\[0\]: expected .*string, got int 3"),
+        ('{"runner": "pytest", "tests": ["test_a.py"]}', r"tests\[0\]: must be an id such as 'a/test_b.py::"),
+        ('{"runner": "pytest", "tests": ["/a.py::t"]}', r"tests\[0\]: must be an id .* not '/a.py::t'"),
+        ('{"runner": "pytest", "tests": ["../a.py::t"]}', r"tests\[0\]: must be an id"),
+        ('{"runner": "pytest", "tests": ["-p.py::t"]}', r"tests\[0\]: must be an id"),
+        ('{"runner": "pytest", "tests": ["a.py::t"], "deleted": ["/a"]}', r"deleted\[0\]: must be a path"),
+        ('{"runner": "pytest", "tests": ["a.py::t"], "deleted": [""]}', r"deleted\[0\]: must be a path"),
+        ('{"runner": "pytest", "tests": ["a.py::t"], "own": [""]}', "own.*at least 1 character"),
+        ('{"runner": "pytest", "tests": ["a.py::t"], "delete": []}', "unknown key delete; did you mean del"),
     ],
-)
+)  # fmt: skip
 def test_malformed_expectations_are_named(text: str, complaint: str) -> None:
-    files = {"expected.json": text.encode(), "test_a.py": b""}
-    with pytest.raises(ValueError, match=complaint):
-        read_expected(files, Path("tests"))
+    with pytest.raises(ValueError, match=rf"^tests/expected\.json: {complaint}") as caught:
+        read_expected({"expected.json": text.encode(), "test_a.py": b""}, Path("tests"))
+    assert "\n" not in str(caught.value)
 
 
-def test_no_expectations_are_none() -> None:
+def test_a_folder_with_malformed_expectations_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"tests/expected\.json: missing key runner"):
+        read_folder(make(tmp_path, "", **{"tests/expected.json": '{"tests": ["test_a.py::test"]}'}))
+
+
+def test_expectations_are_read() -> None:
+    data: dict[str, Any] = {"runner": "pytest", "tests": ["a.py::t", "b/c.py::T::t[1]", "a.py::t"]}
+    assert read_expected({"expected.json": json.dumps(data).encode()}, Path()) == Expected(
+        runner="pytest", tests=("a.py::t", "b/c.py::T::t[1]")
+    )
+    data |= {"deleted": ["old.py"], "own": ["py", "_pytest"]}
+    found = read_expected({"expected.json": json.dumps(data).encode()}, Path())
+    assert found is not None
+    assert (found.deleted, found.own) == (("old.py",), {"_pytest", "py"})
     assert read_expected({"test.sh": b""}, Path()) is None
 
 
-def test_canaries_fail_and_are_of_both_forms() -> None:
-    for canaries in (_canaries() for _ in range(20)):
-        assert {len(canary["names"]) for canary in canaries} == {1, 2}  # who forges one form is seen
-        for source, names in ((canary["source"], canary["names"]) for canary in canaries):
-            assert attempt_test(lambda source=source: text_module(source), names)[0] == "failed", source
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "is not JSON"),
+        ('{"cases": [[[1], 2]]}', "missing key entry_point"),
+        ('{"entry_point": "", "cases": [[[1], 2]]}', "entry_point: .*at least 1 character"),
+        ('{"entry_point": "f", "cases": []}', "cases: .*at least 1 item"),
+        ('{"entry_point": "f", "cases": [[1, 2]]}', r"cases\[0\]\[0\]: expected .*array, got int 1"),
+        ('{"entry_point": "f", "cases": [[[1]]]}', r"missing key cases\[0\]\[1\]"),
+        ('{"entry_point": "f", "cases": [[[1], 2, 3]]}', r"cases\[0\]: "),
+        ('{"entry_point": "f", "cases": [[[1], 2]], "cpu_s": 0}', "cpu_s: above 0"),
+        ('{"entry_point": "f", "cases": [[[1], 2]], "cpu_s": 601}', "cpu_s: at most 600"),
+        ('{"entry_point": "f", "cases": [[[1], 2]], "cpu_s": true}', "cpu_s: expected .*number"),
+        ('{"entry_point": "f", "cases": [[[1], 2]], "cpu": 1}', "unknown key cpu; did you mean cpu_s?"),
+    ],
+)
+def test_malformed_cases_are_named(text: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=rf"^tests/cases\.json: {complaint}") as caught:
+        read_cases({"cases.json": text.encode()}, Path("tests"))
+    assert "\n" not in str(caught.value)
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(-1e6, 1e6) | st.text() | st.binary(),
-    lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
 )
 
 
-@given(VALUES)
-def test_another_value_is_another_value(value: object) -> None:
-    assert not same(_other(value), value)
-    assert value is None or type(_other(value)) is type(value)
+@given(st.lists(VALUES), VALUES | st.integers(10**20, 10**4000))
+def test_cases_are_what_the_file_says(args: list[Any], expected: Any) -> None:
+    """Checking a file changes no value in it: not the type of a number, nor a digit of it."""
+    data = {"entry_point": "f", "cases": [[args, expected]]}
+    (case,) = read_cases({"cases.json": json.dumps(data).encode()}, Path()).tests.hidden
+    assert same(list(case.args), args)
+    assert same(case.expected, expected)
 
 
-def test_a_twin_differs_in_what_it_expects_only() -> None:
-    # expected values far from zero: a negative one is a node deeper, and `walk` would meet it later
-    text = (
-        "class TestA:\n    def test(self):\n        assert f(1) == 12\n        self.assertEqual([13], f(4))\n"
-        "        assert f(0)\n        self.assertAlmostEqual(f(9), 1, delta=5)\n"
-        "def test():\n    assert f(1) == 12\n"
-    )
-
-    def constants(source: str) -> list[Any]:
-        return [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
-
-    original, twin = (_variant(text, "test_a.py::TestA::test", twin=twin) for twin in (False, True))
-    assert ast.dump(ast.parse(original)) == ast.dump(ast.parse(text))
-    changed = [(a, b) for a, b in zip(constants(original), constants(twin), strict=True) if a != b]
-    assert sorted(a for a, _ in changed) == [12, 13]
-    assert original.rpartition("def test")[2] == twin.rpartition("def test")[2]
+def test_canaries_fail_and_are_of_both_forms() -> None:
+    for made in (canaries() for _ in range(20)):
+        assert {len(canary.names) for canary in made} == {1, 2}  # a forgery of one form is seen
+        for canary in made:
+            assert failed(canary), canary.source
 
 
-@pytest.mark.parametrize(
-    ("path", "yes"),
-    [
-        ("json.py", True),
-        ("unittest/__init__.py", True),
-        ("src/json.py", True),
-        ("json.cpython-311-x86_64-linux-gnu.so", True),
-        ("pytest/__main__.py", True),
-        ("json.txt", False),
-        ("pkg/json.py", False),
-        ("src/pkg/json.py", False),
-        ("app.py", False),
-        ("json", False),
-    ],
-)
-def test_shadows_of_what_tests_rely_on(path: str, yes: bool) -> None:
-    assert bool(shadows(path)) is yes
+def failed(canary: Canary) -> bool:
+    """Whether its test fails, as `assert` and `unittest` see it: no error, no skip."""
+    module = types.ModuleType("canary")
+    exec(canary.source, module.__dict__)
+    if len(canary.names) == 2:
+        result = unittest.TestResult()
+        getattr(module, canary.names[0])(canary.names[1]).run(result)
+        return (result.testsRun, len(result.failures), len(result.errors)) == (1, 1, 0)
+    try:
+        getattr(module, canary.names[0])()
+    except AssertionError:
+        return True
+    return False

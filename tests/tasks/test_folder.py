@@ -7,7 +7,8 @@ import pytest
 from plateau_bench.sandbox.base import Diff
 from plateau_bench.tasks.base import FolderTests, Outcome, Split, Task, Verdict
 from plateau_bench.tasks.formats.harbor import read_folder
-from plateau_bench.tasks.grading.folders import grade_folder, grade_stages, steers_tests, tampering
+from plateau_bench.tasks.grading.folders import grade_folder, grade_stages
+from plateau_bench.tasks.grading.sift import shadows, steers_tests, tampering
 from plateau_bench.tasks.suites import katas
 from tests.tasks.harbor_set import REWARD, apart, steps
 from tests.tasks.local_backend import LocalBackend
@@ -131,6 +132,25 @@ def test_ordinary_work_is_carried_over(tmp_path: Path, path: str, content: bytes
     assert not steers_tests(path, content)
     script = CHECK.replace("r=0\n", f"r=0\n[ -e {path} ] || r=0\n")
     assert grade(tmp_path, script, Diff(written={**HONEST.written, path: content})).outcome is Outcome.PASSED
+
+
+@pytest.mark.parametrize(
+    ("path", "yes"),
+    [
+        ("json.py", True),
+        ("unittest/__init__.py", True),
+        ("src/json.py", True),
+        ("json.cpython-311-x86_64-linux-gnu.so", True),
+        ("pytest/__main__.py", True),
+        ("json.txt", False),
+        ("pkg/json.py", False),
+        ("src/pkg/json.py", False),
+        ("app.py", False),
+        ("json", False),
+    ],
+)
+def test_shadows_of_what_tests_rely_on(path: str, yes: bool) -> None:
+    assert bool(shadows(path)) is yes
 
 
 def test_deletions_are_repeated_except_of_tests(tmp_path: Path) -> None:

@@ -26,7 +26,13 @@ from plateau_bench.sandbox.base import (
 )
 from plateau_bench.tasks.base import Case, FolderTests, FunctionTests, Outcome, Split, Task, Verdict
 from plateau_bench.tasks.grading.compare import same
-from plateau_bench.tasks.grading.functions import FunctionGrader, Memo, grade_functions, judge, program_digest
+from plateau_bench.tasks.grading.functions import (
+    FunctionGrader,
+    Memo,
+    grade_functions,
+    program_digest,
+    verdict_of,
+)
 from plateau_bench.tasks.suites import katas
 from tests.tasks.trusted_box import TrustedBox
 
@@ -116,10 +122,10 @@ def test_wrong_programs_fail_with_a_short_reason(program: str, reason: str) -> N
 def test_no_answers_is_never_a_pass(status: Status) -> None:
     tests = task().tests
     assert isinstance(tests, FunctionTests)
-    verdict = judge(tests, ProgramResult(status=status, detail="\x1b[31mred\n"))
+    verdict = verdict_of(tests, ProgramResult(status=status, detail="\x1b[31mred\n"))
     assert (verdict.outcome, verdict.verified) == (Outcome.FAILED, False)
     short = ProgramResult(status=Status.COMPLETED, outputs=(Output(value=3),))
-    assert judge(tests, short).outcome is Outcome.FAILED
+    assert verdict_of(tests, short).outcome is Outcome.FAILED
 
 
 def test_folder_tasks_are_refused() -> None:

@@ -16,7 +16,7 @@ from plateau_bench.tasks.formats.asserts import read_check
 from plateau_bench.tasks.formats.humaneval import PublishedSuite
 from plateau_bench.tasks.grading.compare import alike
 from plateau_bench.tasks.grading.functions import FunctionGrader, grade_functions
-from plateau_bench.tasks.grading.published import References
+from plateau_bench.tasks.grading.published import SolutionRuns
 from plateau_bench.tasks.grading.published_programs import PublishedTests, completed
 from tests.tasks.trusted_box import TrustedBox
 
@@ -82,7 +82,7 @@ def suite(folder: Path, *rows: Any) -> PublishedSuite:
 
 
 def verdict(task: Task, program: str) -> tuple[Outcome, bool]:
-    (found,) = grade_functions([(task, program)], TrustedBox(), references=References(slowness=1.0))
+    (found,) = grade_functions([(task, program)], TrustedBox(), solutions=SolutionRuns(slowness=1.0))
     assert "\n" not in found.reason
     return found.outcome, found.verified
 
@@ -128,7 +128,7 @@ def test_names_of_the_answer_do_not_disturb_the_grader(tmp_path: Path) -> None:
 
 def test_a_task_whose_solution_fails_its_own_inputs_is_nobodys_failure(tmp_path: Path) -> None:
     (task,) = suite(tmp_path, PLUS | {"canonical_solution": "    return max(a)\n"}).tasks
-    (found,) = grade_functions([(task, "    return 1\n")], TrustedBox(), references=References(slowness=1.0))
+    (found,) = grade_functions([(task, "    return 1\n")], TrustedBox(), solutions=SolutionRuns(slowness=1.0))
     assert found.outcome is Outcome.INFRA
     assert "this task is broken" in found.reason
 

@@ -17,8 +17,8 @@ from plateau_bench.tasks.base import Outcome, Split, Task, Verdict
 from plateau_bench.tasks.formats.harbor import FolderSuite, files_below
 from plateau_bench.tasks.formats.swebench import read_instances
 from plateau_bench.tasks.formats.swebench_folders import Wanted, import_swebench
+from plateau_bench.tasks.grading.expected_file import read_expected
 from plateau_bench.tasks.grading.folders import grade_folder
-from plateau_bench.tasks.grading.named_tests import read_expected
 from tests.tasks.swebench_repo import CALC, FAIL, FIXED, MORE, PASS, TEST, ImageBackend, git, make
 
 GOOD = {
