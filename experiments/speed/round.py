@@ -1,4 +1,4 @@
-"""`plateau bench round`: plays rounds as a run would, and tells where their time goes.
+"""`python -m experiments.speed round`: plays rounds as a run would, and tells where their time goes.
 
 The phases are not instrumented: a thread looks every few milliseconds at what the playing thread is in, and
 counts it for the innermost known function on its stack. So nothing that is measured is changed for it.
