@@ -11,7 +11,7 @@ from experiments.speed.checkpoint import bench
 from experiments.speed.diversity import ScaleBench, bench_diversity
 from experiments.speed.round import bench_round
 from plateau_bench.harness.cli.terminal import call
-from plateau_bench.harness.config import ArmConfig, RunConfig, load_config
+from plateau_bench.harness.config import load_config
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +53,7 @@ def checkpoint(
 
 @app.command(name="round")
 def one_round(
-    config: Annotated[Path | None, typer.Argument(help="A YAML file; default: the katas.")] = None,
+    config: Annotated[Path, typer.Argument(help="A YAML file.")] = Path("configs/katas.yaml"),
     rounds: Annotated[int, typer.Option(min=1, help="Rounds to play; the result is their mean.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="All values as JSON.")] = False,
 ) -> None:
@@ -61,11 +61,7 @@ def one_round(
 
     Plays the first arm that trains, in a temporary folder. The base model is pretrained unless it is cached.
     """
-    settings = (
-        load_config(config)
-        if config
-        else RunConfig(name="katas", arms={"replace": ArmConfig(strategy="replace")})
-    )
+    settings = load_config(config)
     told: list[str] = []
 
     def progress(phase: str, done: int, total: int) -> None:
