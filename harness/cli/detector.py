@@ -11,7 +11,7 @@ from plateau_bench.harness.cli.terminal import print_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from plateau_bench.results.validation.error_rates import Cell
+    from plateau_bench.results.validation.error_rates import Cell, Criterion
 
 
 def validate_detector(
@@ -51,25 +51,24 @@ def validate_detector(
             processes=processes or os.cpu_count() or 1,
             progress=lambda done, _: bar.update(task, completed=done),
         )
+    required = criteria(cells)
     if as_json:
         typer.echo(json.dumps(to_plain(cells)))
     else:
-        print_table(rates_table(cells))
-    missed = [one for one in criteria(cells) if not one.met]
+        print_table(rates_table(cells, required))
+    missed = [one for one in required if not one.met]
     for one in missed:
         where = f"{one.claim} on {one.cell.design.curve}, training noise {one.cell.design.sd_round:g}"
         typer.echo(f"missed: {one.kind} of {where}: {one.cell.rate(one.claim):.3f}", err=True)
     raise typer.Exit(1 if missed else 0)
 
 
-def rates_table(cells: "list[Cell]") -> "Table":
+def rates_table(cells: "list[Cell]", required: "list[Criterion]") -> "Table":
     """One line for each curve and claim: its rate with Wilson's interval, and what is required of it."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from plateau_bench.results.validation.error_rates import criteria
-
-    required = {(one.cell.design, one.claim): one for one in criteria(cells)}
+    limits = {(one.cell.design, one.claim): one for one in required}
     table = Table(title="simulated runs that make a claim, in per cent", box=SIMPLE_HEAD, pad_edge=False)
     for column in ("curve", "claim", "which is", "runs", "rate", "95 % interval", "required", ""):
         table.add_column(column, justify="right" if column in ("runs", "rate", "required") else "left")
@@ -79,7 +78,7 @@ def rates_table(cells: "list[Cell]") -> "Table":
             kind = "false" if cell.is_false(claim) else "true"
             row = [cell.design.curve, claim, kind, str(made.size), f"{100 * cell.rate(claim):.1f}"]
             row.append(f"{low:.1f} to {high:.1f}")
-            if one := required.get((cell.design, claim)):
+            if one := limits.get((cell.design, claim)):
                 limit = "at most" if one.kind == "false claims" else "at least"
                 row += [f"{limit} {100 * one.limit:g}", "met" if one.met else "MISSED"]
             table.add_row(*row)

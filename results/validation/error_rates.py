@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -132,14 +132,12 @@ def try_all(
     return cells
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Criterion:
-    """One requirement on a cell, met or not."""
+class Criterion(NamedTuple):
+    """One requirement on a cell, met or not; `kind` is 'false claims' or 'power'."""
 
     cell: Cell
     claim: str
     kind: str
-    """'false claims' or 'power'."""
     limit: float
     met: bool
 
@@ -159,10 +157,10 @@ def criteria(cells: Sequence[Cell]) -> list[Criterion]:
         false = {"flat": ("decline", "rise"), "rise": ("decline",), "rise-plateau": ("decline",)}
         for claim in false.get(design.curve, ()):
             met = cell.rate(claim) <= ALPHA + slack
-            found.append(Criterion(cell=cell, claim=claim, kind="false claims", limit=ALPHA, met=met))
+            found.append(Criterion(cell, claim, "false claims", ALPHA, met))
         if design.curve == "fall-10":
             met = cell.rate("decline") >= 0.8
-            found.append(Criterion(cell=cell, claim="decline", kind="power", limit=0.8, met=met))
+            found.append(Criterion(cell, "decline", "power", 0.8, met))
     return found
 
 
