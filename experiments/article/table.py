@@ -39,6 +39,15 @@ def generation_rows(rounds: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     ]
 
 
+def arm_rows(report: Mapping[str, Any], arm: str) -> list[dict[str, Any]]:
+    """`generation_rows` of one arm of a report. Raises ValueError for an arm that the run does not have."""
+    if arm not in report["arms"]:
+        raise ValueError(
+            f"no arm {arm!r} in this run; choose one with --arm: {', '.join(report['arm_order'])}"
+        )
+    return generation_rows(report["arms"][arm]["rounds"])
+
+
 def change(rows: Sequence[Mapping[str, Any]], column: str) -> tuple[float | None, float | None]:
     """Last generation over generation 0, measured and claimed, over the generations that both have.
 
@@ -59,11 +68,7 @@ def generations_table(report: Mapping[str, Any], arm: str) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    rows = report["article_table"].get(arm)
-    if rows is None:
-        raise ValueError(
-            f"no arm {arm!r} in this run; choose one with --arm: {', '.join(report['arm_order'])}"
-        )
+    rows = arm_rows(report, arm)
     table = Table(title=Text(f"{report['name']}, {arm}: generation by generation"), box=SIMPLE_HEAD)
     table.add_column("generation", justify="right")
     for title in COLUMNS.values():

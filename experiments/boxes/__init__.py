@@ -1,1 +1,1 @@
-"""What boxes cost, measured against no sandbox at all and against others: `plateau sandbox bench`."""
+"""What boxes cost, measured against no sandbox at all and against others; and whether they leave anything."""

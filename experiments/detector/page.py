@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.detector.rates import rankings, roc, told
 from plateau_bench.results.report.figures import PALETTE, TEXT, bare, canvas, to_svg
 from plateau_bench.results.report.page import templates
 from plateau_bench.results.store import write_bytes
-from plateau_bench.results.validation.error_rates import CLAIMS, Cell, checks, rankings, roc, to_plain
+from plateau_bench.results.validation.error_rates import CLAIMS, Cell, criteria, to_plain
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _ROC_CURVES = 6
+_TEMPLATE = Path(__file__).parent / "detector.html"
 
 
 def terminal_table(cells: Sequence[Cell]) -> "Table":
@@ -37,7 +39,13 @@ def terminal_table(cells: Sequence[Cell]) -> "Table":
             for name in names
         ]
         clusters = f"/{d.cluster_size}" if d.cluster_size > 1 else ""
-        design = (f"{d.tasks}{clusters}", str(d.samples), str(d.seeds), f"{d.sd_round:g}", str(cell.reps))
+        design = (
+            f"{d.tasks}{clusters}",
+            str(d.samples),
+            str(d.seeds),
+            f"{d.sd_round:g}",
+            str(cell.claimed["decline"].size),
+        )
         table.add_row(d.curve, *design, *shares)
     return table
 
@@ -46,11 +54,12 @@ def write_page(cells: Sequence[Cell], folder: Path) -> Path:
     """Write detector.html and detector.json into `folder`; gives the page's path."""
     page = (
         templates()
-        .get_template("detector.html")
+        .from_string(_TEMPLATE.read_text())
         .render(
             cells=cells,
+            told=told,
             claims=_claims(cells),
-            criteria=checks(cells),
+            criteria=criteria(cells),
             rankings=rankings(cells),
             figure=_figure(cells),
         )
@@ -77,11 +86,8 @@ def _figure(cells: Sequence[Cell]) -> Any:
         bare(axes, "both")
         for colour, r in zip(PALETTE, hardest, strict=False):
             fallen, other = by_design[r.positive], by_design[r.negative]
-            for p, q, dash in (
-                (fallen.p_fall, other.p_fall, "solid"),
-                (fallen.p_naive, other.p_naive, "dashed"),
-            ):
-                x, y = zip(*roc(p, q), strict=True)
+            for rule, dash in (("PDT-1", "solid"), ("naive", "dashed")):
+                x, y = zip(*roc(fallen.p_decline[rule], other.p_decline[rule]), strict=True)
                 axes.step(x, y, where="post", color=colour, linestyle=dash, linewidth=1.6)
             label = f"{r.positive.curve} / {r.negative.curve}, {r.positive.sd_round:g}"
             axes.plot([], [], color=colour, label=label)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.reproduce.outcome import Check, Line, Outcome, Panel, Request
+from experiments.reproduce.outcome import Check, Outcome, Request
 from plateau_bench.results.metrics.estimators import Floats
+from plateau_bench.results.report.small_multiples import Line, Panel
 
 SEEDS = (1, 2, 3)
 GENERATIONS = 10

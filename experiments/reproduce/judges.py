@@ -10,10 +10,9 @@ from statistics import fmean
 import numpy as np
 from scipy.stats import spearmanr
 
-from experiments.reproduce.outcome import Check, Outcome, Panel, banded
-from plateau_bench.results.claims.arms import Rounds
-from plateau_bench.results.claims.labels import WINDOW, judge_arm
-from plateau_bench.results.claims.pdt1 import Phase
+from experiments.reproduce.outcome import Check, Outcome
+from plateau_bench.results.claims.arms import Rounds, arms_of, curve
+from plateau_bench.results.claims.labels import WINDOW, phase
 from plateau_bench.results.metrics.estimators import (
     Floats,
     cluster_codes,
@@ -22,37 +21,15 @@ from plateau_bench.results.metrics.estimators import (
     two_level,
 )
 from plateau_bench.results.records import Estimate, RoundRecord, RunResults
+from plateau_bench.results.report.small_multiples import Panel, banded
 
 FALLS = ("decline", "rise->decline")
 RISES = ("rise", "rise->plateau", "rise->decline")
 BOOT = 2000
 
 
-def arms_of(results: RunResults, wanted: Sequence[str]) -> dict[str, Rounds]:
-    """The wanted arms with equally many rounds each; raises ValueError if one is missing or unfinished."""
-    for name in wanted:
-        if not all(len(rounds) > WINDOW for rounds in results.rounds.get(name, {0: ()}).values()):
-            raise ValueError(f"run {results.name!r}: arm {name} is missing or not finished")
-    last = min(len(rounds) for name in wanted for rounds in results.rounds[name].values())
-    return {name: {seed: rounds[:last] for seed, rounds in results.rounds[name].items()} for name in wanted}
-
-
-def phase(rounds: Rounds, metric: str) -> Phase:
-    """PDT-1's claim. Raises ValueError where the metric cannot be judged."""
-    judged = judge_arm(rounds, (metric,)).get(metric)
-    if judged is None:
-        raise ValueError(f"{metric} was not measured, or has no value for the base model")
-    return judged
-
-
-def curve(rounds: Rounds, metric: str) -> Floats:
-    """Seeds x rounds of a metric's values; NaN where there is none."""
-    return np.array(
-        [
-            [estimate.value if (estimate := r.metrics.values.get(metric)) else math.nan for r in records]
-            for records in rounds.values()
-        ]
-    )
+def _arms(results: RunResults, wanted: Sequence[str]) -> dict[str, Rounds]:
+    return arms_of(results, wanted, more_than=WINDOW)
 
 
 def change(rounds: Rounds, metric: str) -> float:
@@ -63,7 +40,7 @@ def change(rounds: Rounds, metric: str) -> float:
 
 def rise_and_narrowing(results: RunResults) -> Outcome:
     """E2: pass@1 rises while variety falls; two remedies against the narrowing."""
-    arms = arms_of(results, ("replace", "dedupe_cap", "inverse_freq"))
+    arms = _arms(results, ("replace", "dedupe_cap", "inverse_freq"))
     replace = arms["replace"]
     success, variety, coverage = (phase(replace, metric) for metric in ("pass@1", "hill1", "pass@8"))
     base = fmean(curve(replace, "hill1")[:, 0])
@@ -102,7 +79,7 @@ LEAKS = {"leak_05": 0.05, "leak_10": 0.10, "leak_20": 0.20}
 
 def leaky_verifier(results: RunResults) -> Outcome:
     """E3: a verifier that lets wrong programs through makes success rise and then fall."""
-    arms = arms_of(results, tuple(LEAKS))
+    arms = _arms(results, tuple(LEAKS))
     labels = {seed: phase({seed: r}, "pass@1").label for seed, r in arms["leak_20"].items()}
     gaps = [
         min(1 - r.training["precision_own"] for r in records if r.training.get("precision_own") is not None)
@@ -137,7 +114,7 @@ def _peak(values: Floats) -> int:
 
 def controls(results: RunResults) -> Outcome:
     """E4: where nothing should decline, PDT-1 finds no decline."""
-    arms = arms_of(results, ("no_train", "fresh_human_only"))
+    arms = _arms(results, ("no_train", "fresh_human_only"))
     checks = []
     for name, rounds in arms.items():
         labels = [phase({seed: records}, "pass@1").label for seed, records in rounds.items()]
@@ -155,7 +132,7 @@ def controls(results: RunResults) -> Outcome:
 
 def tail_first(results: RunResults) -> Outcome:
     """E6: rare knowledge is lost before common knowledge; fresh human data halves the difference."""
-    arms = arms_of(results, ("replace", "fresh_10"))
+    arms = _arms(results, ("replace", "fresh_10"))
     gap = {name: retention_gap(rounds) for name, rounds in arms.items()}
     kept = {
         name: {s: float(np.mean(retained(rounds, s))) for s in ("head", "torso", "tail")}
@@ -211,7 +188,7 @@ SAMPLERS = {"T_0_6": 0.6, "replace": 0.8, "T_1_0": 1.0, "T_1_2": 1.2}
 
 def sampler(results: RunResults) -> Outcome:
     """E8: the lower the practice temperature, the faster variety is lost."""
-    arms = arms_of(results, tuple(SAMPLERS))
+    arms = _arms(results, tuple(SAMPLERS))
     speed = np.array([_loss_per_round(arms[name]) for name in SAMPLERS])  # temperatures x seeds
     mean = speed.mean(axis=1)
     ranks = [float(spearmanr(list(SAMPLERS.values()), -column).statistic) for column in speed.T]

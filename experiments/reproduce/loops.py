@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -25,7 +25,7 @@ QUICK: dict[str, Any] = {
 
 def settings(name: str, arms: Sequence[str] = (), *, quick: bool = False) -> dict[str, Any]:
     """The config `name` of this folder as plain data, with only `arms` if any are named."""
-    data: dict[str, Any] = yaml.safe_load((files("experiments.reproduce") / f"{name}.yaml").read_text())
+    data: dict[str, Any] = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text())
     if arms:
         data["arms"] = {arm: data["arms"][arm] for arm in arms}
     return data | QUICK if quick else data

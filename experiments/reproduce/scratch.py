@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from experiments.reproduce.outcome import Check, Line, Outcome, Panel, Request, banded
+from experiments.reproduce.outcome import Check, Outcome, Request
 from plateau_bench.agents.models.checkpoint import ASSISTANT, make_model, make_tokenizer
 from plateau_bench.agents.models.sampler import sample
 from plateau_bench.harness.config import TrainConfig
@@ -30,6 +30,7 @@ from plateau_bench.harness.learning.dataset import Example, Origin
 from plateau_bench.harness.learning.train import fine_tune
 from plateau_bench.harness.seeds import derive
 from plateau_bench.results.metrics.drift import Text, score
+from plateau_bench.results.report.small_multiples import Line, Panel, banded
 from plateau_bench.results.store import read_json, write_json
 
 Sequences = list[tuple[int, ...]]

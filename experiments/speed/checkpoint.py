@@ -1,4 +1,4 @@
-"""`plateau bench checkpoint`: how fast this machine samples and trains, next to `generate` and its ceiling.
+"""How fast this machine samples from and trains a checkpoint, next to plain `generate` and its ceiling.
 
 Useful tokens only: padding and what comes after an end token do not count. Model flops of training are
 6 x parameters x tokens (Kaplan et al. 2001.08361), attention left out, so utilisation is a lower bound.

@@ -1,4 +1,4 @@
-"""`plateau bench round`: plays rounds as a run would, and tells where their time goes.
+"""`python -m experiments.speed round`: plays rounds as a run would, and tells where their time goes.
 
 The phases are not instrumented: a thread looks every few milliseconds at what the playing thread is in, and
 counts it for the innermost known function on its stack. So nothing that is measured is changed for it.
@@ -21,6 +21,7 @@ from experiments.speed.checkpoint import Speeds, bench
 from plateau_bench.harness.config import RunConfig, to_plain
 from plateau_bench.harness.rounds.environment import describe, pick_device
 from plateau_bench.harness.rounds.jobs import Progress, run_job
+from plateau_bench.harness.rounds.loop import set_up_libraries
 from plateau_bench.harness.rounds.workbench import SHARED
 from plateau_bench.harness.strategies import STRATEGIES
 from plateau_bench.results.records import RoundRecord
@@ -80,8 +81,6 @@ def bench_round(config: RunConfig, *, rounds: int, progress: Progress) -> RoundS
     arm = next((name for name, arm in config.arms.items() if STRATEGIES[arm.strategy].trains), None)
     if arm is None:
         raise ValueError(f"{config.name}: no arm of this config trains, so there is no whole round to play")
-    from plateau_bench.harness.rounds.loop import set_up_libraries
-
     set_up_libraries(config.threads)
     device = pick_device(config.device)
     config = replace(config, arms={arm: config.arms[arm]}, seeds=config.seeds[:1], rounds=rounds + 1)

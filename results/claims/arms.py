@@ -1,5 +1,6 @@
 """Arms against the first arm, paired by training seed and task."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import fmean
@@ -7,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from plateau_bench.results.metrics.estimators import seeds_interval
-from plateau_bench.results.records import Estimate, RoundRecord
+from plateau_bench.results.metrics.estimators import Floats, seeds_interval
+from plateau_bench.results.records import Estimate, RoundRecord, RunResults
 
 Rounds = Mapping[int, tuple[RoundRecord, ...]]
 """Training seed -> its rounds in order, equally many for every seed."""
@@ -63,6 +64,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def measured(rounds: Rounds, metric: str) -> bool:
     """Whether every round has the metric task by task."""
     return all(metric in r.metrics.per_task for records in rounds.values() for r in records)
+
+
+def arms_of(results: RunResults, wanted: Sequence[str], more_than: int) -> dict[str, Rounds]:
+    """The wanted arms, cut to equally many rounds.
+
+    Raises ValueError if one is missing or a training seed of it has not finished `more_than` rounds and one.
+    """
+    for name in wanted:
+        if not all(len(rounds) > more_than for rounds in results.rounds.get(name, {0: ()}).values()):
+            raise ValueError(f"run {results.name!r}: arm {name} is missing or not finished")
+    last = min(len(rounds) for name in wanted for rounds in results.rounds[name].values())
+    return {name: {seed: rounds[:last] for seed, rounds in results.rounds[name].items()} for name in wanted}
+
+
+def curve(rounds: Rounds, metric: str) -> Floats:
+    """Seeds x rounds of a metric's values; NaN where there is none."""
+    return np.array(
+        [
+            [estimate.value if (estimate := r.metrics.values.get(metric)) else math.nan for r in records]
+            for records in rounds.values()
+        ]
+    )
 
 
 def _pair(arm: Rounds, base: Rounds, last: int, *, best: bool) -> list[_Paired]:

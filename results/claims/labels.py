@@ -26,6 +26,14 @@ def judge_arm(rounds: Rounds, metrics: Sequence[str] = METRICS) -> dict[str, Pha
     return {metric: _judge(rounds, metric) for metric in metrics if measured(rounds, metric)}
 
 
+def phase(rounds: Rounds, metric: str) -> Phase:
+    """PDT-1's claim on one metric. Raises ValueError where the metric cannot be judged."""
+    judged = judge_arm(rounds, (metric,)).get(metric)
+    if judged is None:
+        raise ValueError(f"{metric} was not measured, or has no value for the base model")
+    return judged
+
+
 def _judge(rounds: Rounds, metric: str) -> Phase | None:
     delta = _margin(rounds, metric)
     if delta is None or min(len(records) for records in rounds.values()) < 2:

@@ -12,7 +12,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from experiments.article.table import generation_rows
 from plateau_bench.results.claims.arms import Rounds, compare_arms
 from plateau_bench.results.claims.labels import ALPHA, judge_arm
 from plateau_bench.results.claims.pdt1 import Phase, silent_collapse
@@ -62,7 +61,6 @@ def build_report(results: RunResults) -> dict[str, Any]:
             "arms": facts,
             "comparisons": compare_arms(arms),
             "silent_collapse": {arm: _collapse(claims) for arm, claims in judged.items()},
-            "article_table": {arm: generation_rows(fact["rounds"]) for arm, fact in facts.items()},
             "remedies": remedies(arms, facts),
         }
     )

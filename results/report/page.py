@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.article.table import CLAIMED, COLUMNS, DEFAULT_ARM, LABEL, change, claim_text
 from plateau_bench.results.claims.labels import ALPHA, RATE_MARGIN, VARIETY_MARGIN, WINDOW, plain_label, tone
 from plateau_bench.results.metrics.success import STRATA
 from plateau_bench.results.report import remedies
@@ -86,9 +85,6 @@ def render_page(report: Facts) -> str:
             groups=groups,
             zero=zero,
             unmeasured=unmeasured,
-            columns=COLUMNS,
-            claimed_by=LABEL,
-            claimed=_claimed(report),
             delays=content and _trusted(remedies.draw_delays(content) or ""),
             glossary={_keep_together(word): _keep_together(text) for word, text in GLOSSARY.items()},
             strata=sorted(report["evaluation"]["strata"].items(), key=_by_rarity),
@@ -201,30 +197,6 @@ def _rows(report: Facts, panel: Panel) -> Iterator[tuple[int, list[Facts | None]
     ]
     for t in sorted({t for table in tables for t in table}):
         yield t, [table.get(t) for table in tables]
-
-
-def _claimed(report: Facts) -> dict[str, Any]:
-    """One arm's generations beside the article's: the unverified arm where there is one, else the first."""
-    arm = DEFAULT_ARM if DEFAULT_ARM in report["article_table"] else report["arm_order"][0]
-    rows = report["article_table"][arm]
-    return {
-        "arm": arm,
-        "rows": [
-            {
-                "round": row["round"],
-                "ours": [row[name] and format_value(row[name]["value"]) for name in CLAIMED],
-                "theirs": [claim_text(name, row["claimed"][name]) for name in CLAIMED],
-            }
-            for row in rows
-            if row["claimed"]["rare_ppl"] is not None
-        ],
-        "changes": [
-            f"{COLUMNS[name]}: {ours:.2f} × measured, {theirs:.2f} × {LABEL}"
-            for name in CLAIMED
-            for ours, theirs in [change(rows, name)]
-            if ours is not None and theirs is not None
-        ],
-    }
 
 
 def _by_rarity(item: tuple[str, int]) -> tuple[int, str]:

@@ -1,51 +1,54 @@
-"""How often PDT-1 is right: false-positive rates and power on simulated runs with a known truth.
+"""How often PDT-1 is right: rates of false claims and power on simulated runs with a known truth.
 
-A cell is a curve, a design and a number of repetitions. Every repetition draws a run, labels it exactly
-as a report would (refusals included), and asks the naive best-versus-last rule as well. Cells are
-independent of each other and of the number of processes: equal designs give equal figures.
+A cell is a curve, a design and a number of repetitions. Every repetition draws a run and labels it exactly
+as a report would, refusals included. Cells are independent of each other and of the number of processes:
+equal designs give equal figures.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
-from itertools import product
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 
-from experiments.detector.other_rules import naive, rivals
+from plateau_bench.results.claims.maxt import Curve
 from plateau_bench.results.claims.pdt1 import examine
 from plateau_bench.results.claims.significance import wilson
-from plateau_bench.results.metrics.calibration import auroc
 from plateau_bench.results.metrics.estimators import Floats
 from plateau_bench.results.validation.simulate import shape, simulate, true_rates
 
 ALPHA, DELTA, W = 0.05, 0.02, 2
 LAST = 10
 BOOT = 1000
-CLAIMS = ("rise", "decline", "plateau", "naive")
+CLAIMS = ("rise", "decline", "plateau")
 _SHARE_DRAWS = 25
 """So many repetitions use one draw of bootstrap weights: it is what costs most."""
+
+Watch = Callable[[Sequence[Curve], int], Mapping[str, float]]
+"""Other rules beside PDT-1: a run's curves and a seed -> p-value of a decline by the name of each rule."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Design:
-    """What a simulated run is like."""
+    """What a simulated run is like. Raises ValueError for an unknown curve or a size that cannot be."""
 
     curve: str
     tasks: int = 150
     samples: int = 8
     seeds: int = 5
     sd_round: float = 0.0
+    """Training noise per round, in logits."""
     cluster_size: int = 1
 
-    @property
-    def told(self) -> str:
-        """All of it but the curve, in words."""
-        clusters = f", clusters of {self.cluster_size}" if self.cluster_size > 1 else ""
-        size = f"{self.tasks} tasks x {self.samples}, {self.seeds} seeds"
-        return f"{size}, training noise {self.sd_round:g}{clusters}"
+    def __post_init__(self) -> None:
+        shape(self.curve, LAST)
+        if min(self.tasks, self.samples, self.seeds, self.cluster_size) < 1 or self.sd_round < 0:
+            raise ValueError("tasks, samples, seeds and cluster sizes start at 1, training noise at 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -54,23 +57,20 @@ class Cell:
 
     design: Design
     claimed: Mapping[str, np.ndarray]
-    """Claim or rule -> one bool per repetition."""
-    p_fall: Floats
-    """PDT-1's adjusted p-value of the decline, per repetition; 1 where a label was refused."""
-    p_naive: Floats
-
-    @property
-    def reps(self) -> int:
-        return len(self.p_fall)
+    """Claim, or another rule -> one bool per repetition."""
+    p_decline: Mapping[str, Floats] = field(default_factory=dict)
+    """Rule ("PDT-1" or another) -> p-value of a decline per repetition; 1 where a label was refused."""
 
     def rate(self, claim: str) -> float:
+        """Share of the repetitions that make a claim."""
         return float(self.claimed[claim].mean())
 
     def wilson(self, claim: str) -> tuple[float, float]:
-        return wilson(int(self.claimed[claim].sum()), self.reps)
+        """Wilson's 95 % interval of that share."""
+        return wilson(int(self.claimed[claim].sum()), self.claimed[claim].size)
 
     def is_false(self, claim: str) -> bool:
-        """Whether the claim is untrue of the curve; a rival's claim is a decline."""
+        """Whether the claim is untrue of the curve; another rule's claim is a decline."""
         true = truth(self.design.curve)
         return not true.get(claim, true["decline"])
 
@@ -83,61 +83,35 @@ def truth(curve: str, last: int = LAST) -> dict[str, bool]:
     should see the decline instead.
     """
     rates = np.array(true_rates(shape(curve, last)))
-    falls = bool(rates[: last + 1 - W].max() > rates[-W:].mean() + 1e-9)
     return {
         "rise": bool(rates[1:].max() > rates[0] + 1e-9),
-        "decline": falls,
+        "decline": bool(rates[: last + 1 - W].max() > rates[-W:].mean() + 1e-9),
         "plateau": bool(rates[last - 2 :].max() - rates[last - 3] < DELTA),
-        "naive": falls,
     }
 
 
-def grid(
-    curves: Sequence[str],
-    tasks: Sequence[int],
-    samples: Sequence[int],
-    seeds: Sequence[int],
-    sd_round: Sequence[float],
-    cluster_size: Sequence[int],
-) -> list[Design]:
-    """Every combination. Raises ValueError for a curve of no known name or a size that cannot be."""
-    for curve in curves:
-        shape(curve, LAST)
-    if min(*tasks, *samples, *seeds, *cluster_size) < 1 or min(sd_round) < 0:
-        raise ValueError("tasks, samples, seeds and cluster sizes start at 1, training noise at 0")
-    return [
-        Design(curve=c, tasks=n, samples=k, seeds=s, sd_round=sd, cluster_size=g)
-        for c, n, k, s, sd, g in product(curves, tasks, samples, seeds, sd_round, cluster_size)
-    ]
-
-
-def try_cell(design: Design, reps: int, *, with_rivals: bool = False, last: int = LAST) -> Cell:
+def try_cell(design: Design, reps: int, watch: Watch | None = None) -> Cell:
     """Simulate and label `reps` runs of one design."""
     rng = np.random.default_rng(crc32(repr(design).encode()))
     sizes = asdict(design)
-    curve = shape(sizes.pop("curve"), last)
-    others = rivals(design.seeds) if with_rivals else {}
-    claimed: dict[str, list[bool]] = {name: [] for name in (*CLAIMS, *others)}
-    p_fall, p_naive = np.ones(reps), np.ones(reps)
+    curve = shape(sizes.pop("curve"), LAST)
+    claims, p_values = [], []
     for rep in range(reps):
-        curves = simulate(curve, rng=rng, **sizes)
-        seed = rep // _SHARE_DRAWS
+        curves, seed = simulate(curve, rng=rng, **sizes), rep // _SHARE_DRAWS
         found = examine(curves, alpha=ALPHA, w=W, delta=DELTA, boot=BOOT, seed=seed)
         label = found.label.value
-        p_naive[rep] = naive(curves)
-        if not found.refused:
-            p_fall[rep] = found.test.p_value(found.rows.declines)
-        claimed["rise"].append("rise" in label)
-        claimed["decline"].append("decline" in label)
-        claimed["plateau"].append("plateau" in label or label == "flat")
-        claimed["naive"].append(p_naive[rep] <= ALPHA)
-        for name, rule in others.items():
-            claimed[name].append(rule(curves, seed) <= ALPHA)
+        others = watch(curves, seed) if watch else {}
+        claims.append(
+            {"rise": "rise" in label, "decline": "decline" in label}
+            | {"plateau": "plateau" in label or label == "flat"}
+            | {rule: p <= ALPHA for rule, p in others.items()}
+        )
+        ours = 1.0 if found.refused else found.test.p_value(found.rows.declines)
+        p_values.append({"PDT-1": ours, **others})
     return Cell(
         design=design,
-        claimed={name: np.array(bits) for name, bits in claimed.items()},
-        p_fall=p_fall,
-        p_naive=p_naive,
+        claimed={name: np.array([row[name] for row in claims]) for name in claims[0]},
+        p_decline={name: np.array([row[name] for row in p_values]) for name in p_values[0]},
     )
 
 
@@ -145,75 +119,30 @@ def try_all(
     designs: Sequence[Design],
     reps: int,
     *,
-    with_rivals: bool = False,
+    watch: Watch | None = None,
     processes: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Cell]:
-    """All cells in the order given; `progress(done, total)` counts cells."""
-    cells: list[Cell] = []
-    if processes == 1:
-        for design in designs:
-            cells.append(try_cell(design, reps, with_rivals=with_rivals))
+    """All cells in the order given; `progress(done, total)` counts cells. `watch` goes to the processes."""
+    work, cells = partial(try_cell, reps=reps, watch=watch), []
+    with ProcessPoolExecutor(processes) if processes > 1 else nullcontext() as pool:
+        for cell in pool.map(work, designs) if pool else map(work, designs):
+            cells.append(cell)
             progress(len(cells), len(designs))
-        return cells
-    with ProcessPoolExecutor(processes) as pool:
-        # The dearest first, so that no process is left with one at the end.
-        order = sorted(range(len(designs)), key=lambda i: -designs[i].tasks * designs[i].seeds)
-        jobs = {i: pool.submit(try_cell, designs[i], reps, with_rivals=with_rivals) for i in order}
-        for done, job in enumerate(as_completed(jobs.values()), 1):
-            job.result()
-            progress(done, len(designs))
-    return [jobs[i].result() for i in range(len(designs))]
+    return cells
 
 
-def roc(positives: Floats, negatives: Floats) -> list[tuple[float, float]]:
-    """(false-positive rate, power) as alpha goes from 0 to 1."""
-    levels = np.unique(np.concatenate([[0.0], positives, negatives, [1.0]]))
-    return [(float((negatives <= a).mean()), float((positives <= a).mean())) for a in levels]
-
-
-def auc(positives: Floats, negatives: Floats) -> float:
-    """Chance that a run with a fall gets a smaller p-value than one without; ties count half."""
-    fallen = np.repeat([1.0, 0.0], [positives.size, negatives.size])
-    return auroc(-np.concatenate([positives, negatives]), fallen)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ranking:
-    """How well p-values tell a falling curve from one that does not fall, at one design."""
-
-    positive: Design
-    negative: Design
-    ours: float
-    naive: float
-    """Areas under the ROC curve."""
-
-
-def rankings(cells: Sequence[Cell]) -> list[Ranking]:
-    """Every falling cell against every cell of the same design whose curve does not fall."""
-    found = []
-    for fallen in (c for c in cells if truth(c.design.curve)["decline"]):
-        for other in cells:
-            alike = replace(other.design, curve=fallen.design.curve) == fallen.design
-            if alike and not truth(other.design.curve)["decline"]:
-                ours, theirs = auc(fallen.p_fall, other.p_fall), auc(fallen.p_naive, other.p_naive)
-                found.append(Ranking(positive=fallen.design, negative=other.design, ours=ours, naive=theirs))
-    return found
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Check:
-    """One pass criterion, met or not."""
+class Criterion(NamedTuple):
+    """One requirement on a cell, met or not; `kind` is 'false claims' or 'power'."""
 
     cell: Cell
     claim: str
     kind: str
-    """'false positives' or 'power'."""
     limit: float
     met: bool
 
 
-def checks(cells: Sequence[Cell]) -> list[Check]:
+def criteria(cells: Sequence[Cell]) -> list[Criterion]:
     """The criteria at the default design: at most 5 % false claims (plus simulation error), 80 % power.
 
     False claims: decline on flat, rising and plateau curves, and a rise on the flat one. Power: decline
@@ -224,23 +153,23 @@ def checks(cells: Sequence[Cell]) -> list[Check]:
         design = cell.design
         if (design.tasks, design.samples, design.seeds) != (150, 8, 5) or design.sd_round > 0.1:
             continue
-        slack = 2 * math.sqrt(ALPHA * (1 - ALPHA) / cell.reps)
+        slack = 2 * math.sqrt(ALPHA * (1 - ALPHA) / cell.claimed["decline"].size)
         false = {"flat": ("decline", "rise"), "rise": ("decline",), "rise-plateau": ("decline",)}
         for claim in false.get(design.curve, ()):
             met = cell.rate(claim) <= ALPHA + slack
-            found.append(Check(cell=cell, claim=claim, kind="false positives", limit=ALPHA, met=met))
+            found.append(Criterion(cell, claim, "false claims", ALPHA, met))
         if design.curve == "fall-10":
             met = cell.rate("decline") >= 0.8
-            found.append(Check(cell=cell, claim="decline", kind="power", limit=0.8, met=met))
+            found.append(Criterion(cell, "decline", "power", 0.8, met))
     return found
 
 
-def to_plain(cells: Sequence[Cell]) -> dict[str, list[dict[str, object]]]:
-    """What `plateau validate-detector --json` prints.
+def to_plain(cells: Sequence[Cell]) -> dict[str, list[dict[str, Any]]]:
+    """What `plateau validate-detector --json` prints: a row for each cell and claim, with Wilson's interval.
 
     `cluster_size` is told only where there are clusters.
     """
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     clustered = any(cell.design.cluster_size > 1 for cell in cells)
     for cell in cells:
         design = asdict(cell.design)

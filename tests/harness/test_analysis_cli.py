@@ -1,25 +1,15 @@
-"""The analysis commands, from a run folder on disk to what is printed."""
+"""`plateau remedies` and `plateau validate-detector`, from their arguments to what is printed."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from plateau_bench.harness.cli.app import main
-from plateau_bench.results.records import RunResults
-from plateau_bench.results.store import RunStore, record_to_json, write_json
-from tests.results.planted import planted
-
-
-def save(results: RunResults, root: Path) -> Path:
-    store = RunStore(root)
-    config = {"arms": {arm: {} for arm in results.rounds}, "seeds": results.config["seeds"]}
-    write_json(store.manifest, {"name": results.name, "config": config, "environment": {}})
-    for arm, by_seed in results.rounds.items():
-        for seed, records in by_seed.items():
-            for t, record in enumerate(records):
-                write_json(store.round(seed, arm, t) / "round.json", record_to_json(record))
-    return root
+from plateau_bench.results.validation import error_rates
+from plateau_bench.results.validation.error_rates import CLAIMS, Cell, Design
+from tests.results.planted import planted, save
 
 
 @pytest.fixture(scope="module")
@@ -34,37 +24,35 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-def test_warnings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = json.loads(said(capsys, "warnings", str(folder), "--json"))
-    assert found["arms"] == 5
-    assert found["candidates"][0]["name"]
-    few = said(capsys, "warnings", str(folder), "--metrics", "omen,hill1", "--top", "8")
-    assert "threshold guard" in few
-    assert "partly regression to the mean" in few
-
-
-def test_remedies_and_generations(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_remedies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = json.loads(said(capsys, "remedies", str(folder), "--json"))
     assert content["base"] == "arm-0"
     assert "arm-4" in said(capsys, "remedies", str(folder))
-    rows = json.loads(said(capsys, "generations", str(folder), "--arm", "arm-1", "--json"))["generations"]
-    assert [row["round"] for row in rows] == list(range(8))
-    with pytest.raises(SystemExit) as end:
-        main(["generations", str(folder)])
-    assert end.value.code == 1
-    assert "no arm 'unverified'" in capsys.readouterr().err
 
 
-def test_validate_detector_prints_json_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_detector_prints_json_alone(capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--curves", "flat,fall-10", "--tasks", "20", "--samples", "2", "--seeds", "1", "--sd-round", "0"]
     out = said(capsys, "validate-detector", *small, "--reps", "3", "--processes", "1", "--json")
-    assert [row["curve"] for row in json.loads(out)["cells"]] == ["flat"] * 4 + ["fall-10"] * 4
-    page = tmp_path / "page"
-    table = said(
-        capsys, "validate-detector", *small, "--reps", "2", "--processes", "1", "--out", str(page), "--rivals"
-    )
-    assert "segmented" in table
-    assert (page / "detector.html").exists()
+    assert [row["curve"] for row in json.loads(out)["cells"]] == ["flat"] * 3 + ["fall-10"] * 3
+    table = said(capsys, "validate-detector", *small, "--reps", "2", "--processes", "1")
+    assert [line.split()[:3] for line in table.splitlines() if "decline" in line] == [
+        ["flat", "decline", "false"], ["fall-10", "decline", "true"]
+    ]  # fmt: skip
     with pytest.raises(SystemExit):
-        main(["validate-detector", "--tasks", "many"])
-    assert "--tasks 'many': numbers separated by commas" in capsys.readouterr().err
+        main(["validate-detector", "--curves", "jump"])
+    assert "no curve 'jump'; known: flat, rise" in capsys.readouterr().err
+
+
+def test_a_missed_criterion_is_told_and_exits_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def always(design: Design, reps: int, watch: object = None) -> Cell:
+        return Cell(design=design, claimed={name: np.ones(reps, dtype=bool) for name in CLAIMS})
+
+    monkeypatch.setattr(error_rates, "try_cell", always)
+    with pytest.raises(SystemExit) as end:
+        main(["validate-detector", "--curves", "flat", "--reps", "100", "--processes", "1"])
+    assert end.value.code == 1
+    told = capsys.readouterr()
+    assert told.out.count("MISSED") == 2
+    assert "missed: false claims of decline on flat, training noise 0.1: 1.000" in told.err

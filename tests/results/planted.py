@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 
 from plateau_bench.results.records import Estimate, RoundMetrics, RoundRecord, RunResults
+from plateau_bench.results.store import RunStore, record_to_json, write_json
 
 Facts = Callable[[str, int], Mapping[str, object]]
 
@@ -96,3 +98,15 @@ def run(table: dict[str, dict[int, tuple[RoundRecord, ...]]]) -> RunResults:
         environment={"sandbox": "bubblewrap"},
         rounds=table,
     )
+
+
+def save(results: RunResults, root: Path) -> Path:
+    """Leave the run on the disk as a run folder; gives the folder."""
+    store = RunStore(root)
+    config = {"arms": {arm: {} for arm in results.rounds}, "seeds": results.config["seeds"]}
+    write_json(store.manifest, {"name": results.name, "config": config, "environment": {}})
+    for arm, by_seed in results.rounds.items():
+        for seed, records in by_seed.items():
+            for t, record in enumerate(records):
+                write_json(store.round(seed, arm, t) / "round.json", record_to_json(record))
+    return root

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from tests.results.mutations import MUTATIONS, ROOT
+from tests.results.mutations import MUTATIONS, ROOT, place_of
 
 
 def test_every_mutation_changes_one_place_and_names_a_test() -> None:
     for mutation in MUTATIONS:
         assert (ROOT / mutation.path).read_text().count(mutation.old) == 1, mutation
         file, name = mutation.test.split("::")
-        assert f"def {name}(" in (ROOT / "tests" / "results" / file).read_text(), mutation
+        assert f"def {name}(" in (ROOT / place_of(file)).read_text(), mutation
         assert mutation.old != mutation.new
 
 

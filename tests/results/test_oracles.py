@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.reproduce.categorical import gini_simpson, law, refit, zipf
 from plateau_bench.results.claims.significance import variance_split
 from plateau_bench.results.metrics.breadth import cover_at, crossover, forgotten, rounds_until, solved_sets
 from plateau_bench.results.metrics.divergence import (
@@ -28,6 +27,13 @@ from plateau_bench.results.metrics.diversity import utility
 from plateau_bench.results.metrics.estimators import at_least_one, clustered_se, jackknife_interval
 from plateau_bench.results.metrics.lexical import compression_ratio, ead, lexical, survival
 from plateau_bench.results.metrics.richness import chao1, coverage, hill, met_in, rarefied_richness, simpson
+
+
+def zipf(types: int, exponent: float) -> np.ndarray:
+    """Probabilities proportional to rank^-exponent."""
+    shares = np.arange(1, types + 1, dtype=np.float64) ** -exponent
+    return shares / shares.sum()
+
 
 SPIDERS = [46, 22, 17, 15, 15, 9, 8, 6, 6, 4, *[2] * 4, *[1] * 12]
 """Girdled site of the spider data in iNEXT's manual: 168 individuals of 26 species."""
@@ -269,29 +275,3 @@ def test_class_histograms_and_their_null() -> None:
     moved = class_kl_test(rng.integers(20, size=60), rng.integers(5, size=60), draws=40)
     assert moved[0] > 0.3
     assert moved[1] < 0.05
-
-
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_law_of_refits_by_enumerating_every_draw(accumulate: bool) -> None:
-    """Two types, three draws a generation, three generations: all 4^3 histories with their chances."""
-
-    def expected(share: float, generation: int) -> float:
-        if generation == 4:
-            return float(gini_simpson(np.array([share, 1 - share])))
-        total = 0.0
-        for k in range(4):
-            chance = math.comb(3, k) * share**k * (1 - share) ** (3 - k)
-            after = (generation * share + k / 3) / (generation + 1) if accumulate else k / 3
-            total += chance * expected(after, generation + 1)
-        return total
-
-    start = float(gini_simpson(np.array([0.3, 0.7])))
-    assert law(start, 3, 3, accumulate=accumulate)[-1] == pytest.approx(expected(0.3, 1))
-
-
-@pytest.mark.parametrize("accumulate", [False, True])
-def test_law_of_refits_against_the_simulation(accumulate: bool) -> None:
-    p = zipf(200)
-    found = refit(p, 100, 5, 400, seed=9, accumulate=accumulate)[:, -1]
-    predicted = law(float(gini_simpson(p)), 100, 5, accumulate=accumulate)[-1]
-    assert abs(found.mean() - predicted) < 3 * found.std(ddof=1) / 20

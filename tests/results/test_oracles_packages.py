@@ -27,7 +27,6 @@ from plateau_bench.results.claims.significance import (
 )
 from plateau_bench.results.metrics.calibration import auroc, measures
 from plateau_bench.results.metrics.divergence import entropy, jsd, kl
-from plateau_bench.results.metrics.entropy_law import fit_entropy_law
 from plateau_bench.results.metrics.estimators import at_least_one, clustered_se
 from plateau_bench.results.metrics.lexical import self_bleu
 from plateau_bench.results.metrics.richness import chao1, hill, simpson, unseen_mass
@@ -149,16 +148,3 @@ def test_auroc_and_brier_are_scikit_learns(rows: list[tuple[float, bool]]) -> No
         brier = measures(p, y, [str(i) for i in range(len(rows))], "", 0)["brier"]
         assert brier is not None
         assert brier.value == pytest.approx(brier_score_loss(y, p))
-
-
-def test_entropy_law_is_a_straight_line_in_exp_entropy() -> None:
-    rng = np.random.default_rng(0)
-    h = np.linspace(2.0, 0.2, 8)
-    r = 0.9 - 0.05 * np.exp(h) + rng.normal(0, 0.01, 8)
-    slope, intercept = np.polyfit(np.exp(h), r, 1)
-    found = fit_entropy_law(h.tolist(), r.tolist())
-    assert (found.a, found.b) == pytest.approx((-slope, intercept))
-    assert found.r2 == pytest.approx(np.corrcoef(np.exp(h), r)[0, 1] ** 2)
-    assert found.ceiling == pytest.approx(0.85, abs=0.03) == found.at(0.0)
-    with pytest.raises(ValueError, match="two different entropies"):
-        fit_entropy_law([1.0, 1.0], [0.1, 0.2])

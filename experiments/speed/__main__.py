@@ -1,4 +1,4 @@
-"""`plateau bench`: how fast things are on this machine."""
+"""`python -m experiments.speed round|checkpoint|diversity`: how fast things are on this machine."""
 
 import json
 from dataclasses import asdict
@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="How fast things are on this machine.")
+from experiments.speed.checkpoint import bench
+from experiments.speed.diversity import ScaleBench, bench_diversity
+from experiments.speed.round import bench_round
+from plateau_bench.harness.cli.terminal import call
+from plateau_bench.harness.config import load_config
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="How fast things are on this machine.",
+)
 
 
 @app.command()
@@ -22,9 +33,7 @@ def checkpoint(
     batch_tokens: int = 1024,
 ) -> None:
     """Sampling and training speed of a checkpoint here, next to plain generate and the machine's ceiling."""
-    from experiments.speed.checkpoint import bench as measure
-
-    speeds = measure(
+    speeds = bench(
         checkpoint,
         prompts=prompts,
         samples=samples,
@@ -44,7 +53,7 @@ def checkpoint(
 
 @app.command(name="round")
 def one_round(
-    config: Annotated[Path | None, typer.Argument(help="A YAML file; default: the katas.")] = None,
+    config: Annotated[Path, typer.Argument(help="A YAML file.")] = Path("configs/katas.yaml"),
     rounds: Annotated[int, typer.Option(min=1, help="Rounds to play; the result is their mean.")] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="All values as JSON.")] = False,
 ) -> None:
@@ -52,14 +61,7 @@ def one_round(
 
     Plays the first arm that trains, in a temporary folder. The base model is pretrained unless it is cached.
     """
-    from experiments.speed.round import bench_round
-    from plateau_bench.harness.config import ArmConfig, RunConfig, load_config
-
-    settings = (
-        load_config(config)
-        if config
-        else RunConfig(name="katas", arms={"replace": ArmConfig(strategy="replace")})
-    )
+    settings = load_config(config)
     told: list[str] = []
 
     def progress(phase: str, done: int, total: int) -> None:
@@ -95,8 +97,6 @@ def diversity(
     as_json: Annotated[bool, typer.Option("--json", help="All values as JSON.")] = False,
 ) -> None:
     """The whole diversity panel over generated kata solutions: time, time per solution, growth."""
-    from experiments.speed.diversity import ScaleBench, bench_diversity
-
     try:
         numbers = [int(size) for size in sizes.split(",")]
     except ValueError:
@@ -119,3 +119,7 @@ def diversity(
         typer.echo(json.dumps({"workers": workers, "exponent": bench.exponent, "results": rows}, indent=1))
     else:
         typer.echo(f"CPU time grows with the number of solutions to the power of {bench.exponent:.2f}")
+
+
+if __name__ == "__main__":
+    call(app)

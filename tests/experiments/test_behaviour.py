@@ -1,6 +1,6 @@
 """Behavioural classes: alike where no test looks, or not."""
 
-from plateau_bench.results.metrics.behaviour import behaviour_keys
+from experiments.measures.behaviour import behaviour_keys
 from tests.tasks.trusted_box import TrustedBox
 
 LOOP = "def f(a):\n    t = 0\n    for x in a:\n        t += x\n    return t\n"

@@ -1,4 +1,4 @@
-"""`plateau reproduce NAME`: plays it, prints the outcome and leaves it as files."""
+"""`python -m experiments.reproduce NAME`: plays it, prints the outcome and leaves it as files."""
 
 import json
 import sys
@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
+from experiments.reproduce.catalogue import CATALOGUE, named
+from experiments.reproduce.outcome import Request, facts, text
+from plateau_bench.harness.cli.terminal import call
+from plateau_bench.harness.rounds.environment import commit
+from plateau_bench.results.report.small_multiples import save_figure
+from plateau_bench.results.store import write_json
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def reproduce(
     name: Annotated[str, typer.Argument(help="E1, E2 ... or 'list'.")],
     out: Annotated[
@@ -22,11 +32,6 @@ def reproduce(
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Try a published claim in small: prints its criteria and 'met' or 'MISSED'. A miss exits with 0, too."""
-    from experiments.reproduce.catalogue import CATALOGUE, named
-    from experiments.reproduce.outcome import Request, facts, save_figure, text
-    from plateau_bench.harness.rounds.environment import commit
-    from plateau_bench.results.store import write_json
-
     if name == "list":
         for one in CATALOGUE.values():
             typer.echo(f"{one.name:5} {one.claim} ({one.cost})\n      [{one.source}]")
@@ -39,7 +44,7 @@ def reproduce(
             folder=folder, quick=quick, runs=tuple(run or ()), say=lambda line: typer.echo(line, err=True)
         )
     )
-    command = " ".join(["plateau reproduce", reproduction.name, *(["--quick"] if quick else [])])
+    command = f"python -m experiments.reproduce {reproduction.name}{' --quick' * quick}"
     found = facts(
         reproduction,
         outcome,
@@ -58,3 +63,7 @@ def reproduce(
         if quick:
             typer.echo("quick: sizes are too small for any claim")
         typer.echo(f"files: {folder / reproduction.name}.json, .png")
+
+
+if __name__ == "__main__":
+    call(app)

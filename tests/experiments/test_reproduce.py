@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.reproduce.__main__ import app
 from experiments.reproduce.catalogue import CATALOGUE, named
 from experiments.reproduce.categorical import ARMS, gini_simpson, law, refit, strata, tail_loss, zipf
-from experiments.reproduce.outcome import Check, Line, Outcome, Panel, facts, save_figure, text
-from plateau_bench.harness.cli.app import main
+from experiments.reproduce.outcome import Check, Outcome, facts, text
+from plateau_bench.harness.cli.terminal import call
+from plateau_bench.results.report.small_multiples import Line, Panel, save_figure
 
 
 @given(st.integers(2, 500), st.integers(1, 30), st.floats(0.01, 0.99))
@@ -57,33 +59,33 @@ def test_every_arm_keeps_its_budget(arm: object) -> None:
 
 def test_command_prints_criteria_and_leaves_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["reproduce", "E5b", "--quick", "--out", str(tmp_path)])
+        call(app, ["E5b", "--quick", "--out", str(tmp_path)])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert "met     accumulate keeps" in shown
     assert "quick: sizes are too small for any claim" in shown
     found = json.loads((tmp_path / "E5b.json").read_text())
-    assert found["command"] == "plateau reproduce E5b --quick"
+    assert found["command"] == "python -m experiments.reproduce E5b --quick"
     assert found["met"] == all(check["met"] for check in found["checks"])
     assert (tmp_path / "E5b.png").stat().st_size < 100_000
 
 
 def test_command_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["reproduce", "e5", "--quick", "--json", "--out", str(tmp_path)])
+        call(app, ["e5", "--quick", "--json", "--out", str(tmp_path)])
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "E5.json").read_text())
 
 
 def test_list_names_every_reproduction(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["reproduce", "list"])
+        call(app, ["list"])
     shown = capsys.readouterr().out
     assert all(one.name in shown and one.source in shown for one in CATALOGUE.values())
 
 
 def test_unknown_name(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["reproduce", "E99"])
+        call(app, ["E99"])
     assert stop.value.code == 1
     assert "choose one of E" in capsys.readouterr().err
 

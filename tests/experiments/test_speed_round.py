@@ -1,8 +1,10 @@
 """Where the time of a round goes, on work whose share is known."""
 
+import importlib
+import inspect
 import time
 
-from experiments.speed.round import Shares
+from experiments.speed.round import PHASES, Shares
 
 
 def busy(seconds: float) -> None:
@@ -35,3 +37,11 @@ def test_time_is_counted_for_the_innermost_known_function_and_only_in_the_rounds
     assert shares.cpu["idle"] < 0.1
     assert shares.seconds >= 0.4
     assert 0.2 <= shares.cpu_s < 0.4
+
+
+def test_every_function_that_is_watched_exists() -> None:
+    for module, name in PHASES:
+        found = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        assert inspect.unwrap(found).__code__.co_qualname == name, (module, name)
