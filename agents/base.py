@@ -65,14 +65,14 @@ class Message:
     malformed: tuple[str, ...] = ()
     """Tool calls of the assistant that could not be read, as written."""
     tool_call_id: str = ""
-    """Of a tool's message: which call it answers."""
+    """Which call a tool's message answers."""
     prompt_tokens: int | None = None
-    """Of an assistant's message: tokens read for it, cached ones included; None where unknown."""
+    """Tokens read for an assistant's message, cached ones included; None where unknown."""
     completion_tokens: int | None = None
     cost_usd: float | None = None
 
     def chat(self, arguments: Callable[[dict[str, Any]], Any] = dict) -> dict[str, Any]:
-        """As chat templates take it; with `arguments=json.dumps`, as OpenAI's chat completions have it."""
+        """The message as chat templates take it; with `arguments=json.dumps`, as OpenAI's API has it."""
         made: dict[str, Any] = {"role": self.role, "content": self.text}
         if self.tool_calls:
             made["tool_calls"] = [
@@ -131,7 +131,7 @@ class Trajectory:
         return code_of(self.answer) if self.boxed else self.answer
 
     def conversation(self, instruction: str) -> tuple[Message, ...]:
-        """What was said. Of an attempt without messages: the instruction, and the answer that was graded."""
+        """What was said: the messages, or where there are none, the instruction and the graded answer."""
         if self.messages:
             return self.messages
         answered = Message(

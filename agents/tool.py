@@ -20,7 +20,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from plateau_bench.agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
 from plateau_bench.agents.models.chat import model_name, seeding, to_message
-from plateau_bench.agents.models.prices import Meter
+from plateau_bench.agents.models.prices import Spending
 from plateau_bench.sandbox.base import Sandbox, SandboxError
 
 OBSERVATION = 8000
@@ -121,7 +121,7 @@ class Record(AgentMiddleware):
     def __init__(self, limits: Limits, seed: int, temperature: float, model: BaseChatModel) -> None:
         super().__init__()
         self.limits, self.seed, self.temperature, self.model = limits, seed, temperature, model
-        self.spent = Meter(limits, model)
+        self.spent = Spending(limits, model)
         self.answers: list[AIMessage] = []
         self.seen: list[BaseMessage] = []
         """The conversation as of the last answer, that answer included."""

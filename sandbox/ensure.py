@@ -1,8 +1,7 @@
-"""Make sure that some sandbox works on this machine (`python -m plateau_bench.sandbox.ensure`)."""
+"""What `--sandbox auto` does: find a sandbox that works on this machine, or install one."""
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable
 
 from plateau_bench.sandbox import open_backend
@@ -55,10 +54,3 @@ def _privilege() -> list[str] | None:
     if os.geteuid() == 0:
         return []
     return ["sudo", "-n"] if not failure("sudo", "-n", "true") else None
-
-
-if __name__ == "__main__":
-    try:
-        print(f"sandbox: {ensure_backend().name}")
-    except SandboxUnavailable as error:
-        sys.exit(str(error))

@@ -144,7 +144,7 @@ class Policy:
     """How patient to be."""
 
     tries: int = 6
-    """Of one call."""
+    """How often one call is tried at most."""
     first_wait_s: float = 1.0
     longest_wait_s: float = 60.0
 

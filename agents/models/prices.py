@@ -29,7 +29,7 @@ class Price:
         return (fresh * self.read + cached * rate + usage["output_tokens"] * self.written) / 1e6
 
 
-class Meter:
+class Spending:
     """What one attempt has spent, call by call; its clock starts at once."""
 
     def __init__(self, limits: Limits, model: Any) -> None:
