@@ -121,13 +121,13 @@ class Trajectory:
     cost_usd: float | None = None
     """None where the price is unknown, never 0 for that."""
     boxed: bool = False
-    """Whether `answer` is a diff."""
+    """Whether `answer` is a diff of a workspace."""
     visits: tuple[Visit, ...] = ()
     """What its box asked of the network, refused or not."""
 
     @property
     def code(self) -> str:
-        """The Python that was written, as one text: the answer itself, or the changed modules of a diff."""
+        """The Python that was written, as one text: the answer itself, or the changed modules of its diff."""
         return code_of(self.answer) if self.boxed else self.answer
 
     def conversation(self, instruction: str) -> tuple[Message, ...]:
@@ -161,7 +161,7 @@ class Agent(Protocol):
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
     ) -> list[Trajectory]:
-        """One attempt per seed at the same instruction, in the order of `seeds`.
+        """Make one attempt per seed at the same instruction; the trajectories are in the order of `seeds`.
 
         `boxes` holds one box per seed if `needs_box`, else nothing. k attempts come as one call so that
         an agent whose attempts share a prompt can let the model prefill it once. A model that fails

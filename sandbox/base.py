@@ -119,19 +119,22 @@ class Sandbox(Protocol):
         """
 
     def read(self, path: str, *, max_bytes: int = 10_000_000) -> bytes:
-        """Content of a regular file. Raises FileNotFoundError, IsADirectoryError, ValueError (too large)."""
+        """Return the content of a regular file.
+
+        Raises FileNotFoundError, IsADirectoryError, OSError (a link), ValueError (too large).
+        """
 
     def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Create or replace a file and its parent directories, owned by the box's user."""
 
     def snapshot(self) -> Mapping[str, str]:
-        """Relative path -> sha256 of every regular file below the workspace."""
+        """Return the sha256 of every regular file of the workspace, by its path relative to that."""
 
     def diff(self, since: Mapping[str, str]) -> Diff:
-        """What changed since a snapshot. Symlinks and special files are never followed, only listed."""
+        """Return what changed since a snapshot. Symlinks and special files are listed, never followed."""
 
     def visits(self) -> Sequence[Visit]:
-        """What the box asked of its network so far, allowed or not; empty where `spec.network` is."""
+        """Return what the box asked of its network so far, allowed or not; nothing without `spec.network`."""
 
     def serve(self, port: int, service: Service) -> None:
         """Let `service` answer new connections to a port of `spec.services` from now on.
@@ -197,7 +200,7 @@ class ProgramBox(Protocol):
     """A box that grades many programs. Programs cannot see, signal, slow or forge one another."""
 
     def run(self, programs: Sequence[Program]) -> list[ProgramResult]:
-        """Run every program, each in its own child; results in the same order.
+        """Run every program in a child of its own and return the results in the order of the programs.
 
         Thread-safe. Raises SandboxError if the box died; then nothing is known about any program.
         """
@@ -242,7 +245,7 @@ class Backend(Protocol):
         return 0
 
     def facts(self) -> Iterable[Fact]:
-        """What the doctor should say of this backend beyond what it sees in a box. Never raises."""
+        """Return what the doctor should say of this backend beyond what it sees in a box. Never raises."""
         return ()
 
     def with_program(self, image: str, script: str, *, what: str) -> str:

@@ -18,7 +18,7 @@ MANAGERS = {
 
 
 def ensure_backend(say: Callable[[str], None] = print) -> Backend:
-    """A backend that works here; installs bubblewrap when neither it nor an engine is there.
+    """Return a backend that works here; installs bubblewrap when neither it nor an engine is there.
 
     Raises SandboxUnavailable with the line to type when it may not install or installing did not help.
     """
@@ -41,7 +41,7 @@ def ensure_backend(say: Callable[[str], None] = print) -> Backend:
 
 
 def install_command(managers: Iterable[str]) -> str | None:
-    """The line that installs bubblewrap with the first of these package managers.
+    """Return the line that installs bubblewrap with the first of these package managers.
 
     >>> install_command(["dnf"])
     'dnf install -y bubblewrap python3'

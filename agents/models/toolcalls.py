@@ -39,7 +39,7 @@ class Reply(NamedTuple):
 def read_reply(
     tokenizer: "PreTrainedTokenizerBase", prompt_ids: Sequence[int], text: str, tools: list[Any]
 ) -> Reply:
-    """Never raises for what the model wrote: a call that cannot be read is in `malformed`, with why."""
+    """Read what the model wrote. Never raises for that: a call that cannot be read is in `malformed`."""
     template = getattr(tokenizer, "response_template", None) or HERMES
     anchors = template.get("start_anchor")
     prompt = str(tokenizer.decode(list(prompt_ids), skip_special_tokens=False))

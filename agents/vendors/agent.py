@@ -81,7 +81,7 @@ class CliAgent:
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
     ) -> list[Trajectory]:
-        """As every agent, in boxes that `fit` described.
+        """Run the command line once per seed, in boxes that `fit` described.
 
         Raises SandboxError if a box dies, ModelUnavailable if the model cannot be asked at all.
         """

@@ -28,7 +28,7 @@ _FILES = {
 
 @cache
 def bwrap_says(option: str) -> str:
-    """What bwrap prints for `--version`, or for `--help`, which names what this version can do."""
+    """Return what bwrap prints for `--version`, or for `--help`, which names what this version can do."""
     return subprocess.run(["bwrap", option], capture_output=True, text=True, check=False).stdout
 
 
@@ -37,7 +37,7 @@ def _tmpfs(path: str, size_mb: int) -> list[str]:
 
 
 def arguments(spec: SandboxSpec | None, image: Unpacked | None) -> tuple[list[str], str]:
-    """Everything bwrap is told, up to the command, and the folder that the workspace starts as a copy of.
+    """Return all words for bwrap up to the command, and the folder that the workspace starts as a copy of.
 
     No spec means a program box. Raises ValueError when the image's content does not fit the workspace.
     """
@@ -116,7 +116,7 @@ def _certificates() -> list[str]:
 
 
 def files(fds: list[int]) -> list[str]:
-    """Arguments that write `_FILES` into a box; the descriptors they are read from are added to `fds`."""
+    """Return the words that write `_FILES` into a box; the descriptors they are read from join `fds`."""
     args = []
     for path, text in _FILES.items():
         fd = os.memfd_create(path)

@@ -85,7 +85,7 @@ class DockerBackend(Backend):
         self.images = Images(self.api, say, min_free_gb=min_free_gb)
 
     def probe(self) -> None:
-        """Have the base image, building it the first time. Raises SandboxError."""
+        """Make sure that the engine has the base image, building it the first time. Raises SandboxError."""
         self.images.resolve(BASE_IMAGE)
 
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:

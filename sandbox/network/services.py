@@ -63,7 +63,7 @@ class Ports:
         self.closed = False
 
     def reserve(self) -> bool:
-        """Room for one more connection; `run` uses it up, `release` gives it back."""
+        """Whether there is room for one more connection; `run` uses it up, `release` gives it back."""
         with _room.lock:
             now = time.monotonic()
             self._tokens = min(BURST, self._tokens + RATE * (now - self._filled))
@@ -154,7 +154,7 @@ class Listeners:
 
 
 def receive_listeners(link: socket.socket, ports: Ports) -> Listeners:
-    """What `guest.ports` sends. Raises SandboxError."""
+    """Receive the listening sockets that `guest.ports` sends. Raises SandboxError."""
     link.settimeout(60)
     try:
         _, fds, _, _ = socket.recv_fds(link, 1, len(ports.numbers))
@@ -229,7 +229,7 @@ class Tunnel(Mux):
         self._waiting.append((port, conn))
 
     def receive(self) -> bool:
-        """Until there is nothing more: what a stream has in a buffer of its own, no poll would tell of."""
+        """Read until nothing more is there, for no poll tells of what a stream has buffered itself."""
         while super().receive():
             pass
         return False
