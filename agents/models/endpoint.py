@@ -279,7 +279,8 @@ def open_endpoint(
 ) -> EndpointChat:
     """Open a model by LangChain's name, as 'openai:gpt-5'.
 
-    `base_url` is for servers that speak the protocol of that provider. Raises ValueError if the name is unknown or its package is missing, naming what to install.
+    `base_url` is for servers that speak that provider's protocol. Raises ValueError if the name is unknown or
+    its package is missing, naming what to install.
     """
     from langchain.chat_models import init_chat_model
 

@@ -61,7 +61,8 @@ def test_the_same_texts_give_the_same_bytes() -> None:
 def test_the_same_texts_give_the_same_bytes_in_another_process() -> None:
     here = make_tokenizer(TEXTS, 160).backend_tokenizer.to_str()
     program = (
-        "from agents.checkpoint import make_tokenizer; from tests.agents.tiny import TEXTS\n"
+        "from plateau_bench.agents.models.checkpoint import make_tokenizer\n"
+        "from tests.agents.tiny import TEXTS\n"
         "import sys; sys.stdout.write(make_tokenizer(TEXTS, 160).backend_tokenizer.to_str())"
     )
     root = Path(__file__).parents[2]

@@ -77,7 +77,8 @@ def gone_now(pids: list[int]) -> bool:
 def test_a_server_ends_with_who_started_it(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     program = (
-        f"import time; from agents.serving import Server\ns = Server({small(tmp_path)!r}, {str(pids)!r})\n"
+        "import time; from plateau_bench.agents.served.server import Server\n"
+        f"s = Server({small(tmp_path)!r}, {str(pids)!r})\n"
         "print('up', flush=True)\ntime.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as harness:

@@ -46,9 +46,7 @@ def test_a_suite_is_validated(tmp_path: Path) -> None:
     assert (done.returncode, "8 sound" in done.stdout) == (0, True), done.stderr + done.stdout
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["strategies"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["strategies"]])
 def test_the_command_line_starts(arguments: list[str], tmp_path: Path) -> None:
     done = plateau(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")

@@ -278,7 +278,7 @@ def test_killed_harness_leaves_no_box(backend: Backend) -> None:
     """SIGKILL of the harness ends its boxes, busy or idle."""
     script = """
 import sys, threading, time
-from sandbox import SandboxSpec, open_backend
+from plateau_bench.sandbox import SandboxSpec, open_backend
 backend = open_backend(sys.argv[1], workers=1)
 spec = SandboxSpec(workdir=sys.argv[2])
 busy, idle = backend.open(spec), backend.open(spec)

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 HARNESS = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from sandbox import SandboxSpec, open_backend
+from plateau_bench.sandbox import SandboxSpec, open_backend
 backend, spec = open_backend(sys.argv[1]), SandboxSpec(workdir=sys.argv[2])
 with ThreadPoolExecutor(4) as pool:
     boxes = list(pool.map(lambda _: backend.open(spec), range(int(sys.argv[3]))))
