@@ -6,7 +6,7 @@ May import `sandbox`, `plugins` and `validate`; it never imports `tasks`, and th
 from typing import Any
 
 from plateau_bench.agents.base import Agent
-from plateau_bench.plugins import load, names
+from plateau_bench.plugins import load
 
 AGENTS = {
     "cli": "plateau_bench.agents.vendors.agent.CliAgent",
@@ -16,15 +16,11 @@ AGENTS = {
 """The kinds of agent that ship with plateau and have a model behind them."""
 
 
-def agent_names() -> list[str]:
-    """The kinds of agent that can be named here: plateau's own, then those of installed packages."""
-    return names("agents", AGENTS)
-
-
 def make_agent(name: str, /, *args: Any, **options: Any) -> Agent:
     """Make the agent `name`; the rest goes to its class.
 
-    `name` is one of `agent_names()`, a dotted path, or file.py:Class. Raises ValueError for another.
+    `name` is one of AGENTS, the entry point of an installed package, a dotted path, or file.py:Class. Raises
+    ValueError for another.
     """
     agent: Agent = load("agents", name, AGENTS)(*args, **options)
     return agent

@@ -12,7 +12,7 @@ from typing import Annotated
 from langchain_core.language_models import BaseChatModel
 from pydantic import Field
 
-from plateau_bench.agents.base import Ending, Limits, Trajectory
+from plateau_bench.agents.base import Agent, Ending, Limits, Trajectory
 from plateau_bench.agents.gateway.server import PORT, Gateway, hang_up
 from plateau_bench.agents.models.chat import model_name
 from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec
@@ -46,7 +46,7 @@ class Vendor:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
-class CliAgent:
+class CliAgent(Agent):
     """Runs a vendor's command line in the box; its model calls are the trajectory."""
 
     needs_box = True

@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 
-from plateau_bench.agents import agent_names, make_agent
+from plateau_bench.agents import AGENTS, make_agent
 from plateau_bench.agents.base import Agent, Limits, Trajectory
 from plateau_bench.agents.models import require_torch
 from plateau_bench.agents.models.prices import Price
 from plateau_bench.harness.config import ConfigError, build
 from plateau_bench.harness.evals.controls import Nop, Oracle, Replay
+from plateau_bench.plugins import names
 from plateau_bench.tasks.base import Task
 
 CONTROLS = ("oracle", "nop")
@@ -76,7 +77,7 @@ def read_agent(text: str) -> AgentSpec:
             f"--agent {text}: expected a YAML file, oracle, nop, replay:FILE, KIND:MODEL or VENDOR:MODEL"
         )
     name = text.replace("/", "-").replace(":", "-").strip("-")
-    if kind in agent_names() or "." in kind and not kind.endswith((".yaml", ".yml")):
+    if kind in names("agents", AGENTS) or ("." in kind and not kind.endswith((".yaml", ".yml"))):
         return _with_vendor(AgentSpec(name=name, kind=kind, model=model), f"--agent {text}")
     return _with_vendor(AgentSpec(name=name, kind="cli", vendor=kind, model=model), f"--agent {text}")
 
