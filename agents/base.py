@@ -65,14 +65,14 @@ class Message:
     malformed: tuple[str, ...] = ()
     """Tool calls of the assistant that could not be read, as written."""
     tool_call_id: str = ""
-    """Of a tool's message: which call it answers."""
+    """Which call a tool's message answers."""
     prompt_tokens: int | None = None
-    """Of an assistant's message: tokens read for it, cached ones included; None where unknown."""
+    """Tokens read for an assistant's message, cached ones included; None where unknown."""
     completion_tokens: int | None = None
     cost_usd: float | None = None
 
     def chat(self, arguments: Callable[[dict[str, Any]], Any] = dict) -> dict[str, Any]:
-        """As chat templates take it; with `arguments=json.dumps`, as OpenAI's chat completions have it."""
+        """The message as chat templates take it; with `arguments=json.dumps`, as OpenAI's API has it."""
         made: dict[str, Any] = {"role": self.role, "content": self.text}
         if self.tool_calls:
             made["tool_calls"] = [
@@ -121,17 +121,17 @@ class Trajectory:
     cost_usd: float | None = None
     """None where the price is unknown, never 0 for that."""
     boxed: bool = False
-    """Whether `answer` is a diff."""
+    """Whether `answer` is a diff of a workspace."""
     visits: tuple[Visit, ...] = ()
     """What its box asked of the network, refused or not."""
 
     @property
     def code(self) -> str:
-        """The Python that was written, as one text: the answer itself, or the changed modules of a diff."""
+        """The Python that was written, as one text: the answer itself, or the changed modules of its diff."""
         return code_of(self.answer) if self.boxed else self.answer
 
     def conversation(self, instruction: str) -> tuple[Message, ...]:
-        """What was said. Of an attempt without messages: the instruction, and the answer that was graded."""
+        """What was said: the messages, or where there are none, the instruction and the graded answer."""
         if self.messages:
             return self.messages
         answered = Message(
@@ -161,7 +161,7 @@ class Agent(Protocol):
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
     ) -> list[Trajectory]:
-        """One attempt per seed at the same instruction, in the order of `seeds`.
+        """Make one attempt per seed at the same instruction; the trajectories are in the order of `seeds`.
 
         `boxes` holds one box per seed if `needs_box`, else nothing. k attempts come as one call so that
         an agent whose attempts share a prompt can let the model prefill it once. A model that fails

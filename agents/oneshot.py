@@ -19,7 +19,7 @@ _PYTHON = ("", "py", "python", "python3")
 
 
 def extract_code(text: str) -> str:
-    """The first fenced block marked python or unmarked (closed or cut off), else the whole text."""
+    """Return the first fenced block marked python or unmarked (closed or cut off), else the whole text."""
     blocks = (match.groups() for match in _BLOCK.finditer(text))
     return next((code for kind, code in blocks if kind.strip().lower() in _PYTHON), text)
 

@@ -20,7 +20,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from plateau_bench.agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
 from plateau_bench.agents.models.chat import model_name, seeding, to_message
-from plateau_bench.agents.models.prices import Meter
+from plateau_bench.agents.models.prices import Spending
 from plateau_bench.sandbox.base import Sandbox, SandboxError
 
 OBSERVATION = 8000
@@ -65,7 +65,7 @@ class ToolAgent:
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
     ) -> list[Trajectory]:
-        """Raises SandboxError if a box dies: then nothing is known about the model."""
+        """Work in one box per seed. Raises SandboxError if a box dies, for then nothing is known."""
         return [self._attempt(instruction, seed, box) for seed, box in zip(seeds, boxes, strict=True)]
 
     def _attempt(self, instruction: str, seed: int, box: Sandbox) -> Trajectory:
@@ -108,7 +108,7 @@ class ToolAgent:
 
 
 def fitting(prompt: str, network: Sequence[str]) -> str:
-    """The system prompt for a box that reaches these hosts; one that says nothing of a network stays."""
+    """Return the prompt for a box that reaches these hosts; one that says nothing of a network stays."""
     if not network or NO_NETWORK not in prompt:
         return prompt
     hosts = "public hosts" if "*" in network else ", ".join(network)
@@ -121,7 +121,7 @@ class Record(AgentMiddleware):
     def __init__(self, limits: Limits, seed: int, temperature: float, model: BaseChatModel) -> None:
         super().__init__()
         self.limits, self.seed, self.temperature, self.model = limits, seed, temperature, model
-        self.spent = Meter(limits, model)
+        self.spent = Spending(limits, model)
         self.answers: list[AIMessage] = []
         self.seen: list[BaseMessage] = []
         """The conversation as of the last answer, that answer included."""
@@ -176,7 +176,7 @@ class Record(AgentMiddleware):
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]
     ) -> ToolMessage:
-        """One after another in the order in which the model wrote them, also if it wrote several at once."""
+        """Run several calls of one answer one after another, in the order in which the model wrote them."""
         calls = [call["id"] for call in self.answers[-1].tool_calls]
         position = calls.index(request.tool_call["id"])
         with self._turn:
@@ -196,7 +196,7 @@ class Record(AgentMiddleware):
 
 
 def box_tools(box: Sandbox, command_s: float) -> list[StructuredTool]:
-    """bash, edit and submit, bound to a box."""
+    """Return the tools bash, edit and submit, bound to a box."""
 
     def bash(command: str) -> str:
         """Run a shell command in the current folder."""
@@ -251,7 +251,7 @@ def clip(text: str, limit: int = OBSERVATION) -> str:
 def linear_history(
     answers: Sequence[AIMessage],
 ) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...], tuple[float, ...]]:
-    """(token ids, spans the model wrote, their log-probabilities); empty if some answer has no token ids.
+    """Return token ids, the spans the model wrote, their log-probabilities; empty if an answer has no ids.
 
     Raises ValueError if an answer's prompt does not continue the one before: then the history was not
     linear, and no single sequence is what the model saw.

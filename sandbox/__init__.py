@@ -1,9 +1,11 @@
-"""Boxes in which what a model wrote runs. Start with `open_backend()`; `base` is the contract."""
+"""Boxes in which what a model wrote runs. Start with `open_backend()`; `base` is the contract.
 
-import importlib
-from collections.abc import Callable
-from typing import Any, cast
+Imports no other package of plateau but `plugins`, the door for other people's backends.
+"""
 
+from typing import Any
+
+from plateau_bench.plugins import load, names
 from plateau_bench.sandbox.base import (
     BASE_IMAGE,
     Backend,
@@ -35,6 +37,7 @@ __all__ = [
     "SandboxSpec",
     "SandboxUnavailable",
     "Status",
+    "backend_names",
     "open_backend",
 ]
 
@@ -42,36 +45,30 @@ BACKENDS = {
     "docker": "plateau_bench.sandbox.backends.docker.DockerBackend",
     "bubblewrap": "plateau_bench.sandbox.backends.bubblewrap.BubblewrapBackend",
 }
-"""Short name -> class; any other dotted path works too. In order of preference for "auto"."""
+"""The backends that ship with plateau, in the order in which "auto" tries them."""
+
+
+def backend_names() -> list[str]:
+    """The backends that can be named on this machine: plateau's own, then those of installed packages."""
+    return names("backends", BACKENDS)
 
 
 def open_backend(name: str = "auto", **options: Any) -> Backend:
-    """The backend of that name; "auto" takes the first that works here: docker, else bubblewrap.
+    """Return the backend of that name; "auto" takes the first of plateau's own that works here.
 
-    `options` go to the backend: `workers` (lanes of a program box), `say` (a callback for progress lines).
-    Raises SandboxUnavailable, whose message is one line to act on, and ValueError for an unknown name.
+    `name` may also be the entry point of an installed package, a dotted path, or file.py:Class. `options` go
+    to the backend: `workers` (lanes of a program box), `say` (a callback for progress lines). Raises
+    SandboxUnavailable, whose message is one line to act on, and ValueError for a backend that is not there.
     """
     if name != "auto":
-        return _load(name)(**options)
+        backend: Backend = load("backends", name, {"auto": "", **BACKENDS})(**options)
+        return backend
     problems = []
     for candidate in BACKENDS:
         try:
-            backend = _load(candidate)(**options)
-            backend.probe()  # type: ignore[attr-defined] # to be installed is not enough
+            backend = open_backend(candidate, **options)
+            backend.probe()  # to be installed is not enough
             return backend
-        except SandboxError as e:
+        except (SandboxError, ValueError) as e:
             problems.append(f"{candidate}: {e}")
     raise SandboxUnavailable("no sandbox works on this machine. " + "; ".join(problems))
-
-
-def _load(name: str) -> Callable[..., Backend]:
-    path = BACKENDS.get(name, name)
-    module, _, attribute = path.rpartition(".")
-    if not module:
-        raise ValueError(f"no sandbox called {name!r}; choose from: auto, {', '.join(BACKENDS)}")
-    try:
-        return cast("Callable[..., Backend]", getattr(importlib.import_module(module), attribute))
-    except ModuleNotFoundError as e:
-        raise SandboxUnavailable(f"{name} needs the package {e.name}: pip install {e.name}") from e
-    except AttributeError as e:
-        raise ValueError(f"sandbox {name!r}: {module} has no {attribute}") from e

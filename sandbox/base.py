@@ -10,7 +10,8 @@ killed by its limits, or does not exist is an `Execution`; a box that died raise
 A dead box is the harness's problem (retried, counted as INFRA), never the model's.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from socket import socket
@@ -41,15 +42,15 @@ class SandboxSpec:
     """
 
     image: str = BASE_IMAGE
-    """Image name; a backend without images (bubblewrap) accepts only the base image."""
+    """A name that an engine knows or can pull; bubblewrap also takes the path of a `docker save` tarball."""
     workdir: str = "/work"
     """The writable workspace; commands start here."""
     env: Mapping[str, str] = field(default_factory=dict)
     network: tuple[str, ...] = ()
     """Hosts that may be reached, by HTTP and HTTPS through a proxy in the harness: "example.org",
-    "*.example.com", "10.0.0.7:8080"; "*" is every public host. See `sandbox.allow`."""
+    "*.example.com", "10.0.0.7:8080"; "*" is every public host. See `sandbox.network.allow`."""
     services: Mapping[int, Service] = field(default_factory=dict)
-    """Port on the box's 127.0.0.1 -> who answers there."""
+    """Port on the box's 127.0.0.1 -> who answers there, until `Sandbox.serve` names somebody else."""
     cpus: float = 1.0
     memory_mb: int = 512
     pids: int = 128
@@ -118,19 +119,28 @@ class Sandbox(Protocol):
         """
 
     def read(self, path: str, *, max_bytes: int = 10_000_000) -> bytes:
-        """Content of a regular file. Raises FileNotFoundError, IsADirectoryError, ValueError (too large)."""
+        """Return the content of a regular file.
+
+        Raises FileNotFoundError, IsADirectoryError, OSError (a link), ValueError (too large).
+        """
 
     def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Create or replace a file and its parent directories, owned by the box's user."""
 
     def snapshot(self) -> Mapping[str, str]:
-        """Relative path -> sha256 of every regular file below the workspace."""
+        """Return the sha256 of every regular file of the workspace, by its path relative to that."""
 
     def diff(self, since: Mapping[str, str]) -> Diff:
-        """What changed since a snapshot. Symlinks and special files are never followed, only listed."""
+        """Return what changed since a snapshot. Symlinks and special files are listed, never followed."""
 
     def visits(self) -> Sequence[Visit]:
-        """What the box asked of its network so far, allowed or not; empty where `spec.network` is."""
+        """Return what the box asked of its network so far, allowed or not; nothing without `spec.network`."""
+
+    def serve(self, port: int, service: Service) -> None:
+        """Let `service` answer new connections to a port of `spec.services` from now on.
+
+        Raises ValueError for any other port.
+        """
 
     def close(self) -> None:
         """Destroy the box and everything running in it. Idempotent; never raises."""
@@ -190,7 +200,7 @@ class ProgramBox(Protocol):
     """A box that grades many programs. Programs cannot see, signal, slow or forge one another."""
 
     def run(self, programs: Sequence[Program]) -> list[ProgramResult]:
-        """Run every program, each in its own child; results in the same order.
+        """Run every program in a child of its own and return the results in the order of the programs.
 
         Thread-safe. Raises SandboxError if the box died; then nothing is known about any program.
         """
@@ -199,16 +209,60 @@ class ProgramBox(Protocol):
         """Destroy the box. Idempotent; never raises."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """One line of `plateau sandbox doctor`: `Fact(about="docker disk", text="80 GB free", good=True)`."""
+
+    about: str
+    text: str
+    good: bool | None = None
+    """Whether that is as it should be; None if it is neither good nor bad."""
+
+
 class Backend(Protocol):
-    """A way to make boxes on this machine."""
+    """A way to make boxes on this machine.
+
+    A class that derives from this one has to write `probe`, `open` and `open_program_box`; what it inherits
+    is right for a backend that leaves nothing behind and makes no images.
+    """
 
     name: str
 
-    def open(self, spec: SandboxSpec | None = None) -> Sandbox:
-        """A fresh box. Raises SandboxError."""
+    @abstractmethod
+    def probe(self) -> None:
+        """Make sure that boxes can be opened here, preparing what that takes. Raises SandboxError."""
 
+    @abstractmethod
+    def open(self, spec: SandboxSpec | None = None) -> Sandbox:
+        """Open a fresh box. Raises SandboxError."""
+
+    @abstractmethod
     def open_program_box(self) -> ProgramBox:
-        """A fresh grading box. Raises SandboxError."""
+        """Open a fresh grading box. Raises SandboxError."""
 
     def clean(self) -> int:
         """Remove what earlier, dead runs left behind; returns how many boxes were removed."""
+        return 0
+
+    def facts(self) -> Iterable[Fact]:
+        """Return what the doctor should say of this backend beyond what it sees in a box. Never raises."""
+        return ()
+
+    def with_program(self, image: str, script: str, *, what: str) -> str:
+        """Return the name of an image that is `image` after `script` ran in it (sh, as root, with a network).
+
+        It is made once for each pair of both. `what` names the program in messages. Raises SandboxUnavailable
+        if the script fails or this backend makes no images.
+        """
+        raise SandboxUnavailable(f"{what} goes into an image, and {self.name} makes none: --sandbox docker")
+
+    def missing(self, images: Iterable[str]) -> list[str]:
+        """Return those of the images that have to be built before a box can use them.
+
+        Raises SandboxUnavailable if there is no room for them or this backend makes no images.
+        """
+        raise SandboxUnavailable(f"{self.name} makes no images: --sandbox docker")
+
+    def build(self, image: str, folder: str) -> None:
+        """Build `image` from the Dockerfile in a folder. Raises SandboxError with what it said last."""
+        raise SandboxUnavailable(f"{self.name} makes no images: --sandbox docker")

@@ -8,7 +8,7 @@ from plateau_bench.sandbox.base import Diff
 
 
 def diff_to_text(diff: Diff) -> str:
-    """Canonical JSON: equal diffs give equal text.
+    """Return a diff as canonical JSON: equal diffs give equal text.
 
     >>> diff_to_text(Diff(written={"a.py": b"x = 1"}))
     '{"deleted":[],"refused":[],"written":{"a.py":"x = 1"}}'
@@ -24,7 +24,7 @@ def diff_to_text(diff: Diff) -> str:
 
 
 def diff_from_text(text: str) -> Diff:
-    """What `diff_to_text` wrote. Raises ValueError for anything else."""
+    """Read what `diff_to_text` wrote. Raises ValueError for anything else."""
     try:
         row = json.loads(text)
         written = {
@@ -37,7 +37,7 @@ def diff_from_text(text: str) -> Diff:
 
 
 def steps_to_text(diffs: Sequence[Diff]) -> str:
-    """What each step of an attempt left behind. Read as one diff, it is the last one.
+    """Return what each step of an attempt left behind as text. Read as one diff, it is the last one.
 
     >>> steps_to_text([Diff(written={}), Diff(written={})])[:47]
     '{"earlier":[{"deleted":[],"refused":[],"written'
@@ -50,7 +50,7 @@ def steps_to_text(diffs: Sequence[Diff]) -> str:
 
 
 def steps_from_text(text: str) -> list[Diff]:
-    """What `steps_to_text` or `diff_to_text` wrote. Raises ValueError for anything else."""
+    """Read what `steps_to_text` or `diff_to_text` wrote. Raises ValueError for anything else."""
     last = diff_from_text(text)
     earlier = json.loads(text).get("earlier", [])
     if not isinstance(earlier, list):
@@ -59,7 +59,7 @@ def steps_from_text(text: str) -> list[Diff]:
 
 
 def code_of(text: str) -> str:
-    """The Python files of a stored diff, in order of their paths, as one text; '' if it is none."""
+    """Return the Python files of a stored diff, in order of their paths, as one text; '' if it is no diff."""
     try:
         written = diff_from_text(text).written
     except ValueError:

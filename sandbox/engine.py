@@ -24,7 +24,7 @@ def usual_host() -> str:
 
 
 def connect(host: str, *, patience_s: int = 10) -> Any:
-    """A docker APIClient of an engine that answers. Raises SandboxUnavailable when none does."""
+    """Return a docker APIClient of an engine that answers. Raises SandboxUnavailable when none does."""
     if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
         raise SandboxUnavailable(f"no Docker engine at {host}; {START}")
     try:
@@ -38,7 +38,7 @@ def connect(host: str, *, patience_s: int = 10) -> Any:
 
 
 def find_image(api: Any, name: str) -> dict[str, Any] | None:
-    """What the engine knows of an image; None if it has none of this name. Raises SandboxError."""
+    """Return what the engine knows of an image; None if it has none of this name. Raises SandboxError."""
     try:
         return dict(api.inspect_image(name))
     except ImageNotFound:
@@ -48,7 +48,7 @@ def find_image(api: Any, name: str) -> dict[str, Any] | None:
 
 
 def build_image(api: Any, name: str, **source: Any) -> str:
-    """Build an image of this name; returns what went wrong, its last lines, "" when nothing did.
+    """Build an image of this name; returns the last lines of what went wrong, "" when nothing did.
 
     `source`: where the Dockerfile is and more, as docker-py's `build` takes it.
     """
@@ -65,7 +65,7 @@ def build_image(api: Any, name: str, **source: Any) -> str:
 
 
 def tarball(files: Mapping[str, bytes], *, mode: int = 0o644, user: int = 0) -> io.BytesIO:
-    """Files as the API takes them: name -> content."""
+    """Pack files (name -> content) into a tar, as the API takes them."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         for name, data in files.items():

@@ -1,8 +1,7 @@
-"""Make sure that some sandbox works on this machine (`python -m plateau_bench.sandbox.ensure`)."""
+"""What `--sandbox auto` does: find a sandbox that works on this machine, or install one."""
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterable
 
 from plateau_bench.sandbox import open_backend
@@ -19,7 +18,7 @@ MANAGERS = {
 
 
 def ensure_backend(say: Callable[[str], None] = print) -> Backend:
-    """A backend that works here; installs bubblewrap when neither it nor an engine is there.
+    """Return a backend that works here; installs bubblewrap when neither it nor an engine is there.
 
     Raises SandboxUnavailable with the line to type when it may not install or installing did not help.
     """
@@ -42,7 +41,7 @@ def ensure_backend(say: Callable[[str], None] = print) -> Backend:
 
 
 def install_command(managers: Iterable[str]) -> str | None:
-    """The line that installs bubblewrap with the first of these package managers.
+    """Return the line that installs bubblewrap with the first of these package managers.
 
     >>> install_command(["dnf"])
     'dnf install -y bubblewrap python3'
@@ -55,10 +54,3 @@ def _privilege() -> list[str] | None:
     if os.geteuid() == 0:
         return []
     return ["sudo", "-n"] if not failure("sudo", "-n", "true") else None
-
-
-if __name__ == "__main__":
-    try:
-        print(f"sandbox: {ensure_backend().name}")
-    except SandboxUnavailable as error:
-        sys.exit(str(error))

@@ -149,11 +149,12 @@ def build(
     suite: SuiteName,
     at_once: Annotated[int, typer.Option(min=1, help="Images built at the same time.")] = 2,
     limit: Annotated[int, typer.Option(help="At most so many images; 0: all.")] = 0,
+    sandbox: Annotated[str, typer.Option(help="The backend that builds them.")] = "docker",
 ) -> None:
     """Build the images of a suite's task folders ahead of a run; checks the engine's disk first."""
     from itertools import islice
 
-    from plateau_bench.sandbox.backends.docker import DockerBackend
+    from plateau_bench.sandbox import open_backend
     from plateau_bench.tasks.formats.building import build as build_images
     from plateau_bench.tasks.formats.building import to_build
 
@@ -166,7 +167,7 @@ def build(
                 bar.console.out(f"{image} ({chosen[image]}): {problem}", highlight=False)
             bar.advance(bar.task_ids[0])
 
-        problems = build_images(chosen, DockerBackend(), at_once=at_once, done=done)
+        problems = build_images(chosen, open_backend(sandbox), at_once=at_once, done=done)
     typer.echo(f"{len(chosen) - len(problems)} images are there, {len(problems)} could not be built")
     raise typer.Exit(1 if problems else 0)
 

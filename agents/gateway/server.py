@@ -9,7 +9,6 @@ counted here, limits are enforced here, and whatever would reach the network thr
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -22,7 +21,7 @@ from plateau_bench.agents.gateway import completions, responses
 from plateau_bench.agents.gateway import generate_content as gemini
 from plateau_bench.agents.gateway import messages as anthropic
 from plateau_bench.agents.models.chat import seeding, to_message
-from plateau_bench.agents.models.prices import Meter
+from plateau_bench.agents.models.prices import Spending
 
 PORT = 8099
 """Where a box finds it, on its own 127.0.0.1."""
@@ -35,6 +34,11 @@ PROTOCOLS: dict[str, Any] = {
 """Path -> module with `to_openai`, `from_answer` and `events`. Google's has the model in its path."""
 
 
+def hang_up(connection: socket.socket) -> None:
+    """Serve a box whose attempt has not begun: the connection is closed."""
+    connection.close()
+
+
 class Refused(Exception):  # noqa: N818 (an answer, not a crash)
     """Answered with a status and a reason."""
 
@@ -44,13 +48,20 @@ class Refused(Exception):  # noqa: N818 (an answer, not a crash)
 
 
 class Gateway:
-    """Serves one attempt. Pass it as a service of the box: `services={PORT: gateway}`."""
+    """Serves one attempt, whose clock starts at once: `box.serve(PORT, Gateway(...))`."""
 
-    def __init__(self, model: BaseChatModel, *, limits: Limits, temperature: float | None = None) -> None:
-        """`temperature` None leaves it to the agent."""
-        self._model, self.limits, self._temperature = model, limits, temperature
-        self.spent = Meter(limits, model)
-        self._seed: int | None = None
+    def __init__(
+        self,
+        model: BaseChatModel,
+        *,
+        limits: Limits,
+        temperature: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """`temperature` and `seed` (of the first call) are the harness's; None leaves them to the client."""
+        self._model, self.limits = model, limits
+        self._temperature, self._seed = temperature, seed
+        self.spent = Spending(limits, model)
         self._lock = threading.Lock()
         self.conversation: list[BaseMessage] = []
         """All calls in order; what a call repeats of the one before is there once."""
@@ -60,10 +71,6 @@ class Gateway:
         self.ending: Ending | None = None
         """Set when a limit has ended the attempt."""
         self.down: ModelUnavailable | None = None
-
-    def begin(self, seed: int) -> None:
-        """The attempt starts now: its clock, and the seed of its first call. Before, clients choose seeds."""
-        self._seed, self.spent.started = seed, time.monotonic()
 
     def __call__(self, connection: socket.socket) -> None:
         """Serve one connection of the box until it ends. Never raises for what comes from the box."""

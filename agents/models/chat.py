@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 def model_name(model: "BaseChatModel") -> str:
-    """What a chat model calls its model, whichever of LangChain's spellings it uses."""
+    """Return what a chat model calls its model, whichever of LangChain's spellings it uses."""
     named = (getattr(model, field, None) for field in ("name_or_path", "model_name", "model"))
     return next((name for name in named if isinstance(name, str)), type(model).__name__)
 
 
 def seeding(model: "BaseChatModel", seeds: Sequence[int]) -> dict[str, Any]:
-    """The option of a call that asks for one completion per seed: endpoints count up from the first."""
+    """Return the option that asks for one completion per seed; endpoints count up from the first."""
     if getattr(model, "takes_seeds", False):
         return {"seeds": list(seeds)}
     return {"seed": seeds[0] % 2**31}
 
 
 def to_message(message: "BaseMessage", price: Price | None = None) -> Message:
-    """A LangChain message as it is recorded."""
+    """Return a LangChain message as it is recorded."""
     from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
     role = {"human": "user", "ai": "assistant"}.get(message.type, message.type)

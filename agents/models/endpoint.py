@@ -95,7 +95,7 @@ class Budget:
             self._settled.notify_all()
 
     def release(self, usd: float, tokens: int) -> None:
-        """The call failed without an answer."""
+        """Give a reservation back, for the call failed without an answer."""
         with self._settled:
             self._held_usd -= usd
             self._held_tokens -= tokens
@@ -112,7 +112,7 @@ class Breaker:
         self._change = threading.Condition()
 
     def wait(self) -> None:
-        """Returns when asking makes sense. Raises ModelUnavailable if it has not for too long."""
+        """Wait until asking makes sense. Raises ModelUnavailable if it has not for too long."""
         with self._change:
             while self._failures >= self._limit:
                 now = time.monotonic()
@@ -141,10 +141,10 @@ class Breaker:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """How patient to be."""
+    """How patient to be with one call."""
 
     tries: int = 6
-    """Of one call."""
+    """How often one call is tried at most."""
     first_wait_s: float = 1.0
     longest_wait_s: float = 60.0
 
@@ -246,14 +246,14 @@ def _as_malformed(error: Exception) -> Exception:
 
 
 def upper_bound(messages: Sequence[BaseMessage], tools: Sequence[Any] | None) -> int:
-    """More tokens than any tokenizer makes of these messages: no token is shorter than a byte."""
+    """Return more tokens than any tokenizer makes of these messages: no token is shorter than a byte."""
     text = json.dumps([message_to_dict(message)["data"]["content"] for message in messages], default=str)
     calls = json.dumps([getattr(message, "tool_calls", []) for message in messages], default=str)
     return len(text.encode()) + len(calls.encode()) + len(str(tools or "").encode()) + 16 * len(messages)
 
 
 def plausible(usage: Any, worst: dict[str, int]) -> Any:
-    """The usage if it can be true, else None: whole numbers, none negative, none above the worst case."""
+    """Return the usage if it can be true, else None: no negative number, none above the worst case."""
     if not usage:
         return None
     for field, most in worst.items():
@@ -277,9 +277,10 @@ def open_endpoint(
     breaker: Breaker | None = None,
     budget: Budget | None = None,
 ) -> EndpointChat:
-    """A model by LangChain's name, as 'openai:gpt-5'; `base_url` for whatever else speaks OpenAI's protocol.
+    """Open a model by LangChain's name, as 'openai:gpt-5'.
 
-    Raises ValueError if the name is unknown or its package is missing, naming what to install.
+    `base_url` is for servers that speak that provider's protocol. Raises ValueError if the name is unknown or
+    its package is missing, naming what to install.
     """
     from langchain.chat_models import init_chat_model
 

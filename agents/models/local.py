@@ -1,7 +1,4 @@
-"""A transformers checkpoint as a LangChain chat model, with exact token ids and log-probabilities.
-
-The only module of this package that imports langchain at import time.
-"""
+"""A transformers checkpoint as a LangChain chat model, with exact token ids and log-probabilities."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -103,7 +100,7 @@ class LocalChatModel(BaseChatModel):
     def bind_tools(
         self, tools: Sequence[dict | type | Callable | Any], **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Show the tools to the chat template; calls in the answers are read by `agents.toolcalls`."""
+        """Show the tools to the chat template; calls in the answers are read by `toolcalls`."""
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     @property

@@ -21,7 +21,7 @@ class Price:
     """Read from the provider's cache; None if it costs what reading costs."""
 
     def of(self, usage: Mapping[str, Any]) -> float:
-        """US dollars of one call, from LangChain's usage (`input_tokens` includes cached ones)."""
+        """Return the US dollars of one call, from LangChain's usage (`input_tokens` includes cached ones)."""
         details = usage.get("input_token_details") or {}
         cached = details.get("cache_read") or 0
         rate = self.read if self.cached is None else self.cached
@@ -29,7 +29,7 @@ class Price:
         return (fresh * self.read + cached * rate + usage["output_tokens"] * self.written) / 1e6
 
 
-class Meter:
+class Spending:
     """What one attempt has spent, call by call; its clock starts at once."""
 
     def __init__(self, limits: Limits, model: Any) -> None:
@@ -57,7 +57,7 @@ class Meter:
             self.cost = None if not usage or self.cost is None else self.cost + cost
 
     def used_up(self) -> Ending | None:
-        """The limit that another call would pass."""
+        """Return how the attempt ends if another call would pass a limit, None if it may go on."""
         limits, spent = self._limits, self.prompt_tokens + self.completion_tokens
         passed = time.monotonic() - self.started
         for over, ending in (

@@ -6,10 +6,12 @@ transformers' response parsing). Checkpoints without one are read in the Hermes 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import InvalidToolCall, ToolCall
-from transformers import PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 HERMES: dict[str, Any] = {
     "start_anchor": ["<|im_start|>assistant\n", "<|assistant|>"],
@@ -35,9 +37,9 @@ class Reply(NamedTuple):
 
 
 def read_reply(
-    tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int], text: str, tools: list[Any]
+    tokenizer: "PreTrainedTokenizerBase", prompt_ids: Sequence[int], text: str, tools: list[Any]
 ) -> Reply:
-    """Never raises for what the model wrote: a call that cannot be read is in `malformed`, with why."""
+    """Read what the model wrote. Never raises for that: a call that cannot be read is in `malformed`."""
     template = getattr(tokenizer, "response_template", None) or HERMES
     anchors = template.get("start_anchor")
     prompt = str(tokenizer.decode(list(prompt_ids), skip_special_tokens=False))

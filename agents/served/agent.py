@@ -31,7 +31,7 @@ class Served:
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
     ) -> list[Trajectory]:
-        """As the agent itself."""
+        """Solve as the agent itself does, and tokenise what was said."""
         return [self._with_tokens(one, instruction) for one in self._agent.solve(instruction, seeds, boxes)]
 
     def _with_tokens(self, trajectory: Trajectory, instruction: str) -> Trajectory:
@@ -45,7 +45,7 @@ class Served:
 def tokens_of(
     tokenizer: "PreTrainedTokenizerBase", said: Sequence[Message], tools: Sequence[Any] = ()
 ) -> tuple[tuple[int, ...], Spans]:
-    """(token ids up to the last answer, spans of the answers, each with its end-of-turn token).
+    """Return the token ids up to the last answer, and the spans of the answers with their end tokens.
 
     Empty if no single sequence is what the model saw: the template rewrites earlier turns or refuses the
     conversation (several in one, as some vendors have them), or an answer held calls that could not be read.

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
+from plateau_bench.agents.base import Limits
+
 NAME = "plateau"
 """What the served model is called."""
 SERVERS = {
@@ -105,7 +107,7 @@ class Server:
             time.sleep(0.2)
 
     def close(self) -> None:
-        """The server and all that it started are gone afterwards. Idempotent."""
+        """End the server and all that it started. Idempotent."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -152,12 +154,11 @@ def serve(checkpoint: str, port: int) -> None:
     """Answer on 127.0.0.1 with a checkpoint, one connection a thread; requests are sampled one by one."""
     from langchain_core.messages import BaseMessage
 
-    from plateau_bench.agents.base import Limits
     from plateau_bench.agents.gateway.server import Gateway
     from plateau_bench.agents.models.local import LocalChatModel
 
     class Connection(Gateway):
-        """Keeps no conversation: the asking side does."""
+        """A gateway that keeps no conversation, for the asking side does."""
 
         def _note(self, messages: Sequence[BaseMessage], tools: Sequence[Any], answer: Any) -> None:
             self.spent.note(answer)

@@ -7,15 +7,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 from langchain_core.language_models import BaseChatModel
+from pydantic import Field
 
-from plateau_bench.agents.base import Ending, Limits, Trajectory
-from plateau_bench.agents.gateway.server import PORT, Gateway
+from plateau_bench.agents.base import Agent, Ending, Limits, Trajectory
+from plateau_bench.agents.gateway.server import PORT, Gateway, hang_up
 from plateau_bench.agents.models.chat import model_name
-from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec, Service
-from plateau_bench.sandbox.images.with_program import installed
+from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec
+from plateau_bench.validate import read_yaml, validated
 
 PIDS = 512
 """Processes and threads of a box at least; Node alone starts dozens."""
@@ -36,16 +37,16 @@ class Vendor:
     """Where the agent writes what it did; its end is told when it fails."""
     model: str = "plateau"
     """The name by which the agent asks for its model; the gateway decides what answers."""
-    memory_mb: int = 2048
+    memory_mb: Annotated[int, Field(ge=1)] = 2048
     """What a box has at least, MiB."""
 
     @property
     def digest(self) -> str:
-        """Of all of it: two evaluations with the same digest ran the same command line."""
+        """A digest of everything here: two evaluations with the same one ran the same command line."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
-class CliAgent:
+class CliAgent(Agent):
     """Runs a vendor's command line in the box; its model calls are the trajectory."""
 
     needs_box = True
@@ -61,22 +62,18 @@ class CliAgent:
         self.name, self.vendor, self.limits = vendor.name, vendor, limits
         self._model, self._temperature = model, temperature
 
-    def services(self) -> Mapping[int, Service]:
-        """What a box of this agent must offer on its loopback: a gateway of its own."""
-        return {PORT: Gateway(self._model, limits=self.limits, temperature=self._temperature)}
-
     def fit(self, spec: SandboxSpec, backend: Backend) -> SandboxSpec:
-        """The box of one attempt: the task's, with the vendor's program and a gateway of its own in it.
+        """Return the box that an attempt needs: the task's, with the vendor's program and a port for a model.
 
         Raises SandboxUnavailable if the program cannot be installed in the task's image.
         """
         image, install = spec.image, self.vendor.install
         if install:
-            image = installed(backend, image, install, f"{self.name}: install")
+            image = backend.with_program(image, install, what=f"{self.name}: install")
         return replace(
             spec,
             image=image,
-            services={**spec.services, **self.services()},
+            services={**spec.services, PORT: hang_up},
             memory_mb=max(spec.memory_mb, self.vendor.memory_mb),
             pids=max(spec.pids, PIDS),
         )
@@ -84,13 +81,15 @@ class CliAgent:
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
     ) -> list[Trajectory]:
-        """Raises SandboxError if a box dies, ModelUnavailable if the model cannot be asked at all."""
+        """Run the command line once per seed, in boxes that `fit` described.
+
+        Raises SandboxError if a box dies, ModelUnavailable if the model cannot be asked at all.
+        """
         return [self._attempt(instruction, seed, box) for seed, box in zip(seeds, boxes, strict=True)]
 
     def _attempt(self, instruction: str, seed: int, box: Sandbox) -> Trajectory:
-        gateway = box.spec.services[PORT]
-        assert isinstance(gateway, Gateway)
-        gateway.begin(seed)
+        gateway = Gateway(self._model, limits=self.limits, temperature=self._temperature, seed=seed)
+        box.serve(PORT, gateway)
         box.write("/tmp/instruction.md", instruction.encode())
         env = {k: v.replace("{gateway}", f"http://127.0.0.1:{PORT}") for k, v in self.vendor.env.items()}
         command = self.vendor.command
@@ -144,33 +143,10 @@ VENDORS = Path(__file__).parent
 
 
 def read_vendor(name: str) -> Vendor:
-    """A shipped description by name, or a YAML file by path. Raises ValueError naming file and key."""
-    import yaml
-
+    """Read a shipped description by name, or a YAML file by path. Raises ValueError naming file and key."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else VENDORS / f"{name}.yaml"
-    try:
-        data: Any = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         known = ", ".join(sorted(file.stem for file in VENDORS.glob("*.yaml")))
-        raise ValueError(f"no agent description {name!r}; shipped are {known}, or give a YAML file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"{path}: expected keys and values")
-    data = {"name": path.stem, **data}
-    known_keys = set(Vendor.__dataclass_fields__)
-    for key, value in data.items():
-        if key not in known_keys:
-            raise ValueError(f"{path}: unknown key {key!r}; known are {', '.join(sorted(known_keys))}")
-        if key == "env":
-            if not isinstance(value, dict):
-                raise ValueError(f"{path}: env: expected names and values")
-        elif key == "memory_mb":
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{path}: {key}: expected a number of MiB, got {value!r}")
-        elif not isinstance(value, str):
-            raise ValueError(f"{path}: {key}: expected text, got {value!r}")
-    if "command" not in data:
-        raise ValueError(f"{path}: missing key command")
-    data["env"] = {str(k): str(v) for k, v in data.get("env", {}).items()}
-    return Vendor(**data)
+        raise ValueError(f"no agent description {name!r}; shipped are {known}, or give a YAML file")
+    data = read_yaml(path)
+    return validated(Vendor, {"name": path.stem, **data} if isinstance(data, dict) else data, str(path))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from plateau_bench.agents import make_agent
 from plateau_bench.agents.base import Agent, Limits
+from plateau_bench.agents.models import require_torch
 from plateau_bench.harness.config import AgentConfig
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Models:
         return str(inside) if inside.exists() else checkpoint
 
     def _load(self, checkpoint: str, dtype: str = "auto") -> "LocalChatModel":
+        require_torch(f"model.path: {checkpoint!r}")
         from plateau_bench.agents.models.local import LocalChatModel
 
         path = self._path(checkpoint)

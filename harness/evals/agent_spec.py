@@ -10,9 +10,11 @@ import yaml
 
 from plateau_bench.agents import AGENTS, make_agent
 from plateau_bench.agents.base import Agent, Limits, Trajectory
+from plateau_bench.agents.models import require_torch
 from plateau_bench.agents.models.prices import Price
 from plateau_bench.harness.config import ConfigError, build
 from plateau_bench.harness.evals.controls import Nop, Oracle, Replay
+from plateau_bench.plugins import names
 from plateau_bench.tasks.base import Task
 
 CONTROLS = ("oracle", "nop")
@@ -75,7 +77,7 @@ def read_agent(text: str) -> AgentSpec:
             f"--agent {text}: expected a YAML file, oracle, nop, replay:FILE, KIND:MODEL or VENDOR:MODEL"
         )
     name = text.replace("/", "-").replace(":", "-").strip("-")
-    if kind in AGENTS or "." in kind and not kind.endswith((".yaml", ".yml")):
+    if kind in names("agents", AGENTS) or ("." in kind and not kind.endswith((".yaml", ".yml"))):
         return _with_vendor(AgentSpec(name=name, kind=kind, model=model), f"--agent {text}")
     return _with_vendor(AgentSpec(name=name, kind="cli", vendor=kind, model=model), f"--agent {text}")
 
@@ -123,6 +125,7 @@ def open_agent(spec: AgentSpec, tasks: Sequence[Task], earlier: Sequence[Traject
 def _model(spec: AgentSpec, budget: Any) -> Any:
     assert spec.model is not None
     if spec.is_local:
+        require_torch(f"{spec.name}: model: {spec.model!r}")
         from plateau_bench.agents.models.local import LocalChatModel
 
         try:

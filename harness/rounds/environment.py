@@ -6,11 +6,14 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from plateau_bench.agents.models import require_torch
+
 PACKAGES = ("torch", "transformers", "tokenizers", "langchain-core", "docker", "numpy", "pandas")
 
 
 def pick_device(wanted: str) -> str:
-    """'cuda' or 'cpu'. Raises ValueError if CUDA is asked for and not there."""
+    """'cuda' or 'cpu'. Raises ValueError if CUDA is asked for and not there, or torch is not installed."""
+    require_torch("a run of self-training")
     import torch
 
     if wanted not in ("auto", "cpu", "cuda"):

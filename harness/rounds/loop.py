@@ -52,7 +52,8 @@ def start(config: RunConfig, root: Path, display: Display) -> Path:
     device = pick_device(config.device)
     facts = look_at(config, backend, display.say)
     with hold(root / "lock", str(root)):
-        environment = describe(backend.name, device)
+        sandbox = backend.name if config.sandbox == "auto" else config.sandbox
+        environment = describe(sandbox, device)
         manifest = {"name": config.name, "config": to_plain(config), "environment": environment, **facts}
         write_json(store.manifest, manifest)
     return resume(root, display)

@@ -47,19 +47,19 @@ class Cgroup:
     folders: tuple[Path, ...]
 
     def enter(self, pid: int) -> None:
-        """Move a process in; what it starts from then on is in, too. Raises OSError."""
+        """Move a process into the group; what it starts from then on is in it, too. Raises OSError."""
         for folder in self.folders:
             (folder / "cgroup.procs").write_text(str(pid))
 
     def close(self) -> None:
-        """Remove it now, or with one of the next if something in it is still ending. Never raises."""
+        """Remove the group now, or with a later one if something in it is still ending. Never raises."""
         with _lock:
             _leaving.update(self.folders)
         _sweep()
 
 
 def create(*, memory_mb: int, pids: int, cpus: float | None) -> Cgroup:
-    """A new group with these limits, or none where that is not permitted. Takes well under a millisecond."""
+    """Make a group with these limits, or none where that is not permitted; takes under a millisecond."""
     _sweep()
     try:
         return _make(_parents(), memory_mb << 20, pids, cpus)
@@ -68,7 +68,7 @@ def create(*, memory_mb: int, pids: int, cpus: float | None) -> Cgroup:
 
 
 def note() -> str:
-    """For people: which limits are enforced by control groups, or why none is."""
+    """Say, for people, which limits are enforced by control groups, or why none is."""
     if not _parents():
         return f"none ({_found()[1]})"
     names = [c for c in CONTROLLERS if any(c in parent.controllers for parent in _parents())]
@@ -90,7 +90,7 @@ def clean(root: Path = _ROOT) -> int:
 
 
 def parents(root: Path, own: str) -> tuple[Parent, ...]:
-    """Where groups can be made; `own` is the content of /proc/self/cgroup. Empty where nowhere."""
+    """Return the places where groups can be made, perhaps none; `own` is the text of /proc/self/cgroup."""
     legacy = []
     for line in own.splitlines():
         _, names, path = line.split(":", 2)
@@ -120,7 +120,7 @@ def _delegated(root: Path, folder: Path) -> Parent | None:
 
 
 def settings(parent: Parent, memory: int, pids: int, cpus: float | None) -> dict[str, str]:
-    """File name -> content, for a group below `parent`."""
+    """Return what to write into the files of a group below `parent`: name -> content."""
     quota = int(cpus * _PERIOD_US) if cpus else None
     every: dict[str, dict[str, object]]
     if parent.v2:

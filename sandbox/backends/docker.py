@@ -9,17 +9,17 @@ A program box's guest is root inside with SETUID, SETGID and KILL only; every pr
 Does not protect: the kernel is shared. An image other than the project's own keeps its writable layer, so
 `disk_mb` bounds only /tmp there; it must contain `python3`; its working folder is given to the user that
 commands run as. An image without a usable `python3` gets a slower box with weaker walls and no network: see
-`plain`.
+`docker_plain`.
 
-The engine never gives a box a network. What a spec asks for comes through `ports`: a second guest, started
-with `exec` before the first command, as a user whom no command can touch.
+The engine never gives a box a network. What a spec asks for comes through `network.services`: a second
+guest, started with `exec` before the first command, as a user whom no command can touch.
 """
 
 import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from typing import Any
 
@@ -29,17 +29,20 @@ from plateau_bench.sandbox.backends.docker_plain import HOLD, PlainSandbox
 from plateau_bench.sandbox.backends.owner import alive, owner
 from plateau_bench.sandbox.base import (
     BASE_IMAGE,
+    Backend,
+    Fact,
     ProgramBox,
     Sandbox,
     SandboxError,
     SandboxSpec,
     SandboxUnavailable,
 )
-from plateau_bench.sandbox.engine import Attached, connect, usual_host
+from plateau_bench.sandbox.engine import Attached, build_image, connect, find_image, usual_host
 from plateau_bench.sandbox.host.channel import Channel, guest_command
 from plateau_bench.sandbox.host.commands import INODES_PER_MB, SHM_MB, GuestSandbox, room_mb
 from plateau_bench.sandbox.host.programs import LIMITS, MEMORY_MB, PIDS, GuestProgramBox
 from plateau_bench.sandbox.images.engine_cache import Images
+from plateau_bench.sandbox.images.with_program import with_program
 from plateau_bench.sandbox.network.proxy import with_proxy
 from plateau_bench.sandbox.network.services import Ports, Tunnel
 
@@ -55,8 +58,8 @@ class NoGuest(SandboxError):
     """The image has no Python that the guest could run on."""
 
 
-class DockerBackend:
-    """Implements `sandbox.base.Backend`. Raises SandboxUnavailable when no engine answers.
+class DockerBackend(Backend):
+    """Makes boxes with a Docker engine. Raises SandboxUnavailable when no engine answers.
 
     `base_url`: an engine other than `DOCKER_HOST`'s. `min_free_gb`: what must be free on the engine's disk.
     `patience_s`: how long opening a box waits for an engine that went away, a restart for instance.
@@ -76,13 +79,13 @@ class DockerBackend:
         self._url = base_url or usual_host()
         self.api = connect(self._url)
         self._workers = workers or os.cpu_count() or 1
-        self._say, self._patience_s = say, patience_s
+        self._patience_s = patience_s
         self._plain = set[str]()
         """Images whose python3 the guest cannot use."""
         self.images = Images(self.api, say, min_free_gb=min_free_gb)
 
     def probe(self) -> None:
-        """Have the base image, building it the first time. Raises SandboxError."""
+        """Make sure that the engine has the base image, building it the first time. Raises SandboxError."""
         self.images.resolve(BASE_IMAGE)
 
     def open(self, spec: SandboxSpec | None = None) -> Sandbox:
@@ -108,9 +111,9 @@ class DockerBackend:
             channel, box = self._start("files+commands", config, spec.image, host, uid, env, spec.workdir)
             if spec.services:
                 channel.also_close(self._tunnel(channel, box, ports).close)
-            return GuestSandbox(asked, channel, visits)
+            return GuestSandbox(asked, channel, visits, ports.services)
         except NoGuest:
-            self._say(f"{spec.image} has no python3 that the guest can use, so its boxes are slower")
+            self.images.say(f"{spec.image} has no python3 that the guest can use, so its boxes are slower")
             plain = self._open_plain(spec)
             self._plain.add(spec.image)
             return plain
@@ -126,6 +129,50 @@ class DockerBackend:
                     self.api.remove_container(box["Id"], v=True, force=True)
                     removed += 1
         return removed
+
+    def facts(self) -> Iterator[Fact]:
+        try:
+            info, version = self.api.info(), self.api.version()
+        except Exception as e:  # the engine's own trouble, in whatever shape
+            yield Fact(about="docker", text=f"the engine does not say what it is: {e}", good=False)
+            return
+        yield Fact(
+            about="docker engine",
+            text=f"{version.get('Version')} with {info.get('DefaultRuntime')}, "
+            f"API {version.get('ApiVersion')}, storage {info.get('Driver')}, "
+            f"control groups version {info.get('CgroupVersion')}, {self.api.base_url}",
+        )
+        options = [option.split(",")[0].removeprefix("name=") for option in info.get("SecurityOptions") or []]
+        good = "seccomp" in options
+        text = "the engine's allow-list, and the guest's deny-list" if good else "only the guest's deny-list"
+        yield Fact(about="docker seccomp", text=text, good=good)
+        for option, text in (
+            ("rootless", "the engine is not root"),
+            ("userns", "root in a box is nobody outside"),
+        ):
+            yield Fact(about=f"docker {option}", text=text if option in options else "off")
+        for limit, name in (("MemoryLimit", "memory"), ("PidsLimit", "processes"), ("CpuCfsQuota", "cpu")):
+            if not info.get(limit):
+                yield Fact(about=f"docker {name} limit", text="this engine cannot set it", good=False)
+        free, least = self.images.free_gb(), self.images.min_free_gb
+        yield Fact(
+            about="docker disk",
+            text="on another machine" if free is None else f"{free:.0f} GB free, {least:g} needed",
+            good=None if free is None else free >= least,
+        )
+        with suppress(SandboxError):
+            if base := find_image(self.api, BASE_IMAGE):
+                yield Fact(about="docker base image", text=f"{BASE_IMAGE} = {base['Id']}")
+
+    def with_program(self, image: str, script: str, *, what: str) -> str:
+        return with_program(self.images, image, script, what)
+
+    def missing(self, images: Iterable[str]) -> list[str]:
+        return self.images.missing(images)
+
+    def build(self, image: str, folder: str) -> None:
+        if problem := build_image(self.api, image, path=folder):
+            raise SandboxError(problem)
 
     def _open_lane(self) -> Channel:
         host = self._host(

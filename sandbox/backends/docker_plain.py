@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from docker.errors import DockerException, NotFound
 
-from plateau_bench.sandbox.base import Diff, Execution, SandboxError, SandboxSpec
+from plateau_bench.sandbox.base import Diff, Execution, SandboxError, SandboxSpec, Service
 from plateau_bench.sandbox.engine import Attached, Chunks, frames, tarball
 from plateau_bench.sandbox.guest.commands import MAX_DIFF, MAX_FILE, Tail
 from plateau_bench.sandbox.guest.files import ALL
@@ -115,6 +115,9 @@ class PlainSandbox:
 
     def visits(self) -> tuple[()]:
         return ()
+
+    def serve(self, port: int, service: Service) -> None:
+        raise ValueError(f"port {port}: a box of an image without python3 has no services")
 
     def close(self) -> None:
         self._closed = True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def owner() -> dict[str, str]:
-    """This process, named so that no other process, restart or machine can be mistaken for it."""
+    """Name this process so that no other process, restart or machine can be mistaken for it."""
     return {
         "host": socket.gethostname(),
         "boot": _text("/proc/sys/kernel/random/boot_id"),
@@ -18,7 +18,7 @@ def owner() -> dict[str, str]:
 
 
 def alive(label: str) -> bool:
-    """False only if the harness process that made the box certainly is gone."""
+    """Whether the harness process that made a box may still live: False only if it certainly is gone."""
     try:
         its = json.loads(label)
         pid, start, boot, pids = int(its["pid"]), its["start"], its["boot"], its["pids"]

@@ -50,7 +50,7 @@ class Tail:
             self.cut = True
 
 
-class Output(Tail):
+class PipeTail(Tail):
     """The last `keep` bytes of what comes out of a pipe."""
 
     def __init__(self, fd: int, keep: int) -> None:
@@ -138,7 +138,7 @@ class Commands:
 
     def do_run(self, request: dict, stdin: bytes) -> None:
         (out_r, out_w), (err_r, err_w) = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        streams = [Output(fd, self.config["output"]) for fd in (out_r, err_r)]
+        streams = [PipeTail(fd, self.config["output"]) for fd in (out_r, err_r)]
         started = time.monotonic()
         pid = 0
         try:
@@ -170,7 +170,7 @@ class Commands:
         header |= {"duration": time.monotonic() - started, "truncated": any(s.cut for s in streams)}
         reply(self.wfd, header, bytes(streams[0].data + streams[1].data))
 
-    def wait(self, pid: int, deadline: float, streams: list[Output]) -> str:
+    def wait(self, pid: int, deadline: float, streams: list[PipeTail]) -> str:
         """Collect output until the command itself ends (""), or the box's "time" or "memory" is used up."""
         check = 0.0
         while True:

@@ -226,7 +226,7 @@ def preload() -> None:
     gc.freeze()
 
 
-class Unfit(Exception):
+class NotPlain(Exception):
     """A value that is not plain data, or too much of it."""
 
 
@@ -251,7 +251,7 @@ def perform(source: str, entry: str, calls: list) -> dict:
             outputs.append([encode(function(*args), MAX_NESTING, budget)])
         except MemoryError:
             return {"status": "memory"}
-        except Unfit as e:
+        except NotPlain as e:
             outputs.append(f"unfit value: {e}"[:80])
         except BaseException as e:
             outputs.append(str(type(e).__name__)[:80])
@@ -269,13 +269,13 @@ def encode(value: object, depth: int, budget: list[int]) -> object:
     """Plain data as JSON of exact types: a tuple is {"t": [...]}, a dict {"d": [[key, value], ...]}."""
     budget[0] -= 1 + (len(value) // 4 if type(value) is str else 0)
     if depth == 0 or budget[0] < 0:
-        raise Unfit("too deep" if depth == 0 else "too large")
+        raise NotPlain("too deep" if depth == 0 else "too large")
     kind = type(value)
     if value is None or kind is bool or kind is float or kind is str:
         return value
     if kind is int:
         if value.bit_length() > 10_000:  # type: ignore[attr-defined]
-            raise Unfit("integer too large")
+            raise NotPlain("integer too large")
         return value
     if kind is list:
         return [encode(item, depth - 1, budget) for item in value]  # type: ignore[attr-defined]
@@ -284,7 +284,7 @@ def encode(value: object, depth: int, budget: list[int]) -> object:
     if kind is dict:
         items = list(value.items())  # type: ignore[attr-defined]
         return {"d": [[encode(k, depth - 1, budget), encode(v, depth - 1, budget)] for k, v in items]}
-    raise Unfit(kind.__name__)
+    raise NotPlain(kind.__name__)
 
 
 def main() -> None:

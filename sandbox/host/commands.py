@@ -2,10 +2,10 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from plateau_bench.sandbox.base import Diff, Execution, SandboxError, SandboxSpec, Visit
+from plateau_bench.sandbox.base import Diff, Execution, SandboxError, SandboxSpec, Service, Visit
 from plateau_bench.sandbox.host.channel import Channel, plain
 
 _GRACE_S = 30.0
@@ -40,11 +40,17 @@ class GuestSandbox:
     """Implements `sandbox.base.Sandbox`. What the guest answers is checked, never trusted."""
 
     def __init__(
-        self, spec: SandboxSpec, channel: Channel, visits: Callable[[], Sequence[Visit]] = tuple
+        self,
+        spec: SandboxSpec,
+        channel: Channel,
+        visits: Callable[[], Sequence[Visit]] = tuple,
+        services: MutableMapping[int, Service] | None = None,
     ) -> None:
+        """`services`: what answers at the box's ports, looked up anew for every connection."""
         self.spec = spec
         self.visits = visits
         self._channel = channel
+        self._services = {} if services is None else services
         self._turn = threading.Lock()
 
     def run(self, command: str | Sequence[str], *, timeout_s: float = 60.0, stdin: bytes = b"") -> Execution:
@@ -98,6 +104,11 @@ class GuestSandbox:
         except (KeyError, TypeError, ValueError) as e:
             raise self._broken("diff") from e
         return Diff(written=written, deleted=tuple(p for p in deleted if p in since), refused=refused)
+
+    def serve(self, port: int, service: Service) -> None:
+        if port not in self.spec.services:
+            raise ValueError(f"port {port} is none of this box's services: {sorted(self.spec.services)}")
+        self._services[port] = service
 
     def close(self) -> None:
         self._channel.close()

@@ -11,7 +11,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from plateau_bench.sandbox.engine import Chunks, find_image
 from plateau_bench.sandbox.images.archive import settings
 from plateau_bench.sandbox.images.base_image import ensure_base_image
 
+NEED_GB = 1.0
+"""Free space that an image to be built is expected to need, 10^9 bytes."""
 _TOUCH_S = 600.0
 
 
@@ -37,7 +39,7 @@ class Images:
     def __init__(
         self, api: Any, say: Callable[[str], None], *, min_free_gb: float = 2.0, ledger: Path | None = None
     ) -> None:
-        self._api, self._say = api, say
+        self.api, self.say = api, say
         self.min_free_gb = min_free_gb
         self._ledger = ledger or default_ledger()
         self._lock = threading.RLock()
@@ -68,7 +70,7 @@ class Images:
         if self._root is None:
             self._engine, self._root = "", ""
             with suppress(DockerException, OSError):
-                info = self._api.info()
+                info = self.api.info()
                 self._engine = str(info.get("ID", ""))
                 if info.get("Name") == socket.gethostname() and Path(info["DockerRootDir"]).is_dir():
                     self._root = info["DockerRootDir"]
@@ -76,7 +78,7 @@ class Images:
 
     def describe(self, name: str) -> tuple[str, dict[str, Any], int]:
         """Digest, settings and size of an image; pulls or builds what is missing. Raises SandboxError."""
-        found = find_image(self._api, self.resolve(name))
+        found = find_image(self.api, self.resolve(name))
         if found is None:
             raise SandboxError(f"image {name!r} was removed meanwhile")
         digest = found["Id"].removeprefix("sha256:")
@@ -87,15 +89,15 @@ class Images:
         """The file system of an image, as a tar. Raises SandboxError."""
         box = ""
         try:
-            box = self._api.create_container(f"sha256:{digest}", ["true"])["Id"]
-            with Chunks(self._api.export(box)) as tar:
+            box = self.api.create_container(f"sha256:{digest}", ["true"])["Id"]
+            with Chunks(self.api.export(box)) as tar:
                 yield tar
         except DockerException as e:
             raise SandboxError(f"the engine cannot export an image: {e}") from e
         finally:
             with suppress(DockerException):
                 if box:
-                    self._api.remove_container(box, v=True, force=True)
+                    self.api.remove_container(box, v=True, force=True)
 
     def evict(self, wanted_gb: float, *, keep: str = "") -> list[str]:
         """Remove what we pulled, longest unused first, until `wanted_gb` are free; the names of what went."""
@@ -107,7 +109,7 @@ class Images:
             if image in self.ids.values() or entry["name"] == keep:
                 continue
             try:
-                self._api.remove_image(image)  # not by force: the engine refuses what a container uses
+                self.api.remove_image(image)  # not by force: the engine refuses what a container uses
             except ImageNotFound:
                 pass
             except (DockerException, OSError):
@@ -117,12 +119,26 @@ class Images:
             self._note(image, None)
         return removed
 
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return the images that the engine does not have.
+
+        Raises SandboxUnavailable if its disk cannot be expected to hold them all.
+        """
+        missing = [name for name in names if not find_image(self.api, name)]
+        free, need = self.free_gb(), self.min_free_gb + NEED_GB * len(missing)
+        if missing and free is not None and free < need:
+            raise SandboxUnavailable(
+                f"the engine's disk has {free:.1f} GB free, {len(missing)} images may need {need:.1f}; "
+                "free some (docker system prune) or build fewer tasks at once (--limit)"
+            )
+        return missing
+
     def _check_disk(self, name: str) -> None:
         free = self.free_gb()
         if free is None or free >= self.min_free_gb:
             return
         for gone in self.evict(self.min_free_gb, keep=name):
-            self._say(f"the engine's disk is nearly full: removed image {gone}")
+            self.say(f"the engine's disk is nearly full: removed image {gone}")
         free = self.free_gb() or 0.0
         if free < self.min_free_gb:
             raise SandboxUnavailable(
@@ -132,13 +148,13 @@ class Images:
 
     def _fetch(self, name: str) -> str:
         if name == BASE_IMAGE:
-            ensure_base_image(self._api, self._say)
-        if found := find_image(self._api, name):
+            ensure_base_image(self.api, self.say)
+        if found := find_image(self.api, name):
             return str(found["Id"])
-        self._say(f"pulling {name}")
+        self.say(f"pulling {name}")
         try:
-            self._api.pull(name)
-            image = str(self._api.inspect_image(name)["Id"])
+            self.api.pull(name)
+            image = str(self.api.inspect_image(name)["Id"])
         except (DockerException, OSError) as e:
             raise SandboxError(f"image {name!r} is not here and cannot be pulled: {e}") from e
         self._note(image, {"name": name, "used": time.time()})

@@ -4,9 +4,10 @@ import hashlib
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
-from plateau_bench.sandbox.base import Backend, SandboxUnavailable
+from plateau_bench.sandbox.base import SandboxUnavailable
+from plateau_bench.sandbox.engine import build_image, find_image, tarball
+from plateau_bench.sandbox.images.engine_cache import Images
 
 PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "NPM_CONFIG_REGISTRY")
 """Variables of the harness that an installation sees, too; the image keeps none of them."""
@@ -14,24 +15,19 @@ _TRUST = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERT
 _building = threading.Lock()
 
 
-def installed(backend: Backend, image: str, script: str, what: str) -> str:
-    """Name of an image that is `image` after `script` (sh, as root, with a network) ran in it.
+def with_program(images: Images, image: str, script: str, what: str) -> str:
+    """Return the name of an image of that engine that is `image` after `script` ran in it.
 
     Its tag is a digest of both, so it is made again exactly when one of them changes. $SSL_CERT_FILE of the
-    harness counts there, too, for networks that read along. Raises SandboxError, SandboxUnavailable if the
-    script fails; `what` names it.
+    harness is trusted there, too, for networks that read along. Raises SandboxError, and SandboxUnavailable
+    if the script fails; `what` names it.
     """
-    api: Any = getattr(backend, "api", None)
-    if api is None:
-        raise SandboxUnavailable(f"{what} goes into an image, which a Docker engine makes: --sandbox docker")
-    from plateau_bench.sandbox.engine import build_image, find_image, tarball
-
-    base = backend.images.resolve(image)  # type: ignore[attr-defined]
+    base = images.resolve(image)
     name = "plateau-agent:" + hashlib.sha256(f"{base}\0{script}".encode()).hexdigest()[:16]
     with _building:
-        if find_image(api, name):
+        if find_image(images.api, name):
             return name
-        backend._say(f"{what}: once for {image}, some minutes")  # type: ignore[attr-defined]
+        images.say(f"{what}: once for {image}, some minutes")
         settings = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
         trusted = Path(os.environ.get("SSL_CERT_FILE", ""))
         files = {"script": script.encode()} | ({"trusted": trusted.read_bytes()} if trusted.is_file() else {})
@@ -39,7 +35,7 @@ def installed(backend: Backend, image: str, script: str, what: str) -> str:
         files["Dockerfile"] = _dockerfile(base, tuple(settings))
         labels = {"plateau.agent": what}
         problem = build_image(
-            api, name, fileobj=tarball(files), custom_context=True, buildargs=settings, labels=labels
+            images.api, name, fileobj=tarball(files), custom_context=True, buildargs=settings, labels=labels
         )
         if problem:
             raise SandboxUnavailable(f"{what} failed on {image}: {problem}")

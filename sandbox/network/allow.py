@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 PORTS = (80, 443)
-"""Of an entry that names none."""
+"""The ports of an entry that names none."""
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _ENTRY = re.compile(
     r"(?P<host>\[[^][]+\](?:/\d+)?|[^][:]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F:./]*)(?::(?P<port>\d{1,5}))?"

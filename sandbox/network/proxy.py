@@ -40,16 +40,16 @@ _HOP |= {b"upgrade", b"host"}
 
 
 def look_up(host: str) -> list[str]:
-    """Addresses of a name. Raises OSError."""
+    """Return the addresses of a name. Raises OSError."""
     return list(
         dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM))
     )
 
 
 def with_proxy(spec: SandboxSpec) -> tuple[SandboxSpec, Callable[[], Sequence[Visit]]]:
-    """What a backend is to make of a spec with a network: the proxy as a service, and the box told of it.
+    """Return the spec with its network turned into a service, the proxy, and what lists the box's visits.
 
-    And what tells of the box's visits. Raises ValueError for a malformed list.
+    The environment points the box at the proxy. Raises ValueError for a malformed list.
     """
     if not spec.network:
         return spec, tuple
@@ -69,7 +69,7 @@ class _Refused(Exception):
 
 
 class Proxy:
-    """A `Service`. Raises ValueError for a malformed list.
+    """A `Service` that lets a box reach what is listed. Raises ValueError for a malformed list.
 
     `resolve`: name to addresses, may raise OSError. `max_bytes`: of all connections together.
     """

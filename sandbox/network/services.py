@@ -55,14 +55,15 @@ class Ports:
         for port in self.numbers:
             if type(port) is not int or not 1024 <= port <= 65535:
                 raise ValueError(f"SandboxSpec.services: {port!r} is not a port from 1024 to 65535")
-        self._services = services
+        self.services = dict(services)
+        """Looked up for every connection, so who answers may change while the box is open."""
         self._running: set[socket.socket] = set()
         self._held = 0
         self._tokens, self._filled = float(BURST), time.monotonic()
         self.closed = False
 
     def reserve(self) -> bool:
-        """Room for one more connection; `run` uses it up, `release` gives it back."""
+        """Whether there is room for one more connection; `run` uses it up, `release` gives it back."""
         with _room.lock:
             now = time.monotonic()
             self._tokens = min(BURST, self._tokens + RATE * (now - self._filled))
@@ -101,7 +102,7 @@ class Ports:
     def _serve(self, port: int, sock: socket.socket) -> None:
         try:
             if not self.closed:
-                self._services[port](sock)
+                self.services[port](sock)
         except OSError:  # the box's end of it went away
             pass
         finally:
@@ -153,7 +154,7 @@ class Listeners:
 
 
 def receive_listeners(link: socket.socket, ports: Ports) -> Listeners:
-    """What `guest.ports` sends. Raises SandboxError."""
+    """Receive the listening sockets that `guest.ports` sends. Raises SandboxError."""
     link.settimeout(60)
     try:
         _, fds, _, _ = socket.recv_fds(link, 1, len(ports.numbers))
@@ -172,7 +173,7 @@ def _adopt(fd: int) -> socket.socket:
     return sock
 
 
-class Stream(Protocol):
+class TunnelStream(Protocol):
     """An attached stream; `socket` is what it runs over."""
 
     socket: Any
@@ -184,7 +185,7 @@ class Stream(Protocol):
 class _Link:
     """A stream as `Mux` wants it: it never waits."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: TunnelStream) -> None:
         self._stream = stream
         stream.socket.settimeout(0)
         self.reader = self.writer = stream.socket.fileno()
@@ -205,7 +206,7 @@ class _Link:
 class Tunnel(Mux):
     """The harness's end of `guest.tunnel`, over a stream on which that has said that it is ready."""
 
-    def __init__(self, ports: Ports, stream: Stream) -> None:
+    def __init__(self, ports: Ports, stream: TunnelStream) -> None:
         super().__init__(_Link(stream))
         self._ports, self._stream = ports, stream
         self._waiting: deque[tuple[int, Conn]] = deque()
@@ -228,7 +229,7 @@ class Tunnel(Mux):
         self._waiting.append((port, conn))
 
     def receive(self) -> bool:
-        """Until there is nothing more: what a stream has in a buffer of its own, no poll would tell of."""
+        """Read until nothing more is there, for no poll tells of what a stream has buffered itself."""
         while super().receive():
             pass
         return False

@@ -2,17 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING
 
-from plateau_bench.sandbox.base import SandboxUnavailable
+from plateau_bench.sandbox.base import Backend, SandboxError
 from plateau_bench.tasks.base import FolderTests, Task
 from plateau_bench.tasks.grading.boxes import stages
-
-if TYPE_CHECKING:
-    from plateau_bench.sandbox.backends.docker import DockerBackend
-
-NEED_GB = 1.0
-"""Free space that one image is expected to need where nothing better is known."""
 
 
 def to_build(tasks: Sequence[Task]) -> dict[str, str]:
@@ -26,35 +19,27 @@ def to_build(tasks: Sequence[Task]) -> dict[str, str]:
 
 def build(
     images: dict[str, str],
-    backend: "DockerBackend",
+    backend: Backend,
     *,
     at_once: int = 2,
     done: Callable[[str, str], None] = lambda image, problem: None,
 ) -> dict[str, str]:
-    """Build what the engine does not have; image -> what went wrong, for those that failed.
+    """Build the images that the backend lacks; image -> what went wrong, for those that failed.
 
-    Raises SandboxUnavailable before the first build if the engine's disk cannot be expected to hold them all.
+    Raises SandboxUnavailable before the first build if there is no room for them all or the backend makes
+    no images.
     """
-    from plateau_bench.sandbox.engine import build_image, find_image
-
-    missing = {image: folder for image, folder in images.items() if not find_image(backend.api, image)}
-    free, need = backend.images.free_gb(), backend.images.min_free_gb + NEED_GB * len(missing)
-    if missing and free is not None and free < need:
-        raise SandboxUnavailable(
-            f"the engine's disk has {free:.1f} GB free, {len(missing)} images may need {need:.1f}; "
-            "free some (docker system prune) or build fewer tasks at once (--limit)"
-        )
+    missing = sorted(backend.missing(images))
     problems = {}
     with ThreadPoolExecutor(at_once, "build") as pool:
-        jobs = {
-            pool.submit(build_image, backend.api, image, path=folder): image
-            for image, folder in sorted(missing.items())
-        }
-        for image in images.keys() - missing.keys():
+        jobs = {pool.submit(backend.build, image, images[image]): image for image in missing}
+        for image in images.keys() - set(missing):
             done(image, "")
         for future in as_completed(jobs):
-            image, problem = jobs[future], future.result()
-            if problem:
-                problems[image] = problem
+            image, problem = jobs[future], ""
+            try:
+                future.result()
+            except SandboxError as error:
+                problem = problems[image] = str(error)
             done(image, problem)
     return problems

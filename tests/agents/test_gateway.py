@@ -205,7 +205,7 @@ def backend() -> Backend:
 
 def attempt(backend: Backend, answers: Sequence[str], vendor: Vendor = VENDOR, **limits: Any) -> Any:
     agent = CliAgent(ScriptedChat.of(answers), vendor=vendor, limits=Limits(completion_tokens=50, **limits))
-    box = backend.open(SandboxSpec(services=agent.services()))
+    box = backend.open(agent.fit(SandboxSpec(), backend))
     try:
         box.write("/tmp/vendor.py", AGENT.encode())
         before = box.snapshot()
@@ -220,6 +220,28 @@ def test_a_vendor_in_a_box_works_through_the_gateway(backend: Backend) -> None:
     assert (found.ending, found.error) == (Ending.SUBMITTED, "")
     assert diff.written["answer.txt"] == b"written by a vendor"
     assert [m.text for m in found.messages] == ["solve it", "think", "go on", "done"]
+
+
+def test_every_attempt_has_a_gateway_of_its_own_even_in_the_same_box(backend: Backend) -> None:
+    agent = CliAgent(ScriptedChat.of(["done"]), vendor=VENDOR, limits=Limits(completion_tokens=50, steps=1))
+    box = backend.open(agent.fit(SandboxSpec(), backend))
+    try:
+        box.write("/tmp/vendor.py", AGENT.encode())
+        first, second = (agent.solve(said, [3], [box])[0] for said in ("solve it", "and this"))
+    finally:
+        box.close()
+    assert [m.text for m in first.messages] == ["solve it", "done"]
+    assert [m.text for m in second.messages] == ["and this", "done"]
+    assert (first.ending, second.ending) == (Ending.SUBMITTED, Ending.SUBMITTED)  # each may take one step
+
+
+def test_a_box_that_was_not_fitted_is_refused(backend: Backend) -> None:
+    box = backend.open(SandboxSpec(services={4000: print}))
+    try:
+        with pytest.raises(ValueError, match=f"port {PORT} is none of this box's services"):
+            CliAgent(ScriptedChat.of(["x"]), vendor=VENDOR).solve("x", [1], [box])
+    finally:
+        box.close()
 
 
 def test_a_vendor_over_its_limit_ends_by_name(backend: Backend) -> None:
@@ -264,5 +286,5 @@ def test_shipped_descriptions_are_whole(tmp_path: Path) -> None:
         read_vendor("nobody")
     wrong = tmp_path / "x.yaml"
     wrong.write_text("command: x\ncomand: y\n")
-    with pytest.raises(ValueError, match="unknown key 'comand'"):
+    with pytest.raises(ValueError, match="unknown key comand; did you mean command"):
         read_vendor(str(wrong))

@@ -155,10 +155,11 @@ def test_what_a_client_wishes_counts_where_the_harness_has_no_will_of_its_own() 
     wish = body(generationConfig={"temperature": 0.25, "seed": 9})
     free = Gateway(Watching.of(["ok"]), limits=Limits(completion_tokens=9))
     post(free, wish, PATH)
-    free.begin(100)
-    post(free, wish, PATH)
+    seeded = Gateway(Watching.of(["ok"]), limits=Limits(completion_tokens=9), seed=100)
+    post(seeded, wish, PATH)
+    post(seeded, wish, PATH)
     set_by_harness = Gateway(Watching.of(["ok"]), limits=Limits(completion_tokens=9), temperature=0.7)
     post(set_by_harness, wish, PATH)
-    assert seen == [(0.25, 9), (0.25, 101), (0.7, 9)]
+    assert seen == [(0.25, 9), (0.25, 100), (0.25, 101), (0.7, 9)]
     for wrong in ({"temperature": "hot"}, {"temperature": -1}, {"seed": -1}, {"seed": True}):
         assert post(free, body(generationConfig=wrong), PATH)[0] == 400

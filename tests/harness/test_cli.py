@@ -35,7 +35,10 @@ def plateau(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
         ("name: x\narms: {a: {strategy: replace}}\nroundz: 3", "unknown key roundz; did you mean rounds"),
         ("name: x\narms: {a: {strategy: replace}}\nrounds: many", "rounds: expected int, got str 'many'"),
         ("name: [", "not valid YAML"),
-        ("name: x\narms: {a: {strategy: replace}}\nsandbox: dokker", "no sandbox called 'dokker'"),
+        (
+            "name: x\narms: {a: {strategy: replace}}\nsandbox: dokker",
+            "no 'dokker'; did you mean docker?",
+        ),
         ("name: x\narms: {a: {strategy: replace}}\ndevice: tpu", "device: 'tpu' is not one of"),
         ("name: x\narms: {a: {strategy: replace}}\nsandbox: bubblewrap\ntasks: {suite: nowhere}", "nowhere"),
         (

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -252,3 +253,28 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     left = json.loads(ledger.read_text())
     assert set(left["engine"]) == {"i2", "i3"}
     assert left["another"] == {"i9": {"name": "theirs", "used": 0}}
+
+
+@pytest.mark.docker
+def test_a_program_is_put_into_an_image_once(docker_backend: DockerBackend) -> None:
+    said: list[str] = []
+    backend = DockerBackend(say=said.append)
+    script = f"echo installed-{os.getpid()} > /opt/program"
+    name = backend.with_program(BASE_IMAGE, script, what="tool: install")
+    try:
+        assert backend.with_program(BASE_IMAGE, script, what="tool: install") == name
+        assert sum("tool: install: once" in line for line in said) == 1
+        with closing(backend.open(SandboxSpec(image=name))) as box:
+            assert box.run("cat /opt/program").stdout == f"installed-{os.getpid()}\n"
+        assert backend.missing([name, "plateau-test-absent"]) == ["plateau-test-absent"]
+        with pytest.raises(SandboxUnavailable, match="tool: install failed on plateau-base"):
+            backend.with_program(BASE_IMAGE, "exit 3", what="tool: install")
+    finally:
+        backend.api.remove_image(name, force=True)
+
+
+@pytest.mark.docker
+def test_a_build_that_fails_says_why(docker_backend: DockerBackend, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(f"FROM {BASE_IMAGE}\nCOPY absent /\n")
+    with pytest.raises(SandboxError, match="absent"):
+        docker_backend.build("plateau-test-build", str(tmp_path))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plateau_bench.sandbox import Output, SandboxError, SandboxSpec, Status, open_backend
 from plateau_bench.sandbox.ensure import MANAGERS, install_command
 from plateau_bench.sandbox.guest.core import FRAME, VERDICTS, as_json, seccomp_filter
-from plateau_bench.sandbox.guest.programs import MAX_NESTING, Unfit, encode
+from plateau_bench.sandbox.guest.programs import MAX_NESTING, NotPlain, encode
 from plateau_bench.sandbox.host.channel import Channel, guest_source, plain
 from plateau_bench.sandbox.host.commands import GuestSandbox
 from plateau_bench.sandbox.host.programs import judge
@@ -53,7 +53,7 @@ class Liar(int):
 @given(PLAIN)
 def test_no_impostor_is_encoded(value: object) -> None:
     for impostor in (Liar(1), {1}, b"x", object()):
-        with pytest.raises(Unfit):
+        with pytest.raises(NotPlain):
             encode([value, impostor], MAX_NESTING, [10_000])
 
 
@@ -177,7 +177,7 @@ def test_a_box_that_babbles_is_a_dead_box(data: bytes) -> None:
 
 
 def test_unknown_backend_lists_the_choices() -> None:
-    with pytest.raises(ValueError, match="auto, docker, bubblewrap"):
+    with pytest.raises(ValueError, match="choices: auto, bubblewrap, docker"):
         open_backend("podman")
 
 

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from plateau_bench.sandbox import Backend
-from plateau_bench.sandbox.checks.doctor import Finding, examine
+from plateau_bench.sandbox.checks.doctor import Fact, examine
 from plateau_bench.sandbox.cli import app
 
 
@@ -13,7 +13,7 @@ def test_doctor_always_has_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     monkeypatch.setenv("PATH", "/nonexistent")
     findings = list(examine())
-    assert all(isinstance(f, Finding) and "\n" not in f.text for f in findings)
+    assert all(isinstance(f, Fact) and "\n" not in f.text for f in findings)
     found = {f.about: f for f in findings}
     assert found["docker"].good is False
     assert "start a Docker engine" in found["docker"].text
