@@ -11,7 +11,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
-from plateau_bench.agents.base import Ending, Limits, Trajectory
+from plateau_bench.agents.base import Agent, Ending, Limits, Trajectory
 from plateau_bench.agents.gateway.server import PORT, Gateway
 from plateau_bench.agents.models.chat import model_name
 from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec, Service
@@ -45,7 +45,7 @@ class Vendor:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
-class CliAgent:
+class CliAgent(Agent):
     """Runs a vendor's command line in the box; its model calls are the trajectory."""
 
     needs_box = True

@@ -14,11 +14,12 @@ from experiments.reproduce.cli import reproduce
 from experiments.speed.cli import app as bench_app
 from plateau_bench.harness.cli.analysis import app as analysis_app
 from plateau_bench.harness.cli.detector import validate_detector
-from plateau_bench.harness.cli.eval import compare, evaluate, leaderboard, show
+from plateau_bench.harness.cli.eval import compare, evaluate, leaderboard
 from plateau_bench.harness.cli.export import export
+from plateau_bench.harness.cli.predictions import predictions
+from plateau_bench.harness.cli.show import show
 from plateau_bench.harness.cli.strategies import strategies
 from plateau_bench.harness.cli.sweep import sweep
-from plateau_bench.harness.evals.predicted import predictions
 from plateau_bench.sandbox.cli import app as sandbox_app
 from plateau_bench.tasks.cli import app as tasks_app
 

@@ -10,19 +10,14 @@ from typer.testing import CliRunner
 
 from plateau_bench.agents.base import Ending, Limits, ModelUnavailable
 from plateau_bench.harness.cli.app import app
-from plateau_bench.harness.cli.meter import running
+from plateau_bench.harness.cli.meter import Tally
 from plateau_bench.harness.cli.show import pick, plain, show_attempt
-from plateau_bench.harness.config import ConfigError
 from plateau_bench.harness.evals.agent_spec import AgentSpec, read_agent
-from plateau_bench.harness.evals.evaluation import (
-    Evaluation,
-    attempts_path,
-    evaluate_agent,
-    read_attempts,
-    scores_of,
-)
+from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
+from plateau_bench.results.attempt_log import in_order
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.report.leaderboard import Leaderboard
+from plateau_bench.results.store import EvalStore
 from plateau_bench.sandbox import open_backend
 from plateau_bench.tasks.suites import katas
 from tests.agents.hostile import HostileServer
@@ -57,7 +52,7 @@ def test_oracle_solves_all_and_nop_nothing(tmp_path: Path) -> None:
     assert "oracle is better than nop" in board.markdown()
     assert "<svg" in board.html("x")
     assert board.csv().splitlines()[1].startswith("oracle,")
-    assert set(scores_of(tmp_path)) == {"oracle", "nop"}
+    assert set(EvalStore(tmp_path).scores()) == {"oracle", "nop"}
 
 
 def test_a_stopped_evaluation_repeats_nothing(tmp_path: Path) -> None:
@@ -65,9 +60,9 @@ def test_a_stopped_evaluation_repeats_nothing(tmp_path: Path) -> None:
         spec = AgentSpec(name="m", kind="oneshot", model="openai:hostile", base_url=server.url)
         whole = run(tmp_path / "whole", spec)
         calls = server.served["good"]
-        path = attempts_path(tmp_path / "part", "m")
+        path = EvalStore(tmp_path / "part").attempts("m")
         path.parent.mkdir(parents=True)
-        lines = attempts_path(tmp_path / "whole", "m").read_bytes().splitlines(keepends=True)
+        lines = EvalStore(tmp_path / "whole").attempts("m").read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines[:5]) + lines[5][:40])  # torn in the sixth
         again = run(tmp_path / "part", spec)
         assert server.served["good"] == calls + 7
@@ -96,7 +91,7 @@ def test_an_endpoint_that_is_gone_stops_the_evaluation_and_loses_nothing(tmp_pat
 
 def test_a_replay_gives_the_same_verdicts(tmp_path: Path) -> None:
     first = run(tmp_path, read_agent("oracle"))
-    spec = read_agent(f"replay:{attempts_path(tmp_path, 'oracle')}")
+    spec = read_agent(f"replay:{EvalStore(tmp_path).attempts('oracle')}")
     again = run(tmp_path, spec)
     assert [a.verdict for a in again] == [a.verdict for a in first]
 
@@ -162,7 +157,7 @@ def test_without_a_number_all_tasks_of_a_suite_are_taken(tmp_path: Path) -> None
     ("text", "message"),
     [
         ("tool", "expected a YAML file"),
-        ("missing.yaml", "missing.yaml: cannot be read"),
+        ("missing.yaml", "missing.yaml: no such file"),
         ("bad.yaml", "bad.yaml: unknown key modle; did you mean model"),
     ],
 )
@@ -171,7 +166,7 @@ def test_a_wrong_agent_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bad.yaml").write_text("kind: tool\nmodle: x\n")
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ValueError, match=message):
         read_agent(text)
     Path("good.yaml").write_text(
         "kind: tool\nmodel: openai:x\nprice: {read: 1, written: 2}\nlimits: {steps: 9, cost_usd: 0.5}\n"
@@ -210,5 +205,5 @@ def test_a_terminal_does_not_obey_a_model(tmp_path: Path) -> None:
     assert "all hidden tests passed" in console.export_text()
     with pytest.raises(ValueError, match="no attempt 'zz'"):
         pick(made, "zz", "x")
-    assert running(made) == "pass 100.0 %"
-    assert len(read_attempts(attempts_path(tmp_path, "oracle"))) == 12
+    assert str(Tally(made)) == "pass 100.0 %"
+    assert len(in_order(EvalStore(tmp_path).attempts("oracle"))) == 12

@@ -13,7 +13,7 @@ from plateau_bench.harness.config import parse_config
 from plateau_bench.harness.evals.controls import Nop, Oracle
 from plateau_bench.harness.rounds.workbench import train_tasks
 from plateau_bench.sandbox import open_backend
-from plateau_bench.sandbox.base import Backend, Sandbox
+from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec
 from plateau_bench.sandbox.diffs import diff_from_text, steps_from_text
 from plateau_bench.tasks.base import Outcome, Split, Task
 from plateau_bench.tasks.formats.harbor import read_folder
@@ -51,6 +51,9 @@ class Paid:
     def __init__(self, task: Task) -> None:
         self._oracle = Oracle([task])
 
+    def fit(self, spec: SandboxSpec, backend: Backend) -> SandboxSpec:
+        return self._oracle.fit(spec, backend)
+
     def solve(self, instruction: str, seeds: Any, boxes: tuple[Sandbox, ...] = ()) -> list[Trajectory]:
         ended = Ending.STEP_LIMIT if "Write" in instruction else Ending.SUBMITTED
         return [
@@ -70,7 +73,7 @@ def test_every_step_is_an_instruction_in_the_same_box(tmp_path: Path, backend: B
     assert (made.prompt_tokens, made.cost_usd, made.token_ids) == (6, 1.0, ())
     assert made.ending is Ending.STEP_LIMIT
     assert outcome(task, made, backend) == (Outcome.PASSED, "")
-    lazy = attempted(Nop(boxed=True), task, backend)
+    lazy = attempted(Nop([task]), task, backend)
     assert outcome(task, lazy, backend) == (Outcome.FAILED, "step one: reward 0")
 
 

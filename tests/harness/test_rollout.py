@@ -7,12 +7,14 @@ import pytest
 
 from plateau_bench.agents.base import Trajectory
 from plateau_bench.agents.scripted import ScriptedAgent
-from plateau_bench.harness.attempts.rollout import WAVE, Plan, roll_out
-from plateau_bench.results.records import Attempt
-from plateau_bench.results.store import AttemptLog
+from plateau_bench.harness.attempts.rollout import WAVE, Plan
+from plateau_bench.harness.attempts.rollout import roll_out as make
+from plateau_bench.results.attempt_log import AttemptLog, read_attempts
+from plateau_bench.results.records import Attempt, Purpose
 from plateau_bench.tasks.base import Outcome, Task, Verdict
 from plateau_bench.tasks.grading.functions import FunctionGrader
 from plateau_bench.tasks.suites import katas
+from tests.results.attempts import attempt
 from tests.tasks.local_backend import LocalBackend
 
 TASKS = katas.train_tasks(5, WAVE + 10)
@@ -24,11 +26,16 @@ def plan(tasks: Sequence[Task] = TASKS) -> Plan:
         arm="replace",
         seed=1,
         round=2,
-        purpose="practise",
+        purpose=Purpose.PRACTISE,
         tasks=tuple(tasks),
         samples=2,
         temperature=0.8,
     )
+
+
+def roll_out(plan: Plan, agent: ScriptedAgent, grade: "Counting", log: Path) -> list[Attempt]:
+    make(plan, agent, grade, log)
+    return list(read_attempts(log))
 
 
 class Counting:
@@ -82,9 +89,11 @@ def test_a_torn_log_is_cut_at_the_last_whole_wave(tmp_path: Path, cut: int) -> N
 def test_sampling_seeds_differ_between_rounds_samples_tasks_and_purposes() -> None:
     one = plan()
     others = [
-        Plan(arm="replace", seed=1, round=3, purpose="practise", tasks=TASKS, samples=2, temperature=1),
-        Plan(arm="replace", seed=1, round=2, purpose="evaluate", tasks=TASKS, samples=2, temperature=1),
-        Plan(arm="no_train", seed=1, round=2, purpose="practise", tasks=TASKS, samples=2, temperature=1),
+        Plan(arm="replace", seed=1, round=3, purpose=Purpose.PRACTISE, tasks=TASKS, samples=2, temperature=1),
+        Plan(arm="replace", seed=1, round=2, purpose=Purpose.EVALUATE, tasks=TASKS, samples=2, temperature=1),
+        Plan(
+            arm="no_train", seed=1, round=2, purpose=Purpose.PRACTISE, tasks=TASKS, samples=2, temperature=1
+        ),
     ]
     seeds = [s for p in (one, *others) for task in TASKS[:5] for s in p.sampling_seeds(task)]
     assert len(set(seeds)) == len(seeds)
@@ -92,7 +101,8 @@ def test_sampling_seeds_differ_between_rounds_samples_tasks_and_purposes() -> No
 
 def test_a_log_of_a_shorter_plan_is_not_taken_for_a_longer_one(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path / "log", [2, 2])
-    log.append([{"a": 1}, {"a": 2}])
+    log.append([attempt("a", 1), attempt("a", 2)])
     assert AttemptLog(tmp_path / "log", [2, 2]).finished_waves == 1
     assert AttemptLog(tmp_path / "log", [3]).finished_waves == 0
-    assert AttemptLog(tmp_path / "log", [1]).rows() == []
+    AttemptLog(tmp_path / "log", [1])
+    assert list(read_attempts(tmp_path / "log")) == []
