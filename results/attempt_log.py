@@ -84,26 +84,19 @@ def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
 
 
 def attempt_from_json(row: Mapping[str, Any]) -> Attempt:
-    trajectory, verdict = row["trajectory"], row["verdict"]
-    return Attempt(
-        **{
-            **row,
-            "split": Split(row["split"]),
-            "verdict": Verdict(**{**verdict, "outcome": Outcome(verdict["outcome"])}),
-            "trajectory": Trajectory(
-                **{
-                    **trajectory,
-                    "ending": Ending(trajectory["ending"]),
-                    "token_ids": tuple(trajectory["token_ids"]),
-                    "loss_spans": tuple((start, end) for start, end in trajectory["loss_spans"]),
-                    "logprobs": tuple(trajectory["logprobs"]),
-                    "messages": tuple(map(_message, trajectory.get("messages", ()))),
-                    "tools": tuple(trajectory.get("tools", ())),
-                    "visits": tuple(Visit(**visit) for visit in trajectory.get("visits", ())),
-                }
-            ),
-        }
-    )
+    trajectory, verdict = dict(row["trajectory"]), row["verdict"]
+    for name in ("token_ids", "logprobs", "tools"):
+        trajectory[name] = tuple(trajectory.get(name, ()))
+    trajectory["loss_spans"] = tuple((start, end) for start, end in trajectory["loss_spans"])
+    trajectory["messages"] = tuple(map(_message, trajectory.get("messages", ())))
+    trajectory["visits"] = tuple(Visit(**visit) for visit in trajectory.get("visits", ()))
+    trajectory["ending"] = Ending(trajectory["ending"])
+    made = {
+        "split": Split(row["split"]),
+        "verdict": Verdict(**{**verdict, "outcome": Outcome(verdict["outcome"])}),
+        "trajectory": Trajectory(**trajectory),
+    }
+    return Attempt(**{**row, **made})
 
 
 def _message(row: Mapping[str, Any]) -> Message:

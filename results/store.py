@@ -41,7 +41,6 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,41 +57,26 @@ _LOGS = {
     Purpose.PRACTISE: "train.jsonl",
     Purpose.SELECT: "selection.jsonl",
 }
+_OF_TASKS = ("task_ids", "clusters", "strata")
 
 
-@dataclass(frozen=True, slots=True)
 class RoundFolder:
     """The files of one round of one arm."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.variants = path / "variants.jsonl"
+        self.trials = path / "practice"
+        """Logs of a practice in parts; gone when it is whole."""
+        self.training_set = path / "training_set.jsonl"
+        self.checkpoint = path / "checkpoint"
+        """What was made in this round."""
+        self.record = path / "round.json"
+        """Written last: a round that has it is finished."""
+        self._path = path
 
     def attempts(self, purpose: Purpose) -> Path:
         """The log of the attempts made for `purpose`."""
-        return self.path / _LOGS[purpose]
-
-    @property
-    def variants(self) -> Path:
-        """The log of the attempts at variants of the held-out tasks."""
-        return self.path / "variants.jsonl"
-
-    @property
-    def trials(self) -> Path:
-        """The folder of the logs of a practice in parts; it is gone when the practice is whole."""
-        return self.path / "practice"
-
-    @property
-    def training_set(self) -> Path:
-        return self.path / "training_set.jsonl"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The checkpoint that was made in this round."""
-        return self.path / "checkpoint"
-
-    @property
-    def record(self) -> Path:
-        """The round's metrics and facts. It is written last: a round that has it is finished."""
-        return self.path / "round.json"
+        return self._path / _LOGS[purpose]
 
 
 class RunStore:
@@ -259,43 +243,35 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def record_to_json(record: RoundRecord) -> dict[str, Any]:
+    """Plain data, flat: the fields of the record and of its metrics side by side; NaN becomes None."""
     metrics = record.metrics
     return {
         "arm": record.arm,
         "seed": record.seed,
         "round": metrics.round,
         "metrics": {name: value and value._asdict() for name, value in sorted(metrics.values.items())},
-        "task_ids": list(metrics.task_ids),
-        "clusters": list(metrics.clusters),
-        "strata": list(metrics.strata),
+        **{name: list(getattr(metrics, name)) for name in _OF_TASKS},
         "per_task": {
             name: [None if math.isnan(value) else value for value in values]
             for name, values in sorted(metrics.per_task.items())
         },
-        "checkpoint_in": record.checkpoint_in,
-        "checkpoint_out": record.checkpoint_out,
-        "training": dict(record.training),
-        "timings": dict(record.timings),
+        **{
+            name: getattr(record, name) for name in ("checkpoint_in", "checkpoint_out", "training", "timings")
+        },
     }
 
 
 def record_from_json(row: Mapping[str, Any]) -> RoundRecord:
-    return RoundRecord(
-        arm=row["arm"],
-        seed=row["seed"],
-        metrics=RoundMetrics(
-            round=row["round"],
-            values={name: value and Estimate(**value) for name, value in row["metrics"].items()},
-            task_ids=tuple(row["task_ids"]),
-            clusters=tuple(row["clusters"]),
-            strata=tuple(row["strata"]),
-            per_task={name: _with_nan(values) for name, values in row["per_task"].items()},
-        ),
-        checkpoint_in=row["checkpoint_in"],
-        checkpoint_out=row["checkpoint_out"],
-        training=row["training"],
-        timings=row["timings"],
+    own = {
+        name: value for name, value in row.items() if name not in ("round", "metrics", "per_task", *_OF_TASKS)
+    }
+    metrics = RoundMetrics(
+        round=row["round"],
+        values={name: value and Estimate(**value) for name, value in row["metrics"].items()},
+        per_task={name: _with_nan(values) for name, values in row["per_task"].items()},
+        **{name: tuple(row[name]) for name in _OF_TASKS},
     )
+    return RoundRecord(metrics=metrics, **own)
 
 
 def _with_nan(values: Iterable[float | None]) -> tuple[float, ...]:

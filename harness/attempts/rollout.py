@@ -180,13 +180,13 @@ def _grade_and_record(
     log: AttemptLog,
     recorded: Recorded | None,
 ) -> None:
-    keys = [(task, sample) for task in wave for sample in range(plan.samples)]
-    trajectories = [trajectory for group in groups for trajectory in group]
-    verdicts = grade([(task, made) for (task, _), made in zip(keys, trajectories, strict=True)])
-    attempts = [
-        plan.attempt(task, sample, trajectory, verdict)
-        for (task, sample), trajectory, verdict in zip(keys, trajectories, verdicts, strict=True)
+    made = [
+        (task, sample, trajectory)
+        for task, group in zip(wave, groups, strict=True)
+        for sample, trajectory in enumerate(group)
     ]
+    verdicts = grade([(task, trajectory) for task, _, trajectory in made])
+    attempts = [plan.attempt(*one, verdict) for one, verdict in zip(made, verdicts, strict=True)]
     log.append(attempts)
     if recorded:
         recorded(attempts)

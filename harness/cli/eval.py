@@ -9,6 +9,8 @@ import typer
 
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.store import EvalStore, write_bytes
+from plateau_bench.sandbox import open_backend
+from plateau_bench.sandbox.ensure import ensure_backend
 from plateau_bench.tasks.base import Split
 
 if TYPE_CHECKING:
@@ -53,8 +55,6 @@ def evaluate(
     from plateau_bench.harness.cli.meter import Meter
     from plateau_bench.harness.evals.agent_spec import read_agent
     from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
-    from plateau_bench.sandbox import open_backend
-    from plateau_bench.sandbox.ensure import ensure_backend
 
     what = Evaluation(
         suite=suite,

@@ -59,10 +59,8 @@ class Meter:
 class Tally:
     """What attempts came to: `"pass 52.0 %  $0.31"`; attempts whose cost is unknown are named."""
 
-    def __init__(self, attempts: Iterable[Attempt] = ()) -> None:
-        self.made = self.passed = self.priced = 0
-        self.usd = 0.0
-        self.add(attempts)
+    made = passed = priced = 0
+    usd = 0.0
 
     def add(self, attempts: Iterable[Attempt]) -> None:
         for attempt in attempts:
@@ -73,9 +71,7 @@ class Tally:
             self.usd += cost or 0.0
 
     def __str__(self) -> str:
-        if not self.made:
-            return ""
         money = f"  ${self.usd:.4g}" if self.priced else ""
-        unknown = self.made - self.priced if self.priced else 0
-        rest = f" + {unknown} of unknown cost" if unknown else ""
-        return f"pass {100 * self.passed / self.made:.1f} %{money}{rest}"
+        if 0 < self.priced < self.made:
+            money += f" + {self.made - self.priced} of unknown cost"
+        return f"pass {100 * self.passed / self.made:.1f} %{money}" if self.made else ""

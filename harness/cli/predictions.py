@@ -4,14 +4,13 @@ The run report `<model>.<run_id>.json` has the fields of its schema version 2.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from plateau_bench.harness.evals.evaluation import read_evaluation
 from plateau_bench.harness.evals.predicted import MISSING, UNFIT
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.store import EvalStore, write_bytes
@@ -57,25 +56,22 @@ def run_report(attempts: Mapping[str, Attempt | None], patches: Mapping[str, str
     empty = {name for name in there if not patches.get(name) and name not in errors}
     done = there.keys() - errors - empty
     resolved = {name for name in done if there[name].verdict.outcome is Outcome.PASSED}
-    lists: dict[str, Any] = {
-        "completed": done,
-        "incomplete": attempts.keys() - there.keys(),
-        "empty_patch": empty,
+    groups: dict[str, Iterable[str]] = {
         "submitted": there.keys(),
+        "completed": done,
         "resolved": resolved,
         "unresolved": done - resolved,
         "infra_failure": broken,
-        "ambiguous_failure": set(),
+        "ambiguous_failure": (),
+        "empty_patch": empty,
         "error": errors,
+        "incomplete": attempts.keys() - there.keys(),
     }
-    counted = (
-        "submitted", "completed", "resolved", "unresolved", "infra_failure", "ambiguous_failure",
-        "empty_patch", "error",
-    )  # fmt: skip
+    ids = {key: sorted(names) for key, names in groups.items()}
     return {
         "total_instances": len(attempts),
-        **{f"{key}_instances": len(lists[key]) for key in counted},
-        **{f"{key}_ids": sorted(names) for key, names in lists.items()},
+        **{f"{key}_instances": len(names) for key, names in ids.items() if key != "incomplete"},
+        **{f"{key}_ids": names for key, names in ids.items()},
         "failure_reasons": {name: there[name].verdict.reason for name in sorted(broken)},
         "schema_version": 2,
     }
@@ -90,6 +86,8 @@ def predictions(
     sandbox: Annotated[str, typer.Option(help="docker, bubblewrap or auto.")] = "auto",
 ) -> None:
     """Write SWE-bench's predictions.jsonl and run report of an evaluation."""
+    from plateau_bench.harness.evals.evaluation import read_evaluation
+
     scores = EvalStore(folder).scores()
     chosen = agent or (next(iter(scores)) if len(scores) == 1 else "")
     if chosen not in scores:

@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.panel import Panel
-from rich.text import Text
 
 from plateau_bench.results.attempt_log import in_order, read_lines
 from plateau_bench.results.records import Attempt, fields_of
@@ -16,6 +13,7 @@ from plateau_bench.sandbox.diffs import diff_from_text
 from plateau_bench.tasks.base import Outcome
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from transformers import PreTrainedTokenizerBase
 
 _COLOURS = {"system": "dim", "user": "cyan", "assistant": "green", "tool": "yellow"}
@@ -69,8 +67,12 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
-def show_attempt(attempt: Attempt, console: Console | None = None) -> None:
+def show_attempt(attempt: Attempt, console: "Console | None" = None) -> None:
     """Steps, commands, outputs, what was left behind, verdict and reason."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
     out = console or Console()
     trajectory, verdict = attempt.trajectory, attempt.verdict
     out.rule(f"{attempt.task_id}#{attempt.sample}  {trajectory.agent}  {trajectory.model}", style="dim")
@@ -119,8 +121,10 @@ def show_attempt(attempt: Attempt, console: Console | None = None) -> None:
     )
 
 
-def show_tokens(example: Mapping[str, Any], checkpoint: str, console: Console | None = None) -> None:
+def show_tokens(example: Mapping[str, Any], checkpoint: str, console: "Console | None" = None) -> None:
     """An attempt's trajectory, or an example of a training set, by lines; those under the loss are green."""
+    from rich.console import Console
+    from rich.text import Text
     from transformers import AutoTokenizer
 
     out = console or Console()

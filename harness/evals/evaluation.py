@@ -23,6 +23,7 @@ from plateau_bench.sandbox.base import Backend
 from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import Task
 from plateau_bench.tasks.suite import FixedSuite
+from plateau_bench.validate import validated
 
 if TYPE_CHECKING:
     from plateau_bench.agents.models.endpoint import Budget
@@ -87,11 +88,11 @@ class Evaluation:
         store = EvalStore(folder)
         if store.manifest.exists():
             before = store.read_manifest()
-            for key in ("suite", "split", "tasks", "samples", "seed", "network"):
-                if before.get(key) != plain[key]:
+            for key, wanted in plain.items():
+                if key != "agents" and before[key] != wanted:
                     raise ValueError(
-                        f"{folder} holds an evaluation with {key} {before.get(key)!r}, not {plain[key]!r}; "
-                        f"choose another folder with --out"
+                        f"{folder} holds an evaluation with {key} {before[key]!r}, not {wanted!r}; "
+                        "choose another folder with --out"
                     )
             names = [agent["name"] for agent in plain["agents"]]
             for old in before["agents"]:
@@ -103,13 +104,10 @@ class Evaluation:
 
 def read_evaluation(folder: Path) -> Evaluation:
     """What a folder holds, without its agents. Raises ValueError if it holds no evaluation."""
-    row = EvalStore(folder).read_manifest()
-    network = row["network"]
-    return Evaluation(
-        **{key: row[key] for key in ("suite", "split", "tasks", "samples", "seed")},
-        agents=(),
-        network=None if network is None else tuple(network),
-    )
+    store = EvalStore(folder)
+    row = store.read_manifest()
+    del row["format"]
+    return validated(Evaluation, row | {"agents": []}, str(store.manifest))
 
 
 def evaluate_agent(

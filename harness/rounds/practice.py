@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from plateau_bench.harness.rounds.workbench import Workbench
@@ -42,14 +43,8 @@ def practise_balanced(bench: Workbench, index: int, checkpoint: str, balance: Ba
     parts = [folder.trials / f"{number}.jsonl" for number in range(len(grid) + 1)]
 
     def part(number: int, first: int, last: int | None, temperature: float) -> list[Attempt]:
-        return bench.roll_out(
-            index,
-            checkpoint,
-            Purpose.PRACTISE,
-            tasks=tasks[first:last],
-            temperature=temperature,
-            path=parts[number],
-        )
+        attempt = partial(bench.roll_out, index, checkpoint, Purpose.PRACTISE)
+        return attempt(tasks=tasks[first:last], temperature=temperature, path=parts[number])
 
     trials = [part(i, i * size, (i + 1) * size, temperature) for i, temperature in enumerate(grid)]
     scores = [balance(attempts, bench.arm) for attempts in trials]
