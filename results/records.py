@@ -13,13 +13,13 @@ class Purpose(StrEnum):
     """What attempts are made for. It keeps their random numbers apart, so its text must never change."""
 
     PRACTISE = "practise"
-    """On the train tasks, to learn from."""
+    """Train tasks, to learn from."""
     EVALUATE = "evaluate"
-    """On the held-out tasks of a run, to measure a checkpoint."""
+    """Held-out tasks, to measure a checkpoint."""
     SELECT = "select"
-    """On the selection tasks of a run, to pick a checkpoint."""
+    """Selection tasks, to pick a checkpoint."""
     EVAL = "eval"
-    """Of an evaluation without training."""
+    """An evaluation without training."""
 
 
 class Estimate(NamedTuple):

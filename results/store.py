@@ -50,7 +50,7 @@ from plateau_bench.results.records import Attempt, Estimate, Purpose, RoundMetri
 SHARED = "shared"
 """The arm of round 0: it acts with the base model in every arm, so it is played once per training seed."""
 EVAL_FORMAT = 2
-"""Of `eval.json`. 1: endpoints were sampled with other seeds than local weights."""
+"""Format of `eval.json`. In format 1 endpoints were sampled with other seeds than local weights."""
 _LOCK, _VERDICTS = "lock", "verdicts.sqlite"
 _LOGS = {
     Purpose.EVALUATE: "held_out.jsonl",

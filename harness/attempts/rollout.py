@@ -92,7 +92,7 @@ def roll_out(
     size = BOXED_WAVE if agent.needs_box else WAVE
     waves = [plan.tasks[i : i + size] for i in range(0, len(plan.tasks), size)]
     log = AttemptLog(log_path, [len(wave) * plan.samples for wave in waves])
-    if recorded and log.finished_waves:
+    if recorded:
         recorded(in_order(log_path))
     done = sum(len(wave) for wave in waves[: log.finished_waves])
     progress(plan.purpose, done, len(plan.tasks))

@@ -100,7 +100,7 @@ def in_turns(token_ids: Sequence[int], spans: Sequence[Sequence[int]]) -> Text:
 
 
 BUDGET_SHARE = 0.6
-"""Of the tokens that the base writes: leaves room for later models that write less."""
+"""Share of the tokens that the base writes: leaves room for later models that write less."""
 
 
 def make_reference(corpus: Sequence[Text], human: Sequence[Text], samples: "DriftSamples") -> Reference:

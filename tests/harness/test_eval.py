@@ -108,7 +108,7 @@ def test_local_weights_are_replayed(tmp_path: Path) -> None:
     local = AgentSpec(name="m", kind="oneshot", model=str(tmp_path / "weights"), limits=limits)
     counts: list[tuple[int, int]] = []
     first = run(tmp_path, local, progress=lambda name, total, new: counts.append((total, len(new))))
-    assert counts == [(12, 12)]
+    assert counts == [(12, 0), (12, 12)]
     assert len({a.trajectory.answer for a in first}) > 6, "the samples differ"
     again = run(tmp_path, read_agent(f"replay:{EvalStore(tmp_path).attempts('m')}"))
     assert [(a.task_id, a.sample, a.trajectory, a.verdict) for a in again] == [
