@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from plateau_bench.sandbox.base import Sandbox, Visit
+from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec, Visit
 from plateau_bench.sandbox.diffs import code_of
 
 
@@ -153,10 +153,17 @@ class BudgetSpent(RuntimeError):
 
 
 class Agent(Protocol):
-    """A coding agent."""
+    """A coding agent. Classes that name it as their base inherit `fit`."""
 
     name: str
     needs_box: bool
+
+    def fit(self, spec: SandboxSpec, backend: Backend) -> SandboxSpec:
+        """The box of one attempt as the agent wants it, made from the task's; asked before every attempt.
+
+        Most take it as it is. Raises SandboxUnavailable if such a box cannot be made.
+        """
+        return spec
 
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
-from plateau_bench.agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
+from plateau_bench.agents.base import Agent, BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
 from plateau_bench.agents.models.chat import model_name, seeding
 from plateau_bench.sandbox.base import Sandbox
 
@@ -24,7 +24,7 @@ def extract_code(text: str) -> str:
     return next((code for kind, code in blocks if kind.strip().lower() in _PYTHON), text)
 
 
-class OneShot:
+class OneShot(Agent):
     """Asks the model once for all attempts at an instruction."""
 
     name = "oneshot"

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolCall
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 
-from plateau_bench.agents.base import Ending, Trajectory
+from plateau_bench.agents.base import Agent, Ending, Trajectory
 from plateau_bench.agents.models.prices import Price
 from plateau_bench.sandbox.base import Sandbox
 
@@ -75,7 +75,7 @@ Script = Mapping[str, Sequence[str]] | Callable[[str], Sequence[str]]
 """The answers to an instruction; the i-th attempt of a call gets the i-th, starting over at the end."""
 
 
-class ScriptedAgent:
+class ScriptedAgent(Agent):
     """Gives prepared answers. An empty answer ends MALFORMED, any other SUBMITTED."""
 
     needs_box = False

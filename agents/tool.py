@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from plateau_bench.agents.base import BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
+from plateau_bench.agents.base import Agent, BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
 from plateau_bench.agents.models.chat import model_name, seeding, to_message
 from plateau_bench.agents.models.prices import Spending
 from plateau_bench.sandbox.base import Sandbox, SandboxError
@@ -42,7 +42,7 @@ class Stop(Exception):  # noqa: N818 (not an error: how an attempt ends)
         self.ending = ending
 
 
-class ToolAgent:
+class ToolAgent(Agent):
     """Works in a box through tool calls until it submits or a limit ends it."""
 
     name = "tool"

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from plateau_bench.results.records import Attempt, RunResults
-from plateau_bench.results.store import fields_of
+from plateau_bench.results.records import Attempt, RunResults, fields_of
 
 if TYPE_CHECKING:
     import pandas as pd

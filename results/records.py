@@ -1,11 +1,25 @@
 """The records of a run. Every record is complete when it is born; none is changed later."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from plateau_bench.agents.base import Trajectory
 from plateau_bench.tasks.base import Split, Verdict
+
+
+class Purpose(StrEnum):
+    """What attempts are made for. It keeps their random numbers apart, so its text must never change."""
+
+    PRACTISE = "practise"
+    """Train tasks, to learn from."""
+    EVALUATE = "evaluate"
+    """Held-out tasks, to measure a checkpoint."""
+    SELECT = "select"
+    """Selection tasks, to pick a checkpoint."""
+    EVAL = "eval"
+    """An evaluation without training."""
 
 
 class Estimate(NamedTuple):
@@ -84,3 +98,8 @@ class RunResults:
     """sandbox backend, device, package versions, git commit, cpu count ..."""
     rounds: Mapping[str, Mapping[int, tuple[RoundRecord, ...]]]
     """arm -> training seed -> rounds in order."""
+
+
+def fields_of(record: Any) -> dict[str, Any]:
+    """`dataclasses.asdict` of one level: the long tuples of tokens are not copied value by value."""
+    return {one.name: getattr(record, one.name) for one in fields(record)}

@@ -1,9 +1,11 @@
-"""Everything a run leaves on disk has one owner: `RunStore`.
+"""Every file that a run or an evaluation leaves on disk has one owner: `RunStore`, `EvalStore`.
 
     runs/katas/
       run.json                     config, seeds, versions, sandbox backend: written once
       lock                         held while a process works in this folder
       verdicts.sqlite              memo: (task digest, program digest) -> verdict
+      report.json, report.html
+      regrade.json                 what grading everything again changed
       seed-1/
         base/                      the base checkpoint, an ordinary Hugging Face folder
         shared/
@@ -12,32 +14,69 @@
         replace/
           round-03/
             held_out.jsonl         graded attempts of checkpoint 3, one JSON object a line
+            variants.jsonl         the same on variants of the held-out tasks
             train.jsonl            graded attempts on the train split
+            selection.jsonl        graded attempts of checkpoint 4 on the tasks that pick checkpoints
             training_set.jsonl     what checkpoint 4 was trained on, example by example, with origins
             checkpoint/            checkpoint 4
             round.json             metrics, selection facts, timings: the completion marker
-      report.json, report.html
 
-Attempts are appended a wave at a time and flushed to the disk; a torn tail is dropped when the log is
-opened again. Every other file appears by rename, so it is there whole or not at all.
+    evals/katas/
+      eval.json                    format number, suite, seed, agents
+      verdicts.sqlite
+      leaderboard.md, .csv, .html
+      gpt-5/
+        lock
+        attempts.jsonl             graded attempts of one agent, one JSON object a line
+
+Attempts are appended and flushed to the disk; a torn tail is dropped when the log is opened again. Every
+other file appears by rename, so it is there whole or not at all.
 """
 
-import dataclasses
 import fcntl
 import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from plateau_bench.agents.base import Ending, Message, ToolCall, Trajectory
-from plateau_bench.results.records import Attempt, Estimate, RoundMetrics, RoundRecord, RunResults
-from plateau_bench.sandbox.base import Visit
-from plateau_bench.tasks.base import Outcome, Split, Verdict
+from plateau_bench.results.attempt_log import in_order, read_attempts
+from plateau_bench.results.records import Attempt, Estimate, Purpose, RoundMetrics, RoundRecord, RunResults
+
+SHARED = "shared"
+"""The arm of round 0: it acts with the base model in every arm, so it is played once per training seed."""
+EVAL_FORMAT = 2
+"""Format of `eval.json`. In format 1 endpoints were sampled with other seeds than local weights."""
+_LOCK, _VERDICTS = "lock", "verdicts.sqlite"
+_LOGS = {
+    Purpose.EVALUATE: "held_out.jsonl",
+    Purpose.PRACTISE: "train.jsonl",
+    Purpose.SELECT: "selection.jsonl",
+}
+_OF_TASKS = ("task_ids", "clusters", "strata")
+
+
+class RoundFolder:
+    """The files of one round of one arm."""
+
+    def __init__(self, path: Path) -> None:
+        self.variants = path / "variants.jsonl"
+        self.trials = path / "practice"
+        """Logs of a practice in parts; gone when it is whole."""
+        self.training_set = path / "training_set.jsonl"
+        self.checkpoint = path / "checkpoint"
+        """What was made in this round."""
+        self.record = path / "round.json"
+        """Written last: a round that has it is finished."""
+        self._path = path
+
+    def attempts(self, purpose: Purpose) -> Path:
+        """The log of the attempts made for `purpose`."""
+        return self._path / _LOGS[purpose]
 
 
 class RunStore:
@@ -45,46 +84,61 @@ class RunStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.manifest = root / "run.json"
+        self.lock = root / _LOCK
+        self.verdicts = root / _VERDICTS
+        self.regraded = root / "regrade.json"
+        self.report = root / "report.json"
+        self.page = root / "report.html"
 
     def seed(self, seed: int) -> Path:
         return self.root / f"seed-{seed}"
 
+    def base(self, seed: int) -> Path:
+        """The base checkpoint that was made for a training seed."""
+        return self.seed(seed) / "base"
+
+    def reference(self, seed: int) -> Path:
+        """What all rounds of a training seed are compared with."""
+        return self.arm(seed, SHARED) / "reference.json"
+
     def arm(self, seed: int, arm: str) -> Path:
         return self.seed(seed) / arm
 
-    def round(self, seed: int, arm: str, index: int) -> Path:
-        return self.arm(seed, arm) / f"round-{index:02d}"
+    def arm_lock(self, seed: int, arm: str) -> Path:
+        return self.arm(seed, arm) / _LOCK
 
-    @property
-    def manifest(self) -> Path:
-        return self.root / "run.json"
+    def round(self, seed: int, arm: str, index: int) -> RoundFolder:
+        return RoundFolder(self.arm(seed, arm) / f"round-{index:02d}")
 
     def name_of(self, folder: Path) -> str:
         """A folder of the run as records name it: relative, so that the run can be moved."""
         return folder.relative_to(self.root).as_posix()
 
-    def read_attempts(self, path: Path) -> Iterator[Attempt]:
-        """The attempts of one log."""
-        return (attempt_from_json(row) for row in read_lines(path))
+    def read_manifest(self) -> dict[str, Any]:
+        """The content of run.json. Raises ValueError if the folder holds no run."""
+        if not self.manifest.exists():
+            raise ValueError(f"{self.root}: no run here ({self.manifest.name} is missing)")
+        manifest: dict[str, Any] = read_json(self.manifest)
+        return manifest
 
     def finished_rounds(self, seed: int, arm: str) -> list[RoundRecord]:
         """Records of the finished rounds in order, up to the first gap."""
         records: list[RoundRecord] = []
-        while (marker := self.round(seed, arm, len(records)) / "round.json").exists():
+        while (marker := self.round(seed, arm, len(records)).record).exists():
             records.append(record_from_json(read_json(marker)))
         return records
 
     def attempts(self) -> Iterator[Attempt]:
         """Every attempt of the run, arm by arm; the shared round 0 appears once, under arm 'shared'."""
+        names = (_LOGS[Purpose.EVALUATE], _LOGS[Purpose.PRACTISE])
         for path in sorted(self.root.glob("seed-*/*/round-*/*.jsonl")):
-            if path.name in ("held_out.jsonl", "train.jsonl"):
-                yield from self.read_attempts(path)
+            if path.name in names:
+                yield from read_attempts(path)
 
     def results(self) -> RunResults:
         """All finished rounds. Raises ValueError if the folder holds no run."""
-        if not self.manifest.exists():
-            raise ValueError(f"{self.root}: no run here (run.json is missing)")
-        manifest = read_json(self.manifest)
+        manifest = self.read_manifest()
         rounds = {
             arm: {seed: tuple(self.finished_rounds(seed, arm)) for seed in manifest["config"]["seeds"]}
             for arm in manifest["config"]["arms"]
@@ -97,39 +151,39 @@ class RunStore:
         )
 
 
-class AttemptLog:
-    """An append-only JSONL file, written in whole waves.
+class EvalStore:
+    """Paths and records of one evaluation's folder."""
 
-    A wave is what is sampled in one batch; its lines reach the disk together, so after a crash a wave
-    is either finished (and never repeated) or absent (and sampled again, with the same result).
-    """
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest = root / "eval.json"
+        self.verdicts = root / _VERDICTS
 
-    def __init__(self, path: Path, wave_sizes: Sequence[int]) -> None:
-        """`wave_sizes[i]` is the number of lines of wave i. A torn or surplus tail is cut off."""
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        raw = path.read_bytes() if path.exists() else b""
-        lines = raw.split(b"\n")[:-1]
-        self.finished_waves, keep = 0, 0
-        for size in wave_sizes:
-            if keep + size > len(lines):
-                break
-            keep += size
-            self.finished_waves += 1
-        whole = sum(len(line) + 1 for line in lines[:keep])
-        if whole < len(raw):
-            os.truncate(path, whole)
+    def attempts(self, agent: str) -> Path:
+        """The log of one agent's attempts."""
+        return self.root / agent / "attempts.jsonl"
 
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write one wave and wait until it is on the disk."""
-        data = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
-        with self.path.open("ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    def lock(self, agent: str) -> Path:
+        return self.root / agent / _LOCK
 
-    def rows(self) -> list[dict[str, Any]]:
-        return read_lines(self.path)
+    def read_manifest(self) -> dict[str, Any]:
+        """The content of eval.json. Raises ValueError if there is none, or one of another format."""
+        if not self.manifest.exists():
+            make = f"make one with 'plateau eval --out {self.root} ...'"
+            raise ValueError(f"{self.root}: no {self.manifest.name} there; {make}")
+        manifest: dict[str, Any] = read_json(self.manifest)
+        if (found := manifest.get("format", 1)) != EVAL_FORMAT:
+            raise ValueError(
+                f"{self.manifest} is of format {found} and this plateau reads {EVAL_FORMAT} (other sampling "
+                f"seeds): choose a new folder with --out; --agent replay:{self.attempts('NAME')} takes the "
+                "answers over"
+            )
+        return manifest
+
+    def scores(self) -> dict[str, list[Attempt]]:
+        """Agent -> its attempts, where there are any. Raises ValueError if the folder holds no evaluation."""
+        names = [agent["name"] for agent in self.read_manifest()["agents"]]
+        return {name: made for name in names if (made := in_order(self.attempts(name)))}
 
 
 @contextmanager
@@ -179,11 +233,6 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}: not valid JSON ({error})") from None
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a JSONL file; a torn last line is left out."""
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
-
-
 def copy_folder(source: Path, target: Path) -> None:
     """Copy a folder so that `target` appears whole or not at all."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -193,88 +242,36 @@ def copy_folder(source: Path, target: Path) -> None:
     temporary.replace(target)
 
 
-def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
-    """Plain values; enums become their strings. What a one-call agent has none of is left out."""
-    trajectory = fields_of(attempt.trajectory)
-    for name in ("messages", "tools", "cost_usd", "boxed", "visits"):
-        if trajectory[name] in (None, (), False):
-            del trajectory[name]
-    for name in {"messages", "visits"} & set(trajectory):
-        trajectory[name] = tuple(map(dataclasses.asdict, trajectory[name]))
-    return fields_of(attempt) | {"trajectory": trajectory, "verdict": fields_of(attempt.verdict)}
-
-
-def fields_of(record: Any) -> dict[str, Any]:
-    """`dataclasses.asdict` of one level: the long tuples of tokens are not copied value by value."""
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-
-
-def attempt_from_json(row: Mapping[str, Any]) -> Attempt:
-    trajectory, verdict = row["trajectory"], row["verdict"]
-    return Attempt(
-        **{
-            **row,
-            "split": Split(row["split"]),
-            "verdict": Verdict(**{**verdict, "outcome": Outcome(verdict["outcome"])}),
-            "trajectory": Trajectory(
-                **{
-                    **trajectory,
-                    "ending": Ending(trajectory["ending"]),
-                    "token_ids": tuple(trajectory["token_ids"]),
-                    "loss_spans": tuple((start, end) for start, end in trajectory["loss_spans"]),
-                    "logprobs": tuple(trajectory["logprobs"]),
-                    "messages": tuple(map(_message, trajectory.get("messages", ()))),
-                    "tools": tuple(trajectory.get("tools", ())),
-                    "visits": tuple(Visit(**visit) for visit in trajectory.get("visits", ())),
-                }
-            ),
-        }
-    )
-
-
-def _message(row: Mapping[str, Any]) -> Message:
-    calls = tuple(ToolCall(**call) for call in row["tool_calls"])
-    return Message(**{**row, "tool_calls": calls, "malformed": tuple(row["malformed"])})
-
-
 def record_to_json(record: RoundRecord) -> dict[str, Any]:
+    """Plain data, flat: the fields of the record and of its metrics side by side; NaN becomes None."""
     metrics = record.metrics
     return {
         "arm": record.arm,
         "seed": record.seed,
         "round": metrics.round,
         "metrics": {name: value and value._asdict() for name, value in sorted(metrics.values.items())},
-        "task_ids": list(metrics.task_ids),
-        "clusters": list(metrics.clusters),
-        "strata": list(metrics.strata),
+        **{name: list(getattr(metrics, name)) for name in _OF_TASKS},
         "per_task": {
             name: [None if math.isnan(value) else value for value in values]
             for name, values in sorted(metrics.per_task.items())
         },
-        "checkpoint_in": record.checkpoint_in,
-        "checkpoint_out": record.checkpoint_out,
-        "training": dict(record.training),
-        "timings": dict(record.timings),
+        **{
+            name: getattr(record, name) for name in ("checkpoint_in", "checkpoint_out", "training", "timings")
+        },
     }
 
 
 def record_from_json(row: Mapping[str, Any]) -> RoundRecord:
-    return RoundRecord(
-        arm=row["arm"],
-        seed=row["seed"],
-        metrics=RoundMetrics(
-            round=row["round"],
-            values={name: value and Estimate(**value) for name, value in row["metrics"].items()},
-            task_ids=tuple(row["task_ids"]),
-            clusters=tuple(row["clusters"]),
-            strata=tuple(row["strata"]),
-            per_task={name: _with_nan(values) for name, values in row["per_task"].items()},
-        ),
-        checkpoint_in=row["checkpoint_in"],
-        checkpoint_out=row["checkpoint_out"],
-        training=row["training"],
-        timings=row["timings"],
+    own = {
+        name: value for name, value in row.items() if name not in ("round", "metrics", "per_task", *_OF_TASKS)
+    }
+    metrics = RoundMetrics(
+        round=row["round"],
+        values={name: value and Estimate(**value) for name, value in row["metrics"].items()},
+        per_task={name: _with_nan(values) for name, values in row["per_task"].items()},
+        **{name: tuple(row[name]) for name in _OF_TASKS},
     )
+    return RoundRecord(metrics=metrics, **own)
 
 
 def _with_nan(values: Iterable[float | None]) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from plateau_bench.agents.base import Agent, Message, Trajectory
-from plateau_bench.sandbox.base import Sandbox
+from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 Spans = tuple[tuple[int, int], ...]
 
 
-class Served:
+class Served(Agent):
     """Another agent, with token ids in its trajectories."""
 
     def __init__(self, agent: Agent, tokenizer: "PreTrainedTokenizerBase") -> None:
         self.name, self.needs_box = agent.name, agent.needs_box
         self._agent, self._tokenizer = agent, tokenizer
 
-    def __getattr__(self, name: str) -> Any:
-        """What an agent may offer beyond the protocol, such as services for its box."""
-        return getattr(self._agent, name)
+    def fit(self, spec: SandboxSpec, backend: Backend) -> SandboxSpec:
+        """As the agent itself."""
+        return self._agent.fit(spec, backend)
 
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()

@@ -18,14 +18,15 @@ from types import CodeType, FrameType
 from typing import Any, Self
 
 from experiments.speed.checkpoint import Speeds, bench
+from plateau_bench.harness.callbacks import Progress
 from plateau_bench.harness.config import RunConfig, to_plain
 from plateau_bench.harness.rounds.environment import describe, pick_device
-from plateau_bench.harness.rounds.jobs import Progress, run_job
+from plateau_bench.harness.rounds.jobs import run_job
 from plateau_bench.harness.rounds.loop import set_up_libraries
-from plateau_bench.harness.rounds.workbench import SHARED
 from plateau_bench.harness.strategies import STRATEGIES
-from plateau_bench.results.records import RoundRecord
-from plateau_bench.results.store import RunStore, write_json
+from plateau_bench.results.attempt_log import read_attempts
+from plateau_bench.results.records import Purpose, RoundRecord
+from plateau_bench.results.store import SHARED, RunStore, write_json
 from plateau_bench.sandbox.ensure import ensure_backend
 
 TICK_S = 0.005
@@ -135,9 +136,9 @@ def _sampled(store: RunStore, seed: int, arm: str, record: RoundRecord) -> int:
     folder = store.round(seed, arm, record.metrics.round)
     return sum(
         attempt.trajectory.completion_tokens
-        for path in sorted(folder.glob("*.jsonl"))
-        if path.name in ("held_out.jsonl", "train.jsonl")
-        for attempt in store.read_attempts(path)
+        for path in (folder.attempts(Purpose.EVALUATE), folder.attempts(Purpose.PRACTISE))
+        if path.exists()
+        for attempt in read_attempts(path)
     )
 
 
@@ -146,7 +147,7 @@ PHASES = {
     ("plateau_bench.agents.models.cohort", "solve_many"): "agents",
     ("plateau_bench.harness.attempts.rollout", "_wait"): "grade",
     ("plateau_bench.harness.attempts.rollout", "roll_out"): "records",
-    ("plateau_bench.results.store", "RunStore.read_attempts"): "records",
+    ("plateau_bench.results.attempt_log", "read_attempts"): "records",
     ("plateau_bench.results.metrics.drift", "score"): "drift",
     ("plateau_bench.harness.rounds.measure", "measure"): "metrics",
     ("plateau_bench.harness.rounds.choosing", "choose"): "choose",

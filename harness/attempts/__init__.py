@@ -1,4 +1,4 @@
-"""Attempts: opening the agent, letting it solve a task, and grading what it left.
+"""Attempts: letting an agent solve tasks, grading what it left, and recording both.
 
-May import `learning` and `seeds`; rounds and evaluations both go through it.
+Runs and evaluations make all their attempts here. May import `learning`, `callbacks` and `seeds`.
 """

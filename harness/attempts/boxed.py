@@ -1,17 +1,17 @@
-"""Attempts of agents that work in boxes: a box of its own for each, several at once.
+"""Attempts of agents that work in boxes: each has a box of its own.
 
-Like `agents.cohort.solve_many`, with boxes: the attempts of a wave form one cohort, so a local model sees
-the same batches whatever the boxes' timing is.
+`solve_in_boxes` is to agents with boxes what `solve_many` is to the others: the attempts of a wave form one
+cohort, so a local model sees the same batches whatever the boxes' timing is.
 """
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from plateau_bench.agents.base import Agent, Ending, Trajectory
 from plateau_bench.agents.models.cohort import together
-from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
+from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxUnavailable
 from plateau_bench.sandbox.diffs import steps_to_text
 from plateau_bench.tasks.base import FolderTests, PackageTests, Task
 from plateau_bench.tasks.grading.boxes import open_for, work_through
@@ -22,55 +22,47 @@ OPENING = threading.Semaphore(4)
 _CACHES = {"__pycache__", ".pytest_cache"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
-    """What one box is for. Raises ValueError for a task that is not done in a box."""
-
-    task: Task
-    seed: int
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.task.tests, FolderTests | PackageTests):
-            raise ValueError(
-                f"task {self.task.id} has no workspace; agents with a box need a suite of folders"
-            )
-
-
 def solve_in_boxes(
     agent: Agent, backend: Backend, jobs: Sequence[tuple[Task, Sequence[int]]], *, at_once: int
 ) -> list[list[Trajectory]]:
     """One list of trajectories per (task, seeds), in order; at most `at_once` boxes are open.
 
-    A box that breaks is replaced and its attempt begun again; after TRIES the attempt ends INFRA. Raises
-    SandboxUnavailable if this machine cannot make the boxes, and what an agent raises, after its wave.
+    Raises what `attempt_in_box` raises, after its wave.
     """
-    work = [Work(task=task, seed=seed) for task, seeds in jobs for seed in seeds]
+    work = [(task, seed) for task, seeds in jobs for seed in seeds]
     solved = iter(
         [
             trajectory
             for start in range(0, len(work), at_once)
             for trajectory in together(
-                [partial(attempt_in_box, agent, backend, one) for one in work[start : start + at_once]]
+                [partial(attempt_in_box, agent, backend, *one) for one in work[start : start + at_once]]
             )
         ]
     )
     return [[next(solved) for _ in seeds] for _, seeds in jobs]
 
 
-def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
-    """One attempt in a box of its own. Raises SandboxUnavailable, and what the agent raises."""
+def attempt_in_box(agent: Agent, backend: Backend, task: Task, seed: int) -> Trajectory:
+    """One attempt in a box of its own.
+
+    A box that breaks is replaced and the attempt begun again; after TRIES it ends INFRA. Raises ValueError
+    for a task that is not done in a box, SandboxUnavailable if this machine cannot make the box, and what
+    the agent raises.
+    """
+    if not isinstance(task.tests, FolderTests | PackageTests):
+        raise ValueError(f"task {task.id} has no workspace; agents with a box need a suite of folders")
     broken = ""
     for _ in range(TRIES):
         try:
             with OPENING:
-                box = open_for(work.task, backend, fitted(agent, backend, work.task.box))
+                box = open_for(task, backend, agent.fit(task.box, backend))
         except SandboxUnavailable:
             raise
         except SandboxError as error:
             broken = str(error)
             continue
         try:
-            return _attempt(agent, work, box)
+            return _attempt(agent, task, seed, box)
         except SandboxError as error:
             broken = str(error)
         finally:
@@ -78,7 +70,7 @@ def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
     return Trajectory(
         agent=agent.name,
         model="",
-        seed=work.seed,
+        seed=seed,
         answer="",
         ending=Ending.INFRA,
         error=f"the box broke {TRIES} times: {broken}"[:500],
@@ -86,17 +78,11 @@ def attempt_in_box(agent: Agent, backend: Backend, work: Work) -> Trajectory:
     )
 
 
-def _attempt(agent: Agent, work: Work, box: Sandbox) -> Trajectory:
+def _attempt(agent: Agent, task: Task, seed: int, box: Sandbox) -> Trajectory:
     def act(stage: Task) -> Trajectory:
-        return agent.solve(stage.instruction, [work.seed], [box])[0]
+        return agent.solve(stage.instruction, [seed], [box])[0]
 
-    return replace(_joined(work_through(work.task, box, act)), visits=tuple(box.visits()))
-
-
-def fitted(agent: Agent, backend: Backend, spec: SandboxSpec) -> SandboxSpec:
-    """The spec as the agent wants it, such as with its program in the image; new for every attempt."""
-    fit = getattr(agent, "fit", None)
-    return fit(spec, backend) if fit else spec
+    return replace(_joined(work_through(task, box, act)), visits=tuple(box.visits()))
 
 
 def _joined(steps: Sequence[tuple[Trajectory, Diff]]) -> Trajectory:

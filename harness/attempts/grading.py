@@ -1,4 +1,4 @@
-"""One grader for all tasks: function-level programs in a grading box, folder tasks in a fresh box."""
+"""One grader for all tasks: function-level programs in a grading box, folder tasks in a fresh box each."""
 
 from collections.abc import Sequence
 from pathlib import Path

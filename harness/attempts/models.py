@@ -29,7 +29,7 @@ class Models:
         self._root = root
         self._loaded: OrderedDict[str, LocalChatModel] = OrderedDict()
         self._server: Server | None = None
-        """On the checkpoint that acts."""
+        """Serves the checkpoint that acts."""
 
     def chat(self, checkpoint: str) -> "LocalChatModel":
         """The checkpoint as a chat model. Raises ValueError naming it if it cannot be used."""

@@ -1,21 +1,25 @@
-"""Attempts: solve, grade, record. The one place with concurrency.
+"""Attempts are made here, of runs and of evaluations: solve, grade, record.
 
-Tasks are taken in waves. One wave is one cohort of agents whose model calls are batched together in a
-fixed composition, so what is sampled depends on the plan alone; while a wave is graded, the next one is
-sampled. A wave reaches the log whole or not at all, which makes a resumed run equal an uninterrupted one.
+There are two orders of work, with one plan, one rule for seeds and one kind of log. `roll_out` goes in waves,
+for agents with local weights: one wave is one cohort whose model calls are batched together in a fixed
+composition, so what is sampled depends on the plan alone; while a wave is graded, the next one is sampled. A
+wave reaches the log whole or not at all, which makes a resumed run equal an uninterrupted one. `as_they_come`
+begins an attempt whenever a place is free, for models that answer one request as well as many.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from plateau_bench.agents.base import Agent, Trajectory
 from plateau_bench.agents.models.cohort import solve_many
-from plateau_bench.harness.attempts.boxed import solve_in_boxes
+from plateau_bench.harness.attempts.boxed import attempt_in_box, solve_in_boxes
+from plateau_bench.harness.callbacks import Progress, quiet
 from plateau_bench.harness.seeds import derive
-from plateau_bench.results.records import Attempt
-from plateau_bench.results.store import AttemptLog, attempt_from_json, attempt_to_json
+from plateau_bench.results.attempt_log import AttemptLog, in_order
+from plateau_bench.results.records import Attempt, Purpose
 from plateau_bench.sandbox.base import Backend
 from plateau_bench.tasks.base import Task, Verdict
 
@@ -25,7 +29,8 @@ BOXED_WAVE = 64
 """The same for agents with boxes, whose waves take long: what a crash loses."""
 
 Grade = Callable[[Sequence[tuple[Task, Trajectory]]], list[Verdict]]
-Progress = Callable[[int, int], None]
+Recorded = Callable[[Sequence[Attempt]], None]
+"""Called with attempts that are in the log: first with those of an earlier process, then with new ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,20 +38,39 @@ class Plan:
     """Which attempts to make. Everything that is sampled follows from it and the weights."""
 
     arm: str
+    """The arm of a run, or the agent of an evaluation."""
     seed: int
     round: int
-    purpose: str
-    """'practice' or 'evaluate': keeps their random numbers apart."""
+    purpose: Purpose
     tasks: tuple[Task, ...]
     samples: int
     temperature: float
 
+    def sampling_seed(self, task: Task, sample: int) -> int:
+        """The seed of one attempt: fresh for every round, so that sampling noise is independent."""
+        # The text of the purpose, because `derive` also depends on the type of its words.
+        return derive(self.seed, self.arm, self.round, self.purpose.value, task.id, sample)
+
     def sampling_seeds(self, task: Task) -> list[int]:
-        """Fresh for every round, so that sampling noise is independent between rounds."""
-        return [
-            derive(self.seed, self.arm, self.round, self.purpose, task.id, sample)
-            for sample in range(self.samples)
-        ]
+        """The seeds of all attempts at one task."""
+        return [self.sampling_seed(task, sample) for sample in range(self.samples)]
+
+    def attempt(self, task: Task, sample: int, trajectory: Trajectory, verdict: Verdict) -> Attempt:
+        """The record of one attempt."""
+        return Attempt(
+            arm=self.arm,
+            seed=self.seed,
+            round=self.round,
+            split=task.split,
+            task_id=task.id,
+            task_digest=task.digest,
+            stratum=task.stratum,
+            cluster=task.cluster or task.id,
+            sample=sample,
+            temperature=self.temperature,
+            trajectory=trajectory,
+            verdict=verdict,
+        )
 
 
 def roll_out(
@@ -54,31 +78,83 @@ def roll_out(
     agent: Agent,
     grade: Grade,
     log_path: Path,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = quiet,
     *,
     backend: Backend | None = None,
     boxes: int = 16,
-) -> list[Attempt]:
-    """Make the attempts of `plan` that the log does not hold yet; return all of them in plan order.
+    recorded: Recorded | None = None,
+) -> None:
+    """Make the attempts of `plan` that the log does not hold yet, wave by wave in the plan's order.
 
-    An agent that needs boxes gets them from `backend`, at most `boxes` at a time.
+    An agent that needs boxes gets them from `backend`, at most `boxes` at a time. `progress` counts tasks.
     Raises SandboxError only if no box can be made at all; a broken attempt is an INFRA verdict.
     """
     size = BOXED_WAVE if agent.needs_box else WAVE
     waves = [plan.tasks[i : i + size] for i in range(0, len(plan.tasks), size)]
     log = AttemptLog(log_path, [len(wave) * plan.samples for wave in waves])
+    if recorded:
+        recorded(in_order(log_path))
     done = sum(len(wave) for wave in waves[: log.finished_waves])
-    progress(done, len(plan.tasks))
+    progress(plan.purpose, done, len(plan.tasks))
     with ThreadPoolExecutor(1, "grading") as grader:
         pending: Future[None] | None = None
         for wave in waves[log.finished_waves :]:
             groups = _solve(agent, [(task, plan.sampling_seeds(task)) for task in wave], backend, boxes)
             _wait(pending)
-            pending = grader.submit(_grade_and_record, plan, wave, groups, grade, log)
+            pending = grader.submit(_grade_and_record, plan, wave, groups, grade, log, recorded)
             done += len(wave)
-            progress(done, len(plan.tasks))
+            progress(plan.purpose, done, len(plan.tasks))
         _wait(pending)
-    return [attempt_from_json(row) for row in log.rows()]
+
+
+def as_they_come(
+    plan: Plan,
+    agent: Agent,
+    grade: Grade,
+    log_path: Path,
+    *,
+    backend: Backend,
+    at_once: int,
+    recorded: Recorded,
+    last: Callable[[Attempt], bool] = lambda attempt: False,
+) -> None:
+    """Make the attempts of `plan` that the log does not hold yet, `at_once` of them at the same time.
+
+    All tasks have their first attempt before any has its second; the log is in the order in which attempts
+    ended. After one of which `last` is true no other is begun, in this process or a later one.
+    """
+    log, known = AttemptLog(log_path), in_order(log_path)
+    recorded(known)
+    over = any(map(last, known))
+    there = {(one.task_id, one.sample) for one in known}
+    todo = ((t, s) for s in range(plan.samples) for t in plan.tasks if (t.id, s) not in there)
+
+    def make(task: Task, sample: int) -> Attempt:
+        seed = plan.sampling_seed(task, sample)
+        if agent.needs_box:
+            trajectory = attempt_in_box(agent, backend, task, seed)
+        else:
+            (trajectory,) = agent.solve(task.instruction, [seed])
+        return plan.attempt(task, sample, trajectory, grade([(task, trajectory)])[0])
+
+    with ThreadPoolExecutor(at_once, "attempts") as pool:
+        running: set[Future[Attempt]] = set()
+        try:
+            while True:
+                places = 0 if over else at_once - len(running)
+                running |= {pool.submit(make, task, sample) for task, sample in islice(todo, places)}
+                if not running:
+                    break
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                made = [future.result() for future in ended if not future.exception()]
+                log.append(made)
+                recorded(made)
+                over = over or any(map(last, made))
+                for future in ended:
+                    future.result()  # raises what the attempt raised, after the others are recorded
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _wait(pending: Future[None] | None) -> None:
@@ -97,28 +173,20 @@ def _solve(
 
 
 def _grade_and_record(
-    plan: Plan, wave: Sequence[Task], groups: Sequence[Sequence[Trajectory]], grade: Grade, log: AttemptLog
+    plan: Plan,
+    wave: Sequence[Task],
+    groups: Sequence[Sequence[Trajectory]],
+    grade: Grade,
+    log: AttemptLog,
+    recorded: Recorded | None,
 ) -> None:
-    pairs = [(task, trajectory) for task, group in zip(wave, groups, strict=True) for trajectory in group]
-    verdicts = grade(pairs)
-    log.append(
-        [
-            attempt_to_json(
-                Attempt(
-                    arm=plan.arm,
-                    seed=plan.seed,
-                    round=plan.round,
-                    split=task.split,
-                    task_id=task.id,
-                    task_digest=task.digest,
-                    stratum=task.stratum,
-                    cluster=task.cluster or task.id,
-                    sample=index % plan.samples,
-                    temperature=plan.temperature,
-                    trajectory=trajectory,
-                    verdict=verdict,
-                )
-            )
-            for index, ((task, trajectory), verdict) in enumerate(zip(pairs, verdicts, strict=True))
-        ]
-    )
+    made = [
+        (task, sample, trajectory)
+        for task, group in zip(wave, groups, strict=True)
+        for sample, trajectory in enumerate(group)
+    ]
+    verdicts = grade([(task, trajectory) for task, _, trajectory in made])
+    attempts = [plan.attempt(*one, verdict) for one, verdict in zip(made, verdicts, strict=True)]
+    log.append(attempts)
+    if recorded:
+        recorded(attempts)

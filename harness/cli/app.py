@@ -6,13 +6,14 @@ import typer
 
 from plateau_bench.harness.cli import run
 from plateau_bench.harness.cli.detector import validate_detector
-from plateau_bench.harness.cli.eval import compare, evaluate, leaderboard, show
+from plateau_bench.harness.cli.eval import compare, evaluate, leaderboard
 from plateau_bench.harness.cli.export import export
+from plateau_bench.harness.cli.predictions import predictions
 from plateau_bench.harness.cli.remedies import remedies
+from plateau_bench.harness.cli.show import show
 from plateau_bench.harness.cli.strategies import strategies
 from plateau_bench.harness.cli.sweep import sweep
 from plateau_bench.harness.cli.terminal import call
-from plateau_bench.harness.evals.predicted import predictions
 from plateau_bench.sandbox.cli import app as sandbox_app
 from plateau_bench.tasks.cli import app as tasks_app
 

@@ -1,4 +1,4 @@
-"""`plateau eval`, `compare`, `leaderboard` and `show`: agents without training."""
+"""`plateau eval`, `compare` and `leaderboard`: agents without training."""
 
 import json
 from collections.abc import Sequence
@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plateau_bench.results.records import Attempt
+from plateau_bench.results.store import EvalStore, write_bytes
+from plateau_bench.sandbox import open_backend
+from plateau_bench.sandbox.ensure import ensure_backend
+from plateau_bench.tasks.base import Split
 
 if TYPE_CHECKING:
     from plateau_bench.results.report.leaderboard import Leaderboard
@@ -29,7 +33,7 @@ def evaluate(
         int | None,
         typer.Option(help="Tasks of that side; default: all, or 100 of a suite that makes them."),
     ] = None,
-    split: Annotated[str, typer.Option(help="held_out or train.")] = "held_out",
+    split: Annotated[Split, typer.Option(help="Which side of the suite.")] = Split.HELD_OUT,
     seed: Annotated[int, typer.Option(help="Decides tasks and samples.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder; the same command goes on where it stopped.")] = Path(
         "evals/last"
@@ -51,24 +55,14 @@ def evaluate(
     from plateau_bench.harness.cli.meter import Meter
     from plateau_bench.harness.evals.agent_spec import read_agent
     from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
-    from plateau_bench.results.report.leaderboard import Leaderboard
-    from plateau_bench.results.store import write_bytes
-    from plateau_bench.sandbox import open_backend
-    from plateau_bench.sandbox.ensure import ensure_backend
 
-    if split not in ("held_out", "train"):
-        raise ValueError(f"--split: {split!r} is neither held_out nor train")
-    specs = [read_agent(text) for text in agent]
-    names = [spec.name for spec in specs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"--agent: two agents have the same name: {', '.join(names)}")
     what = Evaluation(
         suite=suite,
-        split=split,
+        split=split.value,
         tasks=tasks,
         samples=samples,
         seed=seed,
-        agents=tuple(specs),
+        agents=tuple(map(read_agent, agent)),
         network=None if network is None else tuple(filter(None, network.split(","))),
     )
     chosen = what.chosen()
@@ -78,18 +72,11 @@ def evaluate(
     evaluated: dict[str, Sequence[Attempt]] = {}
     with Meter() as meter:
         backend = ensure_backend(meter.say) if sandbox == "auto" else open_backend(sandbox, say=meter.say)
-        for spec in specs:
+        for spec in what.agents:
             evaluated[spec.name] = evaluate_agent(
                 out, what, spec, chosen, backend, at_once=at_once, budget=budget, progress=meter.note
             )
-    board = Leaderboard.of({name: made for name, made in evaluated.items() if made})
-    for name, text in (
-        ("md", board.markdown()),
-        ("csv", board.csv()),
-        ("html", board.html(f"{suite}: agents")),
-    ):
-        write_bytes(out / f"leaderboard.{name}", text.encode())
-    typer.echo(board.markdown())
+    _publish(evaluated, out, f"{suite}: agents")
     typer.echo(f"{out}/leaderboard.html", err=True)
 
 
@@ -106,7 +93,7 @@ def compare(
         return
     if not folders:
         raise ValueError("name folders of 'plateau eval', or a series with --series FILE.csv")
-    board = _board(folders)
+    board = _leaderboard(_evaluated(folders))
     if as_json:
         fields = ("a", "b", "tasks", "clusters", "p", "p_holm", "detectable", "better")
         rows = [
@@ -124,45 +111,27 @@ def leaderboard(
     out: Annotated[Path, typer.Option(help="Where leaderboard.md, .csv and .html go.")] = Path(),
 ) -> None:
     """Write one table of all evaluated agents, with intervals and groups that cannot be told apart."""
-    from plateau_bench.results.store import write_bytes
+    _publish(_evaluated(folders), out, "Leaderboard")
 
-    board = _board(folders)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in (("md", board.markdown()), ("csv", board.csv()), ("html", board.html("Leaderboard"))):
-        write_bytes(out / f"leaderboard.{name}", text.encode())
+
+def _publish(evaluated: dict[str, Sequence[Attempt]], out: Path, title: str) -> None:
+    """Write the three files of a leaderboard and print it."""
+    board = _leaderboard(evaluated)
+    for kind, text in (("md", board.markdown()), ("csv", board.csv()), ("html", board.html(title))):
+        write_bytes(out / f"leaderboard.{kind}", text.encode())
     typer.echo(board.markdown())
 
 
-def show(
-    attempts: Annotated[
-        Path, typer.Argument(help="An attempts file (attempts.jsonl, held_out.jsonl, train.jsonl).")
-    ],
-    which: Annotated[str, typer.Argument(help="TASK#SAMPLE, or a number from 0.")] = "0",
-    tokens: Annotated[
-        bool, typer.Option(help="Show the loss mask instead: what is trained on, token by token.")
-    ] = False,
-    checkpoint: Annotated[str | None, typer.Option(help="Whose tokenizer, for --tokens.")] = None,
-) -> None:
-    """One attempt, step by step: what the model saw, wrote and ran, the verdict and why."""
-    from plateau_bench.harness.cli.show import pick, show_attempt, show_mask
-    from plateau_bench.harness.evals.evaluation import read_attempts
-
-    made = read_attempts(attempts)
-    chosen = pick(made, which, str(attempts))
-    if tokens:
-        if checkpoint is None:
-            raise ValueError("--tokens: name the tokenizer's checkpoint with --checkpoint")
-        show_mask(chosen, checkpoint)
-    else:
-        show_attempt(chosen)
-
-
-def _board(folders: Sequence[Path]) -> "Leaderboard":
-    from plateau_bench.harness.evals.evaluation import scores_of
-    from plateau_bench.results.report.leaderboard import Leaderboard
-
+def _evaluated(folders: Sequence[Path]) -> dict[str, Sequence[Attempt]]:
+    """The attempts of all agents; a name that was there before gets its folder's name, too."""
     evaluated: dict[str, Sequence[Attempt]] = {}
     for folder in folders:
-        for name, made in scores_of(folder).items():
+        for name, made in EvalStore(folder).scores().items():
             evaluated[name if name not in evaluated else f"{name} ({folder})"] = made
-    return Leaderboard.of(evaluated)
+    return evaluated
+
+
+def _leaderboard(evaluated: dict[str, Sequence[Attempt]]) -> "Leaderboard":
+    from plateau_bench.results.report.leaderboard import Leaderboard
+
+    return Leaderboard.of({name: made for name, made in evaluated.items() if made})

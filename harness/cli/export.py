@@ -1,7 +1,8 @@
 """`plateau export`: the attempts of a run or an evaluation, for other projects' tools."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from plateau_bench.results.exports.formats import FORMATS, Source
 from plateau_bench.results.records import Attempt
-from plateau_bench.results.store import RunStore
+from plateau_bench.results.store import SHARED, EvalStore, RunStore
 from plateau_bench.tasks.base import Outcome, Task
 
 
@@ -27,14 +28,13 @@ def export(
     only_successes: Annotated[bool, typer.Option(help="Only what passed the hidden tests.")] = False,
 ) -> None:
     """Write trajectories as ATIF, mini-swe-agent, Inspect, Harbor or fine-tuning files."""
-    from plateau_bench.harness.rounds.workbench import SHARED
-
     write = FORMATS.get(format)
     if write is None:
         raise ValueError(f"--format: {format!r} is none of {', '.join(FORMATS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out: {out} is there already; choose a new folder")
-    is_run = (folder / "run.json").exists()
+    run, evaluation = RunStore(folder), EvalStore(folder)
+    is_run = run.manifest.exists()
     if split is None and format == "sft" and is_run:
         split = "train"
 
@@ -46,8 +46,8 @@ def export(
             and (not only_successes or attempt.verdict.outcome is Outcome.PASSED)
         )
 
-    attempts = RunStore(folder).attempts() if is_run else _evaluated(folder)
-    made = datetime.fromtimestamp((folder / ("run.json" if is_run else "eval.json")).stat().st_mtime, UTC)
+    attempts = run.attempts() if is_run else chain.from_iterable(evaluation.scores().values())
+    made = datetime.fromtimestamp((run if is_run else evaluation).manifest.stat().st_mtime, UTC)
     source = Source(
         name=folder.resolve().name,
         created=made.isoformat(),
@@ -65,12 +65,6 @@ def export(
     if not count:
         raise ValueError(f"{folder}: no attempt is left with --arm, --round, --split and --only-successes")
     typer.echo(f"{count} files in {out}")
-
-
-def _evaluated(folder: Path) -> Iterator[Attempt]:
-    from plateau_bench.harness.evals.evaluation import scores_of
-
-    return (attempt for attempts in scores_of(folder).values() for attempt in attempts)
 
 
 def _instructions(folder: Path, is_run: bool) -> Callable[[Attempt], str]:

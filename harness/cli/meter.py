@@ -1,6 +1,7 @@
 """Progress of an evaluation: a bar per agent with the running pass rate and cost."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -27,19 +28,23 @@ class Meter:
         )
         self._bars: dict[str, TaskID] = {}
         self._tenths: dict[str, int] = {}
+        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False)
 
-    def note(self, agent: str, made: Sequence[Attempt], total: int) -> None:
-        told = running(made)
+    def note(self, agent: str, total: int, new: Sequence[Attempt]) -> None:
+        """Count attempts of an agent that has `total` to make."""
+        tally = self._tallies[agent]
+        tally.add(new)
+        told = str(tally)
         if agent not in self._bars:
             self._bars[agent] = self._progress.add_task(agent, total=total, told="")
-        self._progress.update(self._bars[agent], completed=len(made), total=total, told=told)
-        tenth = 10 * len(made) // max(total, 1)
+        self._progress.update(self._bars[agent], completed=tally.made, total=total, told=told)
+        tenth = 10 * tally.made // max(total, 1)
         if not self.console.is_terminal and self._tenths.get(agent) != tenth:
             self._tenths[agent] = tenth
-            self.say(f"{agent}: {len(made)}/{total} {told}")
+            self.say(f"{agent}: {tally.made}/{total} {told}")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -51,13 +56,22 @@ class Meter:
         self._progress.stop()
 
 
-def running(made: Sequence[Attempt]) -> str:
-    """`"pass 52.0 %  $0.31"`; attempts whose cost is unknown are named."""
-    if not made:
-        return ""
-    passed = sum(attempt.verdict.outcome is Outcome.PASSED for attempt in made)
-    costs = [attempt.trajectory.cost_usd for attempt in made]
-    known = [cost for cost in costs if cost is not None]
-    money = f"  ${sum(known):.4g}" if known else ""
-    unknown = f" + {len(costs) - len(known)} of unknown cost" if known and len(known) < len(costs) else ""
-    return f"pass {100 * passed / len(made):.1f} %{money}{unknown}"
+class Tally:
+    """What attempts came to: `"pass 52.0 %  $0.31"`; attempts whose cost is unknown are named."""
+
+    made = passed = priced = 0
+    usd = 0.0
+
+    def add(self, attempts: Iterable[Attempt]) -> None:
+        for attempt in attempts:
+            cost = attempt.trajectory.cost_usd
+            self.made += 1
+            self.passed += attempt.verdict.outcome is Outcome.PASSED
+            self.priced += cost is not None
+            self.usd += cost or 0.0
+
+    def __str__(self) -> str:
+        money = f"  ${self.usd:.4g}" if self.priced else ""
+        if 0 < self.priced < self.made:
+            money += f" + {self.made - self.priced} of unknown cost"
+        return f"pass {100 * self.passed / self.made:.1f} %{money}" if self.made else ""

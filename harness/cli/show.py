@@ -1,17 +1,54 @@
-"""One attempt for the terminal. What a model wrote is shown as text, never as terminal commands."""
+"""`plateau show`: one attempt on the terminal. What a model wrote is text there, never terminal commands."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.panel import Panel
-from rich.text import Text
+import typer
 
-from plateau_bench.results.records import Attempt
+from plateau_bench.results.attempt_log import in_order, read_lines
+from plateau_bench.results.records import Attempt, fields_of
+from plateau_bench.results.store import RoundFolder
 from plateau_bench.sandbox.diffs import diff_from_text
 from plateau_bench.tasks.base import Outcome
 
+if TYPE_CHECKING:
+    from rich.console import Console
+    from transformers import PreTrainedTokenizerBase
+
 _COLOURS = {"system": "dim", "user": "cyan", "assistant": "green", "tool": "yellow"}
 _LINES = 40
+
+
+def show(
+    file: Annotated[
+        Path,
+        typer.Argument(help="attempts.jsonl, held_out.jsonl, train.jsonl; or training_set.jsonl of a round."),
+    ],
+    which: Annotated[str, typer.Argument(help="TASK#SAMPLE, or a number from 0.")] = "0",
+    tokens: Annotated[
+        bool, typer.Option(help="Show the tokens instead, and which of them are trained on.")
+    ] = False,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Whose tokenizer, for --tokens; of a training set, default the one made from it."),
+    ] = None,
+) -> None:
+    """One attempt, step by step: what the model saw, wrote and ran, the verdict and why."""
+    made_here = RoundFolder(file.parent)
+    if file.name == made_here.training_set.name:
+        examples = read_lines(file)
+        if not which.isdigit() or int(which) >= len(examples):
+            raise ValueError(f"{file}: no example {which!r}; there are {len(examples)}, numbered from 0")
+        show_tokens(examples[int(which)], checkpoint or str(made_here.checkpoint))
+        return
+    chosen = pick(in_order(file), which, str(file))
+    if not tokens:
+        show_attempt(chosen)
+    elif checkpoint is None:
+        raise ValueError("--tokens: name the tokenizer's checkpoint with --checkpoint")
+    else:
+        show_tokens(fields_of(chosen.trajectory), checkpoint)
 
 
 def pick(made: Sequence[Attempt], which: str, source: str) -> Attempt:
@@ -30,8 +67,12 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
-def show_attempt(attempt: Attempt, console: Console | None = None) -> None:
+def show_attempt(attempt: Attempt, console: "Console | None" = None) -> None:
     """Steps, commands, outputs, what was left behind, verdict and reason."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
     out = console or Console()
     trajectory, verdict = attempt.trajectory, attempt.verdict
     out.rule(f"{attempt.task_id}#{attempt.sample}  {trajectory.agent}  {trajectory.model}", style="dim")
@@ -80,22 +121,33 @@ def show_attempt(attempt: Attempt, console: Console | None = None) -> None:
     )
 
 
-def show_mask(attempt: Attempt, checkpoint: str, console: Console | None = None) -> None:
-    """The token sequence; what carries loss in training is green and underlined, and in brackets."""
+def show_tokens(example: Mapping[str, Any], checkpoint: str, console: "Console | None" = None) -> None:
+    """An attempt's trajectory, or an example of a training set, by lines; those under the loss are green."""
+    from rich.console import Console
+    from rich.text import Text
     from transformers import AutoTokenizer
 
-    out, trajectory = console or Console(), attempt.trajectory
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    text, end = Text(), 0
-    for start, stop in trajectory.loss_spans:
-        text.append(plain(str(tokenizer.decode(list(trajectory.token_ids[end:start])))), style="dim")
-        written = str(tokenizer.decode(list(trajectory.token_ids[start:stop])))
-        text.append(f"[{plain(written)}]", style="green underline")
-        end = stop
-    text.append(plain(str(tokenizer.decode(list(trajectory.token_ids[end:])))), style="dim")
-    out.print(text)
-    learnt = sum(stop - start for start, stop in trajectory.loss_spans)
-    out.print(Text(f"{learnt} of {len(trajectory.token_ids)} tokens carry loss", style="dim"))
+    out = console or Console()
+    token_ids, spans = example["token_ids"], example["loss_spans"]
+    for line in masked_text(AutoTokenizer.from_pretrained(checkpoint), token_ids, spans).split("\n"):
+        out.print(Text(plain(line), style="green" if line.startswith("loss") else "dim"), soft_wrap=True)
+    learnt = sum(end - start for start, end in spans)
+    out.print(Text(f"{learnt} of {len(token_ids)} tokens carry loss, in {len(spans)} spans", style="dim"))
+
+
+def masked_text(
+    tokenizer: "PreTrainedTokenizerBase", token_ids: Sequence[int], loss_spans: Sequence[Sequence[int]]
+) -> str:
+    """The decoded tokens by lines; those under the loss open with 'loss |', the others with '     |'."""
+    lines: list[str] = []
+    done = 0
+    for start, end in (*loss_spans, (len(token_ids), len(token_ids))):
+        for first, last, mark in ((done, start, "    "), (start, end, "loss")):
+            if first < last:
+                text = str(tokenizer.decode(list(token_ids[first:last]), skip_special_tokens=False))
+                lines += (f"{mark} | {line}" for line in text.split("\n"))
+        done = end
+    return "\n".join(lines)
 
 
 def _cut(text: str) -> str:

@@ -1,23 +1,30 @@
 """Which agent: a YAML file, or a short form such as `tool:openai:gpt-5` or `oracle`."""
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from plateau_bench.agents import AGENTS, make_agent
-from plateau_bench.agents.base import Agent, Limits, Trajectory
+from plateau_bench.agents.base import Agent, Limits
 from plateau_bench.agents.models import require_torch
 from plateau_bench.agents.models.prices import Price
-from plateau_bench.harness.config import ConfigError, build
+from plateau_bench.harness.attempts.rollout import Plan
 from plateau_bench.harness.evals.controls import Nop, Oracle, Replay
+from plateau_bench.harness.evals.predicted import Predictions, read_predictions
 from plateau_bench.plugins import names
-from plateau_bench.tasks.base import Task
+from plateau_bench.results.attempt_log import read_attempts
+from plateau_bench.validate import read_yaml, validated
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from plateau_bench.agents.models.endpoint import Budget
 
 CONTROLS = ("oracle", "nop")
+LIMITS = Limits(completion_tokens=4096, steps=50)
+"""Where an agent's file says nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,11 +33,12 @@ class AgentSpec:
 
     name: str
     kind: str
-    """oneshot, tool, cli, oracle (the suite's solutions), nop (does nothing), replay, or a dotted class."""
+    """oneshot, tool, cli, oracle (the suite's solutions), nop (does nothing), replay, predictions; or an
+    agent from outside: the name of an installed one, package.module.Class, or file.py:Class."""
     vendor: str | None = None
     """Kind cli: a shipped description (mini-swe-agent, claude-code, ...) or a YAML file of one's own."""
     vendor_digest: str | None = None
-    """Of what the description said when the evaluation began; filled in."""
+    """Digest of the description when the evaluation began; filled in."""
     model: str | None = None
     """A checkpoint folder, or a name of LangChain's such as 'openai:gpt-5'."""
     base_url: str | None = None
@@ -38,12 +46,12 @@ class AgentSpec:
     api_key_env: str | None = None
     """Environment variable with the key; null: the provider's usual one."""
     attempts: str | None = None
-    """Kind replay: the attempts file of an earlier evaluation; predictions: SWE-bench's file of patches."""
+    """Kind replay: a file of attempts at the same tasks; predictions: SWE-bench's file of patches."""
     temperature: float = 0.7
     timeout_s: float = 300.0
-    """Of one call of an endpoint."""
+    """Time of one call of an endpoint."""
     price: Price | None = None
-    limits: Limits = field(default_factory=lambda: Limits(completion_tokens=4096, steps=50))
+    limits: Limits = LIMITS
 
     @property
     def is_local(self) -> bool:
@@ -52,34 +60,41 @@ class AgentSpec:
 
 
 def read_agent(text: str) -> AgentSpec:
-    """A YAML file, 'oracle', 'nop', 'replay:FILE', 'KIND:MODEL' or 'VENDOR:MODEL'. Raises ConfigError."""
+    """The agent of a YAML file, or of a short form: 'oracle', 'nop', 'replay:FILE', 'predictions:FILE',
+    'KIND:MODEL' or 'VENDOR:MODEL'.
+
+    Raises ValueError naming the file and the key.
+    """
     if text.endswith((".yaml", ".yml")):
-        try:
-            data = yaml.safe_load(Path(text).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{text}: cannot be read: {' '.join(str(error).split())}") from None
-        if isinstance(data, Mapping) and "name" not in data:
-            data = {"name": Path(text).stem, **data}
-        spec: AgentSpec = build(AgentSpec, data, text)
-        return _with_vendor(spec, text)
+        return _with_vendor(_from_file(text), text)
     kind, _, model = text.partition(":")
+    if kind.endswith(".py"):  # file.py:Class:MODEL
+        name, _, model = model.partition(":")
+        kind = f"{kind}:{name}"
     if kind in CONTROLS and not model:
         return AgentSpec(name=kind, kind=kind)
     if kind == "replay" and model:
         return AgentSpec(name=f"replay-{Path(model).parent.name}", kind=kind, attempts=model)
     if kind == "predictions" and model:
-        from plateau_bench.harness.evals.predicted import read_predictions
-
         name = read_predictions(Path(model)).model.replace("/", "__")
         return AgentSpec(name=name, kind=kind, attempts=model)
     if not model:
-        raise ConfigError(
+        raise ValueError(
             f"--agent {text}: expected a YAML file, oracle, nop, replay:FILE, KIND:MODEL or VENDOR:MODEL"
         )
     name = text.replace("/", "-").replace(":", "-").strip("-")
     if kind in names("agents", AGENTS) or ("." in kind and not kind.endswith((".yaml", ".yml"))):
         return _with_vendor(AgentSpec(name=name, kind=kind, model=model), f"--agent {text}")
     return _with_vendor(AgentSpec(name=name, kind="cli", vendor=kind, model=model), f"--agent {text}")
+
+
+def _from_file(text: str) -> AgentSpec:
+    data = read_yaml(Path(text))
+    if isinstance(data, Mapping):
+        data = {"name": Path(text).stem, **data}
+        if isinstance(data.get("limits"), Mapping):
+            data["limits"] = asdict(LIMITS) | data["limits"]
+    return validated(AgentSpec, data, text)
 
 
 def _with_vendor(spec: AgentSpec, where: str) -> AgentSpec:
@@ -89,58 +104,57 @@ def _with_vendor(spec: AgentSpec, where: str) -> AgentSpec:
     from plateau_bench.agents.vendors.agent import read_vendor
 
     if spec.vendor is None:
-        raise ConfigError(f"{where}: vendor: an agent of kind cli needs one, as 'mini-swe-agent'")
+        raise ValueError(f"{where}: vendor: an agent of kind cli needs one, as 'mini-swe-agent'")
     try:
         return replace(spec, vendor_digest=read_vendor(spec.vendor).digest)
     except ValueError as error:
-        raise ConfigError(f"{where}: vendor: {error}") from None
+        raise ValueError(f"{where}: vendor: {error}") from None
 
 
-def open_agent(spec: AgentSpec, tasks: Sequence[Task], earlier: Sequence[Trajectory], budget: Any) -> Agent:
-    """The agent, ready to solve `tasks`; `earlier` are the trajectories that a replay repeats.
+def open_agent(spec: AgentSpec, plan: Plan, budget: "Budget | None") -> Agent:
+    """The agent, ready to make the attempts of `plan`.
 
-    Raises ValueError naming what is wrong with the model or the key.
+    Raises ValueError naming what is wrong with the model, the key or the file that is replayed.
     """
     if spec.kind == "oracle":
-        return Oracle(tasks)
+        return Oracle(plan.tasks)
     if spec.kind == "nop":
-        return Nop(boxed=Oracle(tasks).needs_box)
-    if spec.kind == "replay":
-        return Replay(earlier)
+        return Nop(plan.tasks)
+    if spec.kind == "replay" and spec.attempts:
+        return Replay(plan, read_attempts(Path(spec.attempts)))
     if spec.kind == "predictions" and spec.attempts:
-        from plateau_bench.harness.evals.predicted import Predictions, read_predictions
-
-        return Predictions(tasks, read_predictions(Path(spec.attempts)))
+        return Predictions(plan.tasks, read_predictions(Path(spec.attempts)))
+    if spec.kind in ("replay", "predictions"):
+        raise ValueError(f"{spec.name}: attempts: an agent of kind {spec.kind} needs a file")
     if spec.model is None:
-        raise ConfigError(f"{spec.name}: model: an agent of kind {spec.kind} needs one")
+        raise ValueError(f"{spec.name}: model: an agent of kind {spec.kind} needs one")
     options: dict[str, Any] = {"limits": spec.limits, "temperature": spec.temperature}
     if spec.kind == "cli":
         from plateau_bench.agents.vendors.agent import read_vendor
 
         assert spec.vendor is not None
         options["vendor"] = replace(read_vendor(spec.vendor), name=spec.name)
-    return make_agent(spec.kind, _model(spec, budget), **options)
+    return make_agent(spec.kind, _model(spec, spec.model, budget), **options)
 
 
-def _model(spec: AgentSpec, budget: Any) -> Any:
-    assert spec.model is not None
+def _model(spec: AgentSpec, name: str, budget: "Budget | None") -> "BaseChatModel":
     if spec.is_local:
         require_torch(f"{spec.name}: model: {spec.model!r}")
         from plateau_bench.agents.models.local import LocalChatModel
 
         try:
-            return LocalChatModel.load(spec.model, name_or_path=spec.model)
+            return LocalChatModel.load(name, name_or_path=name)
         except (OSError, KeyError) as error:
-            raise ConfigError(f"{spec.name}: model: {spec.model!r} cannot be loaded: {error}") from None
+            raise ValueError(f"{spec.name}: model: {name!r} cannot be loaded: {error}") from None
     from plateau_bench.agents.models.endpoint import open_endpoint
 
     key = None
     if spec.api_key_env is not None:
         key = os.environ.get(spec.api_key_env)
         if not key:
-            raise ConfigError(f"{spec.name}: api_key_env: {spec.api_key_env} is not set; export it first")
+            raise ValueError(f"{spec.name}: api_key_env: {spec.api_key_env} is not set; export it first")
     return open_endpoint(
-        spec.model,
+        name,
         base_url=spec.base_url,
         api_key=key,
         price=spec.price,

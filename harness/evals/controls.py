@@ -1,20 +1,26 @@
 """Agents without a model: the suite's own solutions, nothing at all, and what was answered before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from plateau_bench.agents.base import Ending, Trajectory
-from plateau_bench.sandbox.base import Sandbox
-from plateau_bench.sandbox.diffs import diff_from_text
+from plateau_bench.agents.base import Agent, Ending, Trajectory
+from plateau_bench.harness.attempts.rollout import Plan
+from plateau_bench.results.records import Attempt
+from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec
 from plateau_bench.tasks.base import FolderTests, PackageTests, Task
 from plateau_bench.tasks.grading.boxes import stages
+from plateau_bench.tasks.grading.solutions import apply_solution, with_solution_folder
 
 
-def _said(name: str, seed: int, answer: str = "", *, ending: Ending = Ending.SUBMITTED) -> Trajectory:
-    return Trajectory(agent=name, model=name, seed=seed, answer=answer, ending=ending)
+def works_in_boxes(tasks: Sequence[Task]) -> bool:
+    """Whether any of the tasks is done in a box."""
+    return any(isinstance(task.tests, FolderTests | PackageTests) for task in tasks)
 
 
-class Oracle:
-    """Gives the reference solution: what the best agent can get, and a test of the suite."""
+class Oracle(Agent):
+    """Gives the reference solution: what the best agent can get, and a test of the suite.
+
+    An attempt whose solution is missing, or fails as a program, ends CRASHED and is graded all the same.
+    """
 
     name = "oracle"
 
@@ -22,35 +28,30 @@ class Oracle:
         self._tasks: Mapping[str, Task] = {
             stage.instruction: stage for task in tasks for stage in stages(task)
         }
-        self.needs_box = any(isinstance(task.tests, FolderTests | PackageTests) for task in tasks)
+        self.needs_box = works_in_boxes(tasks)
+
+    def fit(self, spec: SandboxSpec, backend: Backend) -> SandboxSpec:
+        """The task's box with a place for its solution."""
+        return with_solution_folder(spec)
 
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
     ) -> list[Trajectory]:
         task = self._tasks[instruction]
-        for box in boxes:
-            _apply(task, box)
-        return [_said(self.name, seed, task.solution) for seed in seeds]
+        problems = [apply_solution(task, box) for box in boxes] if self.needs_box else [""] * len(seeds)
+        return [
+            _said(self.name, seed, task.solution, problem)
+            for seed, problem in zip(seeds, problems, strict=True)
+        ]
 
 
-def _apply(task: Task, box: Sandbox) -> None:
-    if isinstance(task.tests, PackageTests):
-        for path, data in diff_from_text(task.solution).written.items():
-            box.write(path, data)
-    elif isinstance(task.tests, FolderTests) and (folder := task.tests.solution_dir):
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                box.write(f"/tmp/solution/{file.relative_to(folder)}", file.read_bytes(), mode=0o755)
-        box.run(["bash", "/tmp/solution/solve.sh"], timeout_s=task.tests.timeout_s)
-
-
-class Nop:
+class Nop(Agent):
     """Submits the untouched start. A suite that passes it measures nothing."""
 
     name = "nop"
 
-    def __init__(self, *, boxed: bool) -> None:
-        self.needs_box = boxed
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self.needs_box = works_in_boxes(tasks)
 
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
@@ -58,20 +59,31 @@ class Nop:
         return [_said(self.name, seed) for seed in seeds]
 
 
-class Replay:
-    """Repeats recorded answers, found by their sampling seed."""
+class Replay(Agent):
+    """Repeats recorded answers: each attempt of a plan is the recorded one at the same task and sample."""
 
     name = "replay"
     needs_box = False
 
-    def __init__(self, earlier: Sequence[Trajectory]) -> None:
-        self._by_seed = {one.seed: one for one in earlier}
+    def __init__(self, plan: Plan, earlier: Iterable[Attempt]) -> None:
+        self._recorded = {(one.task_id, one.sample): one.trajectory for one in earlier}
+        self._wanted = {
+            plan.sampling_seed(task, sample): (task.id, sample)
+            for task in plan.tasks
+            for sample in range(plan.samples)
+        }
 
     def solve(
         self, instruction: str, seeds: Sequence[int], boxes: Sequence[Sandbox] = ()
     ) -> list[Trajectory]:
         """Raises ValueError for an attempt that was not recorded."""
-        missing = [seed for seed in seeds if seed not in self._by_seed]
-        if missing:
-            raise ValueError(f"replay: no recorded attempt has the sampling seed {missing[0]}")
-        return [self._by_seed[seed] for seed in seeds]
+        wanted = [self._wanted[seed] for seed in seeds]
+        for task, sample in wanted:
+            if (task, sample) not in self._recorded:
+                raise ValueError(f"replay: no attempt {task}#{sample} was recorded")
+        return [self._recorded[key] for key in wanted]
+
+
+def _said(name: str, seed: int, answer: str = "", error: str = "") -> Trajectory:
+    ending = Ending.CRASHED if error else Ending.SUBMITTED
+    return Trajectory(agent=name, model=name, seed=seed, answer=answer, ending=ending, error=error)

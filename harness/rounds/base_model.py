@@ -8,12 +8,13 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from plateau_bench.agents.models.checkpoint import STABLE, TOOL_TEMPLATE, make_model, make_tokenizer, save
+from plateau_bench.harness.callbacks import Progress
 from plateau_bench.harness.config import PretrainConfig, RunConfig, TrainConfig
 from plateau_bench.harness.learning.dataset import Example, batches, from_sample
 from plateau_bench.harness.learning.train import fine_tune
@@ -23,8 +24,6 @@ from plateau_bench.tasks.suite import HumanSample, Suite
 
 TOKENIZER_TEXTS = 4000
 """Samples that the tokenizer is trained on; more makes it slower, not better."""
-
-Progress = Callable[[str, int, int], None]
 
 
 def base_checkpoint(config: RunConfig, suite: Suite, seed: int, folder: Path, progress: Progress) -> str:

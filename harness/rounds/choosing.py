@@ -7,11 +7,13 @@ from typing import Any
 from plateau_bench.harness.learning.dataset import Example, TrainingSet, from_attempt, from_sample
 from plateau_bench.harness.learning.ledger import Ledger, compute_multiplier, written_tokens
 from plateau_bench.harness.rounds.practice import practice_facts
-from plateau_bench.harness.rounds.workbench import SHARED, Workbench
+from plateau_bench.harness.rounds.workbench import Workbench
 from plateau_bench.harness.seeds import derive
 from plateau_bench.harness.strategies import Material, Trial
 from plateau_bench.harness.strategies.verifiers import visible_tests
-from plateau_bench.results.records import Attempt, RoundRecord
+from plateau_bench.results.attempt_log import read_attempts
+from plateau_bench.results.records import Attempt, Purpose, RoundRecord
+from plateau_bench.results.store import SHARED
 
 
 def choose(bench: Workbench, index: int, practised: list[Attempt], ledger: Ledger) -> TrainingSet:
@@ -36,8 +38,8 @@ def material(bench: Workbench, index: int, practised: list[Attempt], ledger: Led
         return human(count, derive(bench.seed, SHARED, "original human"), "original/human")
 
     def earlier() -> list[Attempt]:
-        paths = [bench.attempts_path(i, "practise") for i in range(index)]
-        return [one for path in paths for one in bench.store.read_attempts(path) if one.trajectory.token_ids]
+        paths = [bench.owned(i).attempts(Purpose.PRACTISE) for i in range(index)]
+        return [one for path in paths for one in read_attempts(path) if one.trajectory.token_ids]
 
     # Without tokens: crashed, or said over the wire in a way that the chat template refuses or rewrites.
     current = [attempt for attempt in practised if attempt.trajectory.token_ids]
@@ -68,15 +70,15 @@ def judge(
     """
     if bench.strategy.judge is None:
         return made, {}
-    of_base = bench.store.read_attempts(bench.shared / "selection.jsonl")
+    of_base = read_attempts(bench.shared.attempts(Purpose.SELECT))
     trials = [Trial(checkpoint=bench.base, parent="", score=selection_score(bench, list(of_base)))]
     trials += [
         Trial(checkpoint=r.training["made"], parent=r.checkpoint_in, score=r.training["selection_score"])
         for r in history
         if "made" in r.training
     ]
-    path = bench.folder(index) / "selection.jsonl"
-    attempts = bench.roll_out(index + 1, made, "select", path=path)
+    path = bench.folder(index).attempts(Purpose.SELECT)
+    attempts = bench.roll_out(index + 1, made, Purpose.SELECT, path=path)
     ledger.selection_attempts += len(attempts)
     ledger.extra_tokens += written_tokens(attempts)
     score = selection_score(bench, attempts)

@@ -4,17 +4,15 @@ A round only knows this protocol, so that a memory document or the agent's own s
 by the same loop and judged by the same measures.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from plateau_bench.harness.attempts.models import Models
+from plateau_bench.harness.callbacks import Progress
 from plateau_bench.harness.config import ArmConfig, TrainConfig
 from plateau_bench.harness.learning.dataset import TrainingSet
 from plateau_bench.harness.strategies import STRATEGIES
-
-Progress = Callable[[int, int], None]
 
 
 class Improver(Protocol):
@@ -65,7 +63,7 @@ class FineTune:
             self._config,
             pad_id=tokenizer.pad_token_id,
             seed=seed,
-            progress=progress,
+            progress=lambda done, total: progress("training", done, total),
             truncate_above=self._recipe.truncate_above,
         )
         if self._recipe.anchor:

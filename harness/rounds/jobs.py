@@ -1,11 +1,12 @@
 """The two kinds of job that a run consists of: prepare a training seed, then play its arms."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from plateau_bench.harness.attempts.grading import Grader
 from plateau_bench.harness.attempts.models import Models
+from plateau_bench.harness.callbacks import Progress
 from plateau_bench.harness.config import RunConfig, parse_config
 from plateau_bench.harness.learning.dataset import from_sample
 from plateau_bench.harness.rounds.base_model import base_checkpoint
@@ -14,16 +15,14 @@ from plateau_bench.harness.rounds.measure import Reference, drift_samples, in_tu
 from plateau_bench.harness.rounds.practice import practise
 from plateau_bench.harness.rounds.round import evaluate, play_round
 from plateau_bench.harness.rounds.suites import suite_of, variants
-from plateau_bench.harness.rounds.workbench import SHARED, Workbench, selection_tasks, task_sets
+from plateau_bench.harness.rounds.workbench import Workbench, selection_tasks, task_sets
 from plateau_bench.harness.seeds import derive
 from plateau_bench.harness.strategies import STRATEGIES
 from plateau_bench.results.metrics.drift import Text
-from plateau_bench.results.records import RoundRecord
-from plateau_bench.results.store import RunStore, hold, read_json, record_to_json, write_json
+from plateau_bench.results.records import Purpose, RoundRecord
+from plateau_bench.results.store import SHARED, RunStore, hold, read_json, record_to_json, write_json
 from plateau_bench.sandbox import open_backend
 from plateau_bench.tasks.suite import HumanSample
-
-Progress = Callable[[str, int, int], None]
 
 
 def run_job(root: Path, seed: int, arm: str, progress: Progress) -> None:
@@ -32,8 +31,8 @@ def run_job(root: Path, seed: int, arm: str, progress: Progress) -> None:
     manifest = read_json(store.manifest)
     config = parse_config(manifest["config"], str(store.manifest))
     with ExitStack() as stack:
-        folder = store.arm(seed, arm)  # a killed run's worker may need a moment to die
-        stack.enter_context(hold(folder / "lock", str(folder), wait_s=10))
+        # A killed run's worker may need a moment to die.
+        stack.enter_context(hold(store.arm_lock(seed, arm), str(store.arm(seed, arm)), wait_s=10))
         bench = _bench(store, config, manifest["environment"], seed, arm, progress, stack)
         if arm == SHARED:
             prepare(bench)
@@ -44,7 +43,7 @@ def run_job(root: Path, seed: int, arm: str, progress: Progress) -> None:
 def prepare(bench: Workbench) -> None:
     """Everything that the arms of a seed share: base checkpoint, reference, round 0."""
     reference = _reference(bench)
-    marker = bench.shared / "round.json"
+    marker = bench.shared.record
     if not marker.exists():
         metrics = evaluate(bench, reference, 0, bench.base, bench.base)
         record = RoundRecord(
@@ -54,12 +53,12 @@ def prepare(bench: Workbench) -> None:
     if any(STRATEGIES[arm.strategy].trains for arm in bench.config.arms.values()):
         practise(bench, 0, bench.base)
     if bench.selection:
-        bench.roll_out(0, bench.base, "select")
+        bench.roll_out(0, bench.base, Purpose.SELECT)
 
 
 def play_arm(bench: Workbench) -> None:
     """Round after round, from the first that is not finished."""
-    reference = Reference.load(bench.shared.parent / "reference.json")
+    reference = Reference.load(bench.store.reference(bench.seed))
     checkpoint = previous = bench.base
     finished = bench.store.finished_rounds(bench.seed, bench.arm_name)
     for index in range(bench.config.rounds + 1):
@@ -83,13 +82,13 @@ def _bench(
 ) -> Workbench:
     manifest = read_json(store.manifest)
     suite = suite_of(config, manifest)
-    base = base_checkpoint(config, suite, seed, store.seed(seed) / "base", progress)
+    base = base_checkpoint(config, suite, seed, store.base(seed), progress)
     if config.model.path is None:
-        base = store.name_of(store.seed(seed) / "base")
+        base = store.name_of(store.base(seed))
     models = Models(environment["device"], store.root)
     stack.callback(models.close)
     backend = open_backend(environment["sandbox"])
-    grader = Grader(backend, store.root / "verdicts.sqlite")
+    grader = Grader(backend, store.verdicts)
     stack.callback(grader.close)
     train_tasks, held_out = task_sets(config, suite, seed)
     recipe = Recipe() if arm == SHARED else Recipe.of(config.arms[arm], base)
@@ -113,7 +112,7 @@ def _bench(
 
 
 def _reference(bench: Workbench) -> Reference:
-    path = bench.shared.parent / "reference.json"
+    path = bench.store.reference(bench.seed)
     if not path.exists():
         settings, tokenizer = bench.config.evaluate, bench.models.tokenizer(bench.base)
 
@@ -128,6 +127,7 @@ def _reference(bench: Workbench) -> Reference:
         if bench.suite.has_human_data:
             corpus = bench.suite.corpus(derive(bench.seed, "corpus"), 10 * settings.human_text)
             human = bench.suite.held_out_text(derive(bench.seed, "held-out text"), settings.human_text)
-        bank = drift_samples(bench, 0, bench.base, "bank")
+        attempts = bench.roll_out(0, bench.base, Purpose.EVALUATE)
+        bank = drift_samples(bench, bench.base, attempts, "bank")
         make_reference([text(s) for s in corpus], [text(s) for s in human], bank).save(path)
     return Reference.load(path)

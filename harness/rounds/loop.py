@@ -20,9 +20,8 @@ from plateau_bench.harness.config import RunConfig, parse_config, to_plain
 from plateau_bench.harness.rounds.environment import describe, pick_device
 from plateau_bench.harness.rounds.progress import Display
 from plateau_bench.harness.rounds.suites import look_at
-from plateau_bench.harness.rounds.workbench import SHARED
 from plateau_bench.results.report.content import write_report
-from plateau_bench.results.store import RunStore, hold, read_json, write_json
+from plateau_bench.results.store import SHARED, RunStore, hold, read_json, write_json
 from plateau_bench.sandbox import Backend, open_backend
 from plateau_bench.sandbox.ensure import ensure_backend
 
@@ -51,7 +50,7 @@ def start(config: RunConfig, root: Path, display: Display) -> Path:
     backend = _backend(config.sandbox, display)
     device = pick_device(config.device)
     facts = look_at(config, backend, display.say)
-    with hold(root / "lock", str(root)):
+    with hold(store.lock, str(root)):
         sandbox = backend.name if config.sandbox == "auto" else config.sandbox
         environment = describe(sandbox, device)
         manifest = {"name": config.name, "config": to_plain(config), "environment": environment, **facts}
@@ -62,11 +61,9 @@ def start(config: RunConfig, root: Path, display: Display) -> Path:
 def resume(root: Path, display: Display) -> Path:
     """Carry a run through to its report, from wherever it stopped. Raises ValueError if there is none."""
     store = RunStore(root)
-    if not store.manifest.exists():
-        raise ValueError(f"{root}: no run here (run.json is missing)")
-    manifest = read_json(store.manifest)
+    manifest = store.read_manifest()
     config = parse_config(manifest["config"], str(store.manifest))
-    with hold(root / "lock", str(root)):
+    with hold(store.lock, str(root)):
         _backend(manifest["environment"]["sandbox"], display).clean()
         _run_jobs(config, store, manifest["environment"]["device"], display)
         display.say("writing the report")

@@ -100,7 +100,7 @@ def in_turns(token_ids: Sequence[int], spans: Sequence[Sequence[int]]) -> Text:
 
 
 BUDGET_SHARE = 0.6
-"""Of the tokens that the base writes: leaves room for later models that write less."""
+"""Share of the tokens that the base writes: leaves room for later models that write less."""
 
 
 def make_reference(corpus: Sequence[Text], human: Sequence[Text], samples: "DriftSamples") -> Reference:
@@ -141,12 +141,17 @@ def sample_freely(agent: Agent, tasks: Sequence[Task], samples: int, *seed_parts
     return DriftSamples(texts=tuple(texts), clusters=tuple(clusters))
 
 
-def drift_samples(bench: "Workbench", index: int, checkpoint: str, *words: int | str) -> DriftSamples:
-    """What drift is measured on in round `index`. `words` say what the random numbers are for."""
+def drift_samples(
+    bench: "Workbench", checkpoint: str, attempts: Sequence[Attempt], *words: int | str
+) -> DriftSamples:
+    """What the drift of a checkpoint is measured on: samples of its own, or conversations among `attempts`.
+
+    `attempts` are its attempts at the held-out tasks; `words` say what the random numbers are for.
+    """
     agent = bench.models.agent(bench.config.agent, checkpoint, 1.0)
     samples = bench.config.evaluate.drift_samples
     if agent.needs_box:
-        return of_conversations(bench.roll_out(index, checkpoint, "evaluate"), samples)
+        return of_conversations(attempts, samples)
     return sample_freely(agent, bench.held_out, samples, bench.seed, *words)
 
 

@@ -3,12 +3,14 @@
 import random
 import shutil
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from plateau_bench.harness.rounds.workbench import Workbench
 from plateau_bench.harness.seeds import derive
 from plateau_bench.harness.strategies.base import Balance
-from plateau_bench.results.records import Attempt
+from plateau_bench.results.attempt_log import read_attempts
+from plateau_bench.results.records import Attempt, Purpose
 from plateau_bench.results.store import write_bytes
 from plateau_bench.tasks.base import Outcome
 
@@ -19,9 +21,9 @@ def practise(bench: Workbench, index: int, checkpoint: str) -> list[Attempt]:
     Round 0 is shared by all arms, so there every arm practises at the config's temperature.
     """
     if index == 0:
-        return bench.roll_out(index, checkpoint, "practise")
+        return bench.roll_out(index, checkpoint, Purpose.PRACTISE)
     if bench.strategy.balance is None:
-        return bench.roll_out(index, checkpoint, "practise", temperature=bench.arm.temperature)
+        return bench.roll_out(index, checkpoint, Purpose.PRACTISE, temperature=bench.arm.temperature)
     return practise_balanced(bench, index, checkpoint, bench.strategy.balance)
 
 
@@ -30,25 +32,26 @@ def practise_balanced(bench: Workbench, index: int, checkpoint: str, balance: Ba
 
     Every task is attempted as often as in the other arms. The groups are drawn anew each round.
     """
-    log = bench.attempts_path(index, "practise")
+    folder = bench.folder(index)
+    log = folder.attempts(Purpose.PRACTISE)
     if log.exists():
-        return list(bench.store.read_attempts(log))
+        return list(read_attempts(log))
     grid = bench.arm.temperatures
     tasks = list(bench.practice_tasks(index))
     random.Random(derive(bench.seed, bench.arm_name, index, "temperatures")).shuffle(tasks)
     size = max(1, len(tasks) // (2 * len(grid)))
-    parts = [log.parent / "practice" / f"{number}.jsonl" for number in range(len(grid) + 1)]
+    parts = [folder.trials / f"{number}.jsonl" for number in range(len(grid) + 1)]
 
     def part(number: int, first: int, last: int | None, temperature: float) -> list[Attempt]:
-        some, path = tasks[first:last], parts[number]
-        return bench.roll_out(index, checkpoint, "practise", tasks=some, temperature=temperature, path=path)
+        attempt = partial(bench.roll_out, index, checkpoint, Purpose.PRACTISE)
+        return attempt(tasks=tasks[first:last], temperature=temperature, path=parts[number])
 
     trials = [part(i, i * size, (i + 1) * size, temperature) for i, temperature in enumerate(grid)]
     scores = [balance(attempts, bench.arm) for attempts in trials]
     part(len(grid), len(grid) * size, None, grid[scores.index(max(scores))])
     write_bytes(log, b"".join(path.read_bytes() for path in parts))  # appears whole: what resuming looks for
-    shutil.rmtree(log.parent / "practice")
-    return list(bench.store.read_attempts(log))
+    shutil.rmtree(folder.trials)
+    return list(read_attempts(log))
 
 
 def practice_facts(practised: list[Attempt]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 Records stay as they are; what differs is written to `regrade.json` beside them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from plateau_bench.harness.config import parse_config
 from plateau_bench.harness.rounds.suites import suite_of
 from plateau_bench.harness.rounds.workbench import task_sets, train_tasks
 from plateau_bench.results.records import Attempt
-from plateau_bench.results.store import RunStore, read_json, write_json
+from plateau_bench.results.store import RunStore, write_json
 from plateau_bench.sandbox import open_backend
 from plateau_bench.tasks.base import Outcome, Task
 
@@ -36,34 +38,21 @@ def regrade(root: Path, progress: Callable[[int], None] = lambda done: None) -> 
     """
     store = RunStore(root)
     manifest, tasks = tasks_of_run(root)
-    grader = Grader(open_backend(manifest["environment"]["sandbox"]), None)
-    changed: list[dict[str, Any]] = []
-    batch: list[Attempt] = []
-    done = 0
-    try:
-        for attempt in store.attempts():
-            batch.append(attempt)
-            if len(batch) == BATCH:
-                changed += _differences(batch, tasks, grader)
-                done += len(batch)
-                progress(done)
-                batch = []
-        changed += _differences(batch, tasks, grader)
-        done += len(batch)
-    finally:
-        grader.close()
-    found = Regrade(attempts=done, changed=tuple(changed))
-    write_json(root / "regrade.json", {"attempts": done, "changed": changed})
-    return found
+    attempts, done, changed = store.attempts(), 0, []
+    with closing(Grader(open_backend(manifest["environment"]["sandbox"]), None)) as grader:
+        while batch := list(islice(attempts, BATCH)):
+            changed += _differences(batch, tasks, grader)
+            done += len(batch)
+            progress(done)
+    write_json(store.regraded, {"attempts": done, "changed": changed})
+    return Regrade(attempts=done, changed=tuple(changed))
 
 
 def tasks_of_run(root: Path) -> tuple[dict[str, Any], dict[int, dict[str, Task]]]:
     """(run.json, tasks of every training seed by id). Raises ValueError if there is no run."""
-    manifest_path = RunStore(root).manifest
-    if not manifest_path.exists():
-        raise ValueError(f"{root}: no run here (run.json is missing)")
-    manifest = read_json(manifest_path)
-    config = parse_config(manifest["config"], str(manifest_path))
+    store = RunStore(root)
+    manifest = store.read_manifest()
+    config = parse_config(manifest["config"], str(store.manifest))
     suite = suite_of(config, manifest)
     tasks = {
         seed: {task.id: task for tasks in task_sets(config, suite, seed) for task in tasks}
@@ -77,7 +66,7 @@ def tasks_of_run(root: Path) -> tuple[dict[str, Any], dict[int, dict[str, Task]]
 
 
 def _differences(
-    batch: list[Attempt], tasks: dict[int, dict[str, Task]], grader: Grader
+    batch: Sequence[Attempt], tasks: dict[int, dict[str, Task]], grader: Grader
 ) -> list[dict[str, Any]]:
     for attempt in batch:
         task = tasks[attempt.seed].get(attempt.task_id)

@@ -1,9 +1,10 @@
 """One round, left to right: measure the checkpoint, practise, choose, learn, judge, record."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from plateau_bench.harness.learning.dataset import TrainingSet
 from plateau_bench.harness.learning.ledger import Ledger
@@ -12,11 +13,10 @@ from plateau_bench.harness.rounds.measure import Reference, drift_samples, measu
 from plateau_bench.harness.rounds.practice import practise
 from plateau_bench.harness.rounds.workbench import Workbench
 from plateau_bench.harness.seeds import derive
+from plateau_bench.results.attempt_log import read_attempts
 from plateau_bench.results.metrics.variants import variant_metrics
-from plateau_bench.results.records import Attempt, RoundMetrics, RoundRecord
+from plateau_bench.results.records import Attempt, Purpose, RoundMetrics, RoundRecord
 from plateau_bench.results.store import read_json, record_from_json, record_to_json, write_json
-
-T = TypeVar("T")
 
 
 def play_round(
@@ -25,18 +25,21 @@ def play_round(
     """Play round `index` with `checkpoint`; what finished before a crash is not repeated."""
     strategy, ledger, clock = bench.strategy, Ledger(), Stopwatch()
     history = bench.store.finished_rounds(bench.seed, bench.arm_name)[:index]
-    metrics = clock("evaluate", lambda: evaluate(bench, reference, index, checkpoint, previous))
+    with clock("evaluate"):
+        metrics = evaluate(bench, reference, index, checkpoint, previous)
     training: dict[str, Any] = {}
     following = None
     if strategy.trains and index < bench.config.rounds:
-        practised = clock("practise", lambda: practise(bench, index, checkpoint))
-        chosen = clock("choose", lambda: choose(bench, index, practised, ledger))
+        with clock("practise"):
+            practised = practise(bench, index, checkpoint)
+        with clock("choose"):
+            chosen = choose(bench, index, practised, ledger)
         if chosen.examples:  # a round without a single success leaves the checkpoint as it is
             start = bench.base if strategy.start == "base" else checkpoint
-            made = clock("learn", lambda: learn(bench, index, start, chosen))
-            following, training = clock(
-                "judge", lambda: judge(bench, index, checkpoint, made, ledger, history)
-            )
+            with clock("learn"):
+                made = learn(bench, index, start, chosen)
+            with clock("judge"):
+                following, training = judge(bench, index, checkpoint, made, ledger, history)
         training = account(bench, chosen, practised, ledger, history) | training
     record = RoundRecord(
         arm=bench.arm_name,
@@ -47,7 +50,7 @@ def play_round(
         training=training,
         timings=clock.seconds,
     )
-    write_json(bench.folder(index) / "round.json", record_to_json(record))
+    write_json(bench.folder(index).record, record_to_json(record))
     return record
 
 
@@ -55,17 +58,16 @@ def evaluate(
     bench: Workbench, reference: Reference, index: int, checkpoint: str, previous: str
 ) -> RoundMetrics:
     """Held-out attempts at the agent's temperature, and samples to measure drift on."""
-    if index == 0 and (marker := bench.shared / "round.json").exists():
-        return record_from_json(read_json(marker)).metrics
-    now = bench.models
-    attempts = bench.roll_out(index, checkpoint, "evaluate")
-    samples = drift_samples(bench, index, checkpoint, bench.owner(index), index)
+    if index == 0 and bench.shared.record.exists():
+        return record_from_json(read_json(bench.shared.record)).metrics
+    attempts = bench.roll_out(index, checkpoint, Purpose.EVALUATE)
+    samples = drift_samples(bench, checkpoint, attempts, bench.owner(index), index)
     models = {
-        "now": now.weights(checkpoint),
-        "base": now.weights(bench.base),
-        "previous": now.weights(previous),
+        "now": bench.models.weights(checkpoint),
+        "base": bench.models.weights(bench.base),
+        "previous": bench.models.weights(previous),
     }
-    base_attempts = list(bench.store.read_attempts(bench.shared / "held_out.jsonl"))
+    base_attempts = list(read_attempts(bench.shared.attempts(Purpose.EVALUATE)))
     bench.progress("measuring", 0, 1)
     metrics = measure(index, attempts, base_attempts, samples, models, reference, bench.seed)
     return with_variants(bench, metrics, attempts, checkpoint)
@@ -77,36 +79,32 @@ def with_variants(
     """The metrics, and those of the variants of the held-out tasks, if the run has any."""
     if not bench.variants:
         return metrics
-    path = bench.attempts_path(metrics.round, "evaluate").with_name("variants.jsonl")
-    varied = bench.roll_out(metrics.round, checkpoint, "evaluate", tasks=bench.variants, path=path)
+    path = bench.owned(metrics.round).variants
+    varied = bench.roll_out(metrics.round, checkpoint, Purpose.EVALUATE, tasks=bench.variants, path=path)
     values = {**metrics.values, **variant_metrics(varied, attempts, seed=bench.seed)}
     return replace(metrics, values=values)
 
 
 def learn(bench: Workbench, index: int, start: str, training_set: TrainingSet) -> str:
     """Make the next checkpoint, unless it is already there whole; returns its name."""
-    folder = bench.folder(index) / "checkpoint"
-    if not folder.exists():
-        training_set.save(bench.folder(index) / "training_set.jsonl")
-        bench.improver.improve(
-            start,
-            training_set,
-            folder,
-            seed=derive(bench.seed, bench.arm_name, index, "train"),
-            progress=lambda done, total: bench.progress("training", done, total),
-        )
-    return bench.store.name_of(folder)
+    folder = bench.folder(index)
+    if not folder.checkpoint.exists():
+        training_set.save(folder.training_set)
+        seed = derive(bench.seed, bench.arm_name, index, "train")
+        bench.improver.improve(start, training_set, folder.checkpoint, seed=seed, progress=bench.progress)
+    return bench.store.name_of(folder.checkpoint)
 
 
 class Stopwatch:
-    """Runs steps and remembers how long each took: `clock("learn", lambda: ...)`."""
+    """Remembers how long each step took: `with clock("learn"): ...`."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
-    def __call__(self, name: str, step: Callable[[], T]) -> T:
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         try:
-            return step()
+            yield
         finally:
             self.seconds[name] = round(time.perf_counter() - started, 3)

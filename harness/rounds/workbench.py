@@ -1,28 +1,24 @@
 """What stays the same over all rounds of one arm of one training seed, and where its files lie."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from plateau_bench.harness.attempts.grading import Grader
 from plateau_bench.harness.attempts.models import Models
 from plateau_bench.harness.attempts.rollout import Plan, roll_out
+from plateau_bench.harness.callbacks import Progress, quiet
 from plateau_bench.harness.config import ArmConfig, RunConfig
 from plateau_bench.harness.rounds.improve import Improver
 from plateau_bench.harness.seeds import derive
 from plateau_bench.harness.strategies import STRATEGIES, Strategy
-from plateau_bench.results.records import Attempt
-from plateau_bench.results.store import RunStore
+from plateau_bench.results.attempt_log import read_attempts
+from plateau_bench.results.records import Attempt, Purpose
+from plateau_bench.results.store import SHARED, RoundFolder, RunStore
 from plateau_bench.sandbox.base import Backend
 from plateau_bench.tasks.base import Task
 from plateau_bench.tasks.grading.boxes import stages
 from plateau_bench.tasks.suite import Suite
-
-SHARED = "shared"
-"""Round 0 acts with the base model in every arm, so it is played once per training seed."""
-
-Progress = Callable[[str, int, int], None]
-"""(phase, done, total)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +41,7 @@ class Workbench:
     backend: Backend
     grader: Grader
     improver: Improver
-    progress: Progress = field(default=lambda phase, done, total: None)
+    progress: Progress = quiet
 
     @property
     def arm(self) -> ArmConfig:
@@ -56,19 +52,21 @@ class Workbench:
         return STRATEGIES[self.arm.strategy]
 
     @property
-    def shared(self) -> Path:
+    def shared(self) -> RoundFolder:
+        """Where round 0 lies, which all arms share."""
         return self.store.round(self.seed, SHARED, 0)
 
     def owner(self, index: int) -> str:
         """Whose random numbers and attempts a round uses."""
         return SHARED if index == 0 else self.arm_name
 
-    def folder(self, index: int) -> Path:
+    def folder(self, index: int) -> RoundFolder:
+        """Where the arm's own files of a round lie."""
         return self.store.round(self.seed, self.arm_name, index)
 
-    def attempts_path(self, index: int, purpose: str) -> Path:
-        name = {"evaluate": "held_out.jsonl", "practise": "train.jsonl", "select": "selection.jsonl"}[purpose]
-        return self.store.round(self.seed, self.owner(index), index) / name
+    def owned(self, index: int) -> RoundFolder:
+        """Where the attempts of a round lie."""
+        return self.store.round(self.seed, self.owner(index), index)
 
     def practice_tasks(self, index: int) -> tuple[Task, ...]:
         """The train tasks of a round."""
@@ -80,19 +78,19 @@ class Workbench:
         self,
         index: int,
         checkpoint: str,
-        purpose: str,
+        purpose: Purpose,
         *,
         tasks: Sequence[Task] | None = None,
         temperature: float | None = None,
         path: Path | None = None,
     ) -> list[Attempt]:
-        """Attempts of `checkpoint` on the tasks of `purpose`: "evaluate", "practise" or "select".
+        """Attempts of `checkpoint` on the tasks of `purpose`, made now as far as they are not on the disk.
 
         `index` is the round in which the checkpoint acts. The keywords stand in for what the purpose sets.
         """
-        settings = self.config.practice if purpose == "practise" else self.config.evaluate
+        settings = self.config.practice if purpose is Purpose.PRACTISE else self.config.evaluate
         if tasks is None:
-            sets = {"evaluate": self.held_out, "select": self.selection}
+            sets = {Purpose.EVALUATE: self.held_out, Purpose.SELECT: self.selection}
             tasks = sets[purpose] if purpose in sets else self.practice_tasks(index)
         if temperature is None:
             temperature = settings.temperature
@@ -105,15 +103,17 @@ class Workbench:
             samples=settings.samples,
             temperature=temperature,
         )
-        return roll_out(
+        path = path or self.owned(index).attempts(purpose)
+        roll_out(
             plan,
             self.models.agent(self.config.agent, checkpoint, temperature),
             self.grader,
-            path or self.attempts_path(index, purpose),
-            lambda done, total: self.progress(purpose, done, total),
+            path,
+            self.progress,
             backend=self.backend,
             boxes=self.config.agent.boxes,
         )
+        return list(read_attempts(path))
 
 
 def selection_tasks(config: RunConfig, suite: Suite, seed: int, held_out: Sequence[Task]) -> tuple[Task, ...]:

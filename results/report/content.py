@@ -16,11 +16,11 @@ from plateau_bench.results.claims.arms import Rounds, compare_arms
 from plateau_bench.results.claims.labels import ALPHA, judge_arm
 from plateau_bench.results.claims.pdt1 import Phase, silent_collapse
 from plateau_bench.results.metrics.estimators import seeds_interval
-from plateau_bench.results.records import Estimate, RoundRecord, RunResults
+from plateau_bench.results.records import Estimate, RoundRecord, RunResults, fields_of
 from plateau_bench.results.report.page import render_page
 from plateau_bench.results.report.remedies import recorded, remedies
 from plateau_bench.results.report.sentences import peak, summarise, values_of
-from plateau_bench.results.store import fields_of, write_bytes
+from plateau_bench.results.store import RunStore, write_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,10 +75,10 @@ def report_bytes(report: Mapping[str, Any]) -> bytes:
 def write_report(results: RunResults, folder: Path) -> Path:
     """Write `report.json` and `report.html` into `folder`, whole or not at all; gives the page's path."""
     report = build_report(results)
-    page = folder / "report.html"
-    write_bytes(folder / "report.json", report_bytes(report))
-    write_bytes(page, render_page(report).encode())
-    return page
+    store = RunStore(folder)
+    write_bytes(store.report, report_bytes(report))
+    write_bytes(store.page, render_page(report).encode())
+    return store.page
 
 
 def terminal_table(report: Mapping[str, Any]) -> "Table":

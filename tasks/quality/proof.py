@@ -15,12 +15,11 @@ from pathlib import Path
 from plateau_bench.sandbox.base import Backend, Diff, SandboxError, SandboxUnavailable
 from plateau_bench.sandbox.diffs import diff_from_text
 from plateau_bench.tasks.base import FolderTests, Outcome, PackageTests, Task, Verdict
-from plateau_bench.tasks.files import files_below
-from plateau_bench.tasks.grading.boxes import folder_tests, open_for, put, stages, work_through
-from plateau_bench.tasks.grading.compare import graded
+from plateau_bench.tasks.grading.boxes import folder_tests, open_for, stages, work_through
 from plateau_bench.tasks.grading.folders import grade_stages
 from plateau_bench.tasks.grading.functions import FunctionGrader
 from plateau_bench.tasks.grading.packages import as_function_task, bundle
+from plateau_bench.tasks.grading.solutions import apply_solution, with_solution_folder
 from plateau_bench.tasks.quality.leaks import leak
 from plateau_bench.tasks.quality.quarantine import Entry, Quarantine
 
@@ -165,8 +164,9 @@ def _prove_folder(task: Task, backend: Backend, repeats: int) -> Result:
         solved = []
         for _ in range(repeats):
             diffs, problem = solve(task, backend)
-            failed = graded(Outcome.FAILED, problem)
-            solved.append(failed if problem else grade_stages(task, diffs, backend))
+            verdict = grade_stages(task, diffs, backend)
+            failed = problem and verdict.outcome is Outcome.FAILED
+            solved.append(replace(verdict, reason=problem) if failed else verdict)
         untouched = [grade_stages(task, _idle(task, backend), backend) for _ in range(repeats)]
     except SandboxUnavailable as error:
         return Kind.UNDECIDED, f"no box for it here: {error}"
@@ -187,27 +187,13 @@ def _idle(task: Task, backend: Backend) -> list[Diff]:
 
 
 def solve(task: Task, backend: Backend) -> tuple[list[Diff], str]:
-    """What `solution/solve.sh` of each step changes in the task's box, and what went wrong or "".
+    """What the solution of each step changes in the task's box, and what went wrong or "".
 
     Raises SandboxError.
     """
-
-    def act(stage: Task) -> str:
-        own = folder_tests(stage)
-        assert own.solution_dir is not None
-        box.run("rm -rf /solution/* /solution/.[!.]*")
-        files = {f"/solution/{path}": data for path, data in files_below(own.solution_dir).items()}
-        put(box, files, "the solution")
-        settings = [f"{key}={value}" for key, value in own.solution_env.items()]
-        done = box.run(["env", *settings, "bash", "/solution/solve.sh"], timeout_s=own.timeout_s)
-        if done.exit_code == 0:
-            return ""
-        how = "took too long" if done.timed_out else f"gave exit code {done.exit_code}"
-        return f"{stage.id}: solution/solve.sh {how}: {' '.join(done.stderr.split())[-200:]}"
-
-    box = open_for(task, backend, replace(task.box, mounts=(*task.box.mounts, "/solution")))
+    box = open_for(task, backend, with_solution_folder(task.box))
     try:
-        done = work_through(task, box, act)
+        done = work_through(task, box, lambda stage: apply_solution(stage, box))
     finally:
         box.close()
     return [diff for _, diff in done], next(filter(None, (problem for problem, _ in done)), "")

@@ -13,7 +13,8 @@ from plateau_bench.agents.tool import ToolAgent
 from plateau_bench.harness.attempts.boxed import solve_in_boxes
 from plateau_bench.harness.attempts.grading import Grader
 from plateau_bench.harness.attempts.rollout import Plan, roll_out
-from plateau_bench.results.store import attempt_from_json, attempt_to_json
+from plateau_bench.results.attempt_log import attempt_from_json, attempt_to_json, read_attempts
+from plateau_bench.results.records import Purpose
 from plateau_bench.sandbox import open_backend
 from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec
 from plateau_bench.sandbox.diffs import diff_from_text, diff_to_text
@@ -127,11 +128,13 @@ def test_a_rollout_records_the_conversation_and_reads_it_back(
     backend: Backend, grader: Grader, tmp_path: Path
 ) -> None:
     plan = Plan(
-        arm="a", seed=1, round=0, purpose="practise", tasks=(task(),), samples=2, temperature=0.5
+        arm="a", seed=1, round=0, purpose=Purpose.PRACTISE, tasks=(task(),), samples=2, temperature=0.5
     )  # fmt: skip
-    made = roll_out(plan, agent(), grader, tmp_path / "log.jsonl", backend=backend, boxes=2)
-    again = roll_out(plan, agent(), grader, tmp_path / "log.jsonl", backend=backend, boxes=2)
-    assert made == again
+    log = tmp_path / "log.jsonl"
+    roll_out(plan, agent(), grader, log, backend=backend, boxes=2)
+    made = list(read_attempts(log))
+    roll_out(plan, agent(), grader, log, backend=backend, boxes=2)
+    assert made == list(read_attempts(log))
     assert made[0].verdict.verified
     assert made[1].trajectory.messages[2].tool_calls[0].arguments == {"command": "python3 test.py"}
     with pytest.raises(ValueError, match="no backend"):

@@ -1,5 +1,6 @@
 """`plateau eval` and what reads its folder: real grading in bubblewrap, scripted and endpoint models."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -9,23 +10,22 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from plateau_bench.agents.base import Ending, Limits, ModelUnavailable
+from plateau_bench.agents.models.checkpoint import save
 from plateau_bench.harness.cli.app import app
-from plateau_bench.harness.cli.meter import running
+from plateau_bench.harness.cli.meter import Tally
 from plateau_bench.harness.cli.show import pick, plain, show_attempt
-from plateau_bench.harness.config import ConfigError
 from plateau_bench.harness.evals.agent_spec import AgentSpec, read_agent
-from plateau_bench.harness.evals.evaluation import (
-    Evaluation,
-    attempts_path,
-    evaluate_agent,
-    read_attempts,
-    scores_of,
-)
+from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
+from plateau_bench.results.attempt_log import in_order
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.report.leaderboard import Leaderboard
+from plateau_bench.results.store import EvalStore
 from plateau_bench.sandbox import open_backend
+from plateau_bench.tasks.base import Outcome
 from plateau_bench.tasks.suites import katas
 from tests.agents.hostile import HostileServer
+from tests.agents.tiny import tiny_checkpoint
+from tests.results.attempts import attempt
 
 TASKS = katas.held_out_tasks(7, 6)
 
@@ -57,7 +57,7 @@ def test_oracle_solves_all_and_nop_nothing(tmp_path: Path) -> None:
     assert "oracle is better than nop" in board.markdown()
     assert "<svg" in board.html("x")
     assert board.csv().splitlines()[1].startswith("oracle,")
-    assert set(scores_of(tmp_path)) == {"oracle", "nop"}
+    assert set(EvalStore(tmp_path).scores()) == {"oracle", "nop"}
 
 
 def test_a_stopped_evaluation_repeats_nothing(tmp_path: Path) -> None:
@@ -65,9 +65,9 @@ def test_a_stopped_evaluation_repeats_nothing(tmp_path: Path) -> None:
         spec = AgentSpec(name="m", kind="oneshot", model="openai:hostile", base_url=server.url)
         whole = run(tmp_path / "whole", spec)
         calls = server.served["good"]
-        path = attempts_path(tmp_path / "part", "m")
+        path = EvalStore(tmp_path / "part").attempts("m")
         path.parent.mkdir(parents=True)
-        lines = attempts_path(tmp_path / "whole", "m").read_bytes().splitlines(keepends=True)
+        lines = EvalStore(tmp_path / "whole").attempts("m").read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join(lines[:5]) + lines[5][:40])  # torn in the sixth
         again = run(tmp_path / "part", spec)
         assert server.served["good"] == calls + 7
@@ -96,9 +96,50 @@ def test_an_endpoint_that_is_gone_stops_the_evaluation_and_loses_nothing(tmp_pat
 
 def test_a_replay_gives_the_same_verdicts(tmp_path: Path) -> None:
     first = run(tmp_path, read_agent("oracle"))
-    spec = read_agent(f"replay:{attempts_path(tmp_path, 'oracle')}")
+    spec = read_agent(f"replay:{EvalStore(tmp_path).attempts('oracle')}")
     again = run(tmp_path, spec)
     assert [a.verdict for a in again] == [a.verdict for a in first]
+
+
+@pytest.mark.slow
+def test_local_weights_are_replayed(tmp_path: Path) -> None:
+    save(*tiny_checkpoint(), tmp_path / "weights")
+    limits = Limits(completion_tokens=12)
+    local = AgentSpec(name="m", kind="oneshot", model=str(tmp_path / "weights"), limits=limits)
+    counts: list[tuple[int, int]] = []
+    first = run(tmp_path, local, progress=lambda name, total, new: counts.append((total, len(new))))
+    assert counts == [(12, 0), (12, 12)]
+    assert len({a.trajectory.answer for a in first}) > 6, "the samples differ"
+    again = run(tmp_path, read_agent(f"replay:{EvalStore(tmp_path).attempts('m')}"))
+    assert [(a.task_id, a.sample, a.trajectory, a.verdict) for a in again] == [
+        (a.task_id, a.sample, a.trajectory, a.verdict) for a in first
+    ]
+
+
+def test_a_replay_of_other_attempts_is_refused(tmp_path: Path) -> None:
+    log = EvalStore(tmp_path).attempts("oracle")
+    run(tmp_path, read_agent("oracle"))
+    log.write_bytes(log.read_bytes().split(b"\n", 1)[1])
+    with pytest.raises(ValueError, match=r"replay: no attempt katas/.* was recorded"):
+        run(tmp_path, read_agent(f"replay:{log}"))
+
+
+def test_a_folder_of_the_first_format_is_refused_and_can_be_replayed(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    first = run(old, read_agent("oracle"))
+    manifest = json.loads((old / "eval.json").read_text())
+    assert manifest.pop("format") == 2
+    (old / "eval.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        ValueError, match="is of format 1 and this plateau reads 2 .* choose a new folder"
+    ) as e:
+        run(old, read_agent("oracle"))
+    assert "choose a new folder with --out" in str(e.value)
+    assert f"replay:{old}/NAME/attempts.jsonl takes the answers over" in str(e.value)
+    with pytest.raises(ValueError, match="format 1"):
+        EvalStore(old).scores()
+    again = run(tmp_path / "new", read_agent(f"replay:{old}/oracle/attempts.jsonl"))
+    assert facts(again) == facts(first)
 
 
 def test_the_runs_budget_stops_new_attempts(tmp_path: Path) -> None:
@@ -162,7 +203,7 @@ def test_without_a_number_all_tasks_of_a_suite_are_taken(tmp_path: Path) -> None
     ("text", "message"),
     [
         ("tool", "expected a YAML file"),
-        ("missing.yaml", "missing.yaml: cannot be read"),
+        ("missing.yaml", "missing.yaml: no such file"),
         ("bad.yaml", "bad.yaml: unknown key modle; did you mean model"),
     ],
 )
@@ -171,7 +212,7 @@ def test_a_wrong_agent_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bad.yaml").write_text("kind: tool\nmodle: x\n")
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ValueError, match=message):
         read_agent(text)
     Path("good.yaml").write_text(
         "kind: tool\nmodel: openai:x\nprice: {read: 1, written: 2}\nlimits: {steps: 9, cost_usd: 0.5}\n"
@@ -202,6 +243,32 @@ def test_commands_end_to_end(tmp_path: Path) -> None:
     assert "no rise is significant" in said.stdout
 
 
+def test_the_tokens_of_a_training_set_are_shown(tmp_path: Path) -> None:
+    _, tokenizer = tiny_checkpoint()
+    tokenizer.save_pretrained(tmp_path / "checkpoint")
+    ids = tokenizer("def f(a):\n    return a", add_special_tokens=False)["input_ids"]
+    row = {"token_ids": ids, "loss_spans": [[2, len(ids)]], "source": "round-00/x#0"}
+    (tmp_path / "training_set.jsonl").write_text(json.dumps(row) + "\n")
+    shown = CliRunner().invoke(app, ["show", str(tmp_path / "training_set.jsonl"), "--tokens"])
+    assert shown.exit_code == 0, shown.output
+    first, *others = shown.stdout.splitlines()
+    assert first == f"     | {tokenizer.decode(ids[:2])}"
+    assert [line[:6] for line in others[:-1]] == ["loss |"] * 2
+    assert f"{len(ids) - 2} of {len(ids)} tokens carry loss, in 1 spans" in shown.stdout
+    missing = CliRunner().invoke(app, ["show", str(tmp_path / "training_set.jsonl"), "7"])
+    assert "numbered from 0" in str(missing.exception)
+
+
+def test_a_tally_counts_what_is_new() -> None:
+    tally = Tally()
+    assert str(tally) == ""
+    tally.add([attempt("a", 0)])
+    assert str(tally) == "pass 100.0 %"
+    made = attempt("a", 1, Outcome.FAILED)
+    tally.add([dataclasses.replace(made, trajectory=dataclasses.replace(made.trajectory, cost_usd=0.25))])
+    assert str(tally) == "pass 50.0 %  $0.25 + 1 of unknown cost"
+
+
 def test_a_terminal_does_not_obey_a_model(tmp_path: Path) -> None:
     assert plain("a\x1b[31mb\x07\u202e") == "a\\x1b[31mb\\x07\\x202e"
     made = run(tmp_path, read_agent("oracle"))
@@ -210,5 +277,7 @@ def test_a_terminal_does_not_obey_a_model(tmp_path: Path) -> None:
     assert "all hidden tests passed" in console.export_text()
     with pytest.raises(ValueError, match="no attempt 'zz'"):
         pick(made, "zz", "x")
-    assert running(made) == "pass 100.0 %"
-    assert len(read_attempts(attempts_path(tmp_path, "oracle"))) == 12
+    tally = Tally()
+    tally.add(made)
+    assert str(tally) == "pass 100.0 %"
+    assert len(in_order(EvalStore(tmp_path).attempts("oracle"))) == 12

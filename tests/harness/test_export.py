@@ -10,10 +10,11 @@ from typer.testing import CliRunner, Result
 
 from plateau_bench.harness.cli.app import app
 from plateau_bench.harness.config import parse_config, to_plain
-from plateau_bench.harness.evals.evaluation import Evaluation, attempts_path
+from plateau_bench.harness.evals.evaluation import Evaluation
 from plateau_bench.harness.rounds.workbench import task_sets
+from plateau_bench.results.attempt_log import attempt_to_json
 from plateau_bench.results.records import Attempt
-from plateau_bench.results.store import attempt_to_json, write_bytes, write_json
+from plateau_bench.results.store import EvalStore, write_bytes, write_json
 from plateau_bench.tasks.base import Outcome, Split, Task
 from plateau_bench.tasks.suites import katas
 from tests.results.atif_check import check
@@ -88,7 +89,7 @@ def test_an_evaluation_is_exported(tmp_path: Path) -> None:
     what.save(folder)
     manifest = json.loads((folder / "eval.json").read_text()) | {"agents": [{"name": "mine"}]}
     write_json(folder / "eval.json", manifest)
-    record(attempts_path(folder, "mine"), *(of(task, seed=5, arm="mine") for task in what.chosen()))
+    record(EvalStore(folder).attempts("mine"), *(of(task, seed=5, arm="mine") for task in what.chosen()))
     assert export(folder, tmp_path / "out").exit_code == 0
     assert len(sessions(tmp_path / "out")) == 2
     assert export(folder, tmp_path / "log", format="inspect").exit_code == 0

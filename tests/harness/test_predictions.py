@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from plateau_bench.agents.base import Ending
+from plateau_bench.harness.cli.predictions import patch_of, run_report
 from plateau_bench.harness.evals.agent_spec import read_agent
 from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
-from plateau_bench.harness.evals.predicted import patch_of, read_predictions, run_report
+from plateau_bench.harness.evals.predicted import read_predictions
 from plateau_bench.results.records import Attempt
 from plateau_bench.sandbox.diffs import steps_from_text
 from plateau_bench.tasks.base import Split

@@ -1,18 +1,24 @@
 """Waves, the attempt log and resuming, with an agent that answers from a script and trusted programs."""
 
+import dataclasses
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from plateau_bench.agents.base import Trajectory
+from plateau_bench.agents.base import ModelUnavailable, Trajectory
 from plateau_bench.agents.scripted import ScriptedAgent
-from plateau_bench.harness.attempts.rollout import WAVE, Plan, roll_out
-from plateau_bench.results.records import Attempt
-from plateau_bench.results.store import AttemptLog
+from plateau_bench.harness.attempts.rollout import WAVE, Plan, as_they_come
+from plateau_bench.harness.attempts.rollout import roll_out as make
+from plateau_bench.harness.seeds import derive
+from plateau_bench.results.attempt_log import AttemptLog, in_order, read_attempts
+from plateau_bench.results.records import Attempt, Purpose
 from plateau_bench.tasks.base import Outcome, Task, Verdict
 from plateau_bench.tasks.grading.functions import FunctionGrader
 from plateau_bench.tasks.suites import katas
+from tests.results.attempts import attempt
 from tests.tasks.local_backend import LocalBackend
 
 TASKS = katas.train_tasks(5, WAVE + 10)
@@ -24,11 +30,16 @@ def plan(tasks: Sequence[Task] = TASKS) -> Plan:
         arm="replace",
         seed=1,
         round=2,
-        purpose="practise",
+        purpose=Purpose.PRACTISE,
         tasks=tuple(tasks),
         samples=2,
         temperature=0.8,
     )
+
+
+def roll_out(plan: Plan, agent: ScriptedAgent, grade: "Counting", log: Path) -> list[Attempt]:
+    make(plan, agent, grade, log)
+    return list(read_attempts(log))
 
 
 class Counting:
@@ -82,17 +93,81 @@ def test_a_torn_log_is_cut_at_the_last_whole_wave(tmp_path: Path, cut: int) -> N
 def test_sampling_seeds_differ_between_rounds_samples_tasks_and_purposes() -> None:
     one = plan()
     others = [
-        Plan(arm="replace", seed=1, round=3, purpose="practise", tasks=TASKS, samples=2, temperature=1),
-        Plan(arm="replace", seed=1, round=2, purpose="evaluate", tasks=TASKS, samples=2, temperature=1),
-        Plan(arm="no_train", seed=1, round=2, purpose="practise", tasks=TASKS, samples=2, temperature=1),
+        Plan(arm="replace", seed=1, round=3, purpose=Purpose.PRACTISE, tasks=TASKS, samples=2, temperature=1),
+        Plan(arm="replace", seed=1, round=2, purpose=Purpose.EVALUATE, tasks=TASKS, samples=2, temperature=1),
+        Plan(
+            arm="no_train", seed=1, round=2, purpose=Purpose.PRACTISE, tasks=TASKS, samples=2, temperature=1
+        ),
     ]
     seeds = [s for p in (one, *others) for task in TASKS[:5] for s in p.sampling_seeds(task)]
     assert len(set(seeds)) == len(seeds)
 
 
+def test_the_seeds_of_runs_never_change() -> None:
+    """They decide what is sampled, so a run that was begun with an older version goes on as it would have."""
+    assert [plan().sampling_seed(TASKS[0], sample) for sample in (0, 1)] == [
+        derive(1, "replace", 2, "practise", TASKS[0].id, sample) for sample in (0, 1)
+    ]
+    assert derive(1, "replace", 2, "practise", "a", 0) == 7049483395516928016
+
+
+class Erring(ScriptedAgent):
+    """Is slow at all tasks but the first, and fails at the last."""
+
+    def solve(self, instruction: str, seeds: Sequence[int], boxes: Any = ()) -> list[Trajectory]:
+        if instruction == TASKS[0].instruction:
+            return super().solve(instruction, seeds)
+        time.sleep(0.1)
+        if instruction == TASKS[2].instruction:
+            raise ModelUnavailable("gone")
+        return super().solve(instruction, seeds)
+
+
+def test_an_attempt_that_ended_beside_one_that_failed_is_kept(tmp_path: Path) -> None:
+    few, log = dataclasses.replace(plan(TASKS[:3]), samples=1), tmp_path / "log.jsonl"
+    seen: list[list[str]] = []
+
+    def freely(agent: ScriptedAgent) -> None:
+        def recorded(new: Sequence[Attempt]) -> None:
+            seen.append([one.task_id for one in new])
+            time.sleep(0.5 if new and not seen[0] else 0)  # the other two end meanwhile
+
+        as_they_come(few, agent, Counting(), log, backend=LocalBackend(), at_once=3, recorded=recorded)
+
+    with pytest.raises(ModelUnavailable):
+        freely(Erring(SOLUTIONS))
+    assert seen == [[], [TASKS[0].id], [TASKS[1].id]]
+    seen.clear()
+    freely(ScriptedAgent(SOLUTIONS))
+    assert seen == [sorted([TASKS[0].id, TASKS[1].id]), [TASKS[2].id]]
+    waves = roll_out(few, ScriptedAgent(SOLUTIONS), Counting(), tmp_path / "waves.jsonl")
+    assert in_order(log) == sorted(waves, key=lambda one: one.task_id), "one rule for seeds, one record"
+
+
+def test_no_attempt_is_begun_after_the_last(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+
+    def freely() -> int:
+        as_they_come(
+            plan(TASKS[:6]),
+            ScriptedAgent(SOLUTIONS),
+            Counting(),
+            log,
+            backend=LocalBackend(),
+            at_once=1,
+            recorded=lambda new: None,
+            last=lambda one: one.task_id == TASKS[2].id,
+        )
+        return len(list(read_attempts(log)))
+
+    assert freely() == 3
+    assert freely() == 3, "nor in a later process"
+
+
 def test_a_log_of_a_shorter_plan_is_not_taken_for_a_longer_one(tmp_path: Path) -> None:
     log = AttemptLog(tmp_path / "log", [2, 2])
-    log.append([{"a": 1}, {"a": 2}])
+    log.append([attempt("a", 1), attempt("a", 2)])
     assert AttemptLog(tmp_path / "log", [2, 2]).finished_waves == 1
     assert AttemptLog(tmp_path / "log", [3]).finished_waves == 0
-    assert AttemptLog(tmp_path / "log", [1]).rows() == []
+    AttemptLog(tmp_path / "log", [1])
+    assert list(read_attempts(tmp_path / "log")) == []

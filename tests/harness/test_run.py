@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from plateau_bench.harness.attempts.rollout import WAVE
+from plateau_bench.results.attempt_log import read_lines
 from plateau_bench.results.frames import attempts_frame, metrics_frame
-from plateau_bench.results.store import RunStore, read_lines
+from plateau_bench.results.store import RunStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.bwrap]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from plateau_bench.harness.strategies import STRATEGIES
-from plateau_bench.results.store import read_lines
+from plateau_bench.results.attempt_log import read_lines
 from tests.harness.test_run import config, finish, kill_when, plateau, without_timings
 
 DOCS = Path(__file__).parents[2] / "docs" / "strategies.md"

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from plateau_bench.agents.base import Ending
 from plateau_bench.harness.cli.app import app
-from plateau_bench.harness.config import ConfigError
 from plateau_bench.harness.evals.agent_spec import read_agent
-from plateau_bench.harness.evals.evaluation import attempts_path, read_attempts
 from plateau_bench.harness.seeds import derive
+from plateau_bench.results.attempt_log import in_order
 from plateau_bench.results.records import Attempt
+from plateau_bench.results.store import EvalStore
 from plateau_bench.sandbox.diffs import diff_from_text
 from plateau_bench.tasks.base import Outcome, Task
 from plateau_bench.tasks.suites import repo_katas
@@ -38,7 +38,7 @@ def evaluated(folder: Path, agent: str, tasks: int) -> list[Attempt]:
     command = ["eval", "--agent", agent, "--suite", "repo-katas", "--tasks", str(tasks), "--samples", "1"]
     done = CliRunner().invoke(app, [*command, "--sandbox", "docker", "--at-once", "4", "--out", str(out)])
     assert done.exit_code == 0, done.output
-    return read_attempts(attempts_path(out, read_agent(agent).name))
+    return in_order(EvalStore(out).attempts(read_agent(agent).name))
 
 
 def described(folder: Path, server: ModelServer, vendor: str, **more: Any) -> str:
@@ -162,7 +162,7 @@ def test_a_vendor_of_ones_own_is_named_on_the_command_line(tmp_path: Path) -> No
 def test_a_wrong_vendor_is_named_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "agent.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ValueError) as error:
         read_agent(str(path))
     assert message in str(error.value)
 

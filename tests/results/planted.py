@@ -108,5 +108,5 @@ def save(results: RunResults, root: Path) -> Path:
     for arm, by_seed in results.rounds.items():
         for seed, records in by_seed.items():
             for t, record in enumerate(records):
-                write_json(store.round(seed, arm, t) / "round.json", record_to_json(record))
+                write_json(store.round(seed, arm, t).record, record_to_json(record))
     return root

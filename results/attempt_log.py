@@ -1,0 +1,104 @@
+"""The log of graded attempts: one JSON object a line, appended and never changed."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plateau_bench.agents.base import Ending, Message, ToolCall, Trajectory
+from plateau_bench.results.records import Attempt, fields_of
+from plateau_bench.sandbox.base import Visit
+from plateau_bench.tasks.base import Outcome, Split, Verdict
+
+
+class AttemptLog:
+    """An append-only file of graded attempts, one JSON object a line.
+
+    What is appended together reaches the disk together. A log that is written in waves holds whole waves
+    only: after a crash a wave is either finished (and never repeated) or absent (and sampled again, with the
+    same result).
+    """
+
+    def __init__(self, path: Path, waves: Sequence[int] | None = None) -> None:
+        """Open the log and cut off what a crash has torn.
+
+        `waves[i]` is the number of attempts of wave i; of a log without waves only a torn last line is cut.
+        """
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        raw = path.read_bytes() if path.exists() else b""
+        lines = raw.split(b"\n")[:-1]
+        keep = len(lines) if waves is None else 0
+        self.finished_waves = 0
+        for size in waves or ():
+            if keep + size > len(lines):
+                break
+            keep += size
+            self.finished_waves += 1
+        whole = sum(len(line) + 1 for line in lines[:keep])
+        if whole < len(raw):
+            os.truncate(path, whole)
+
+    def append(self, attempts: Sequence[Attempt]) -> None:
+        """Write these attempts and wait until they are on the disk."""
+        rows = (json.dumps(attempt_to_json(one), separators=(",", ":")) + "\n" for one in attempts)
+        data = "".join(rows).encode()
+        with self.path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def read_attempts(path: Path) -> Iterator[Attempt]:
+    """The attempts of one log as they lie there, one after the other."""
+    return map(attempt_from_json, _lines(path))
+
+
+def in_order(path: Path) -> list[Attempt]:
+    """The attempts of one log in the order of tasks and samples; none if there is no log yet."""
+    found = read_attempts(path) if path.exists() else ()
+    return sorted(found, key=lambda one: (one.task_id, one.sample))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a JSONL file; a torn last line is left out."""
+    return list(_lines(path))
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        yield from (json.loads(line) for line in file if line.endswith(b"\n"))
+
+
+def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
+    """Plain values; enums become their strings. What a one-call agent has none of is left out."""
+    trajectory = fields_of(attempt.trajectory)
+    for name in ("messages", "tools", "cost_usd", "boxed", "visits"):
+        if trajectory[name] in (None, (), False):
+            del trajectory[name]
+    for name in {"messages", "visits"} & set(trajectory):
+        trajectory[name] = tuple(map(dataclasses.asdict, trajectory[name]))
+    return fields_of(attempt) | {"trajectory": trajectory, "verdict": fields_of(attempt.verdict)}
+
+
+def attempt_from_json(row: Mapping[str, Any]) -> Attempt:
+    trajectory, verdict = dict(row["trajectory"]), row["verdict"]
+    for name in ("token_ids", "logprobs", "tools"):
+        trajectory[name] = tuple(trajectory.get(name, ()))
+    trajectory["loss_spans"] = tuple((start, end) for start, end in trajectory["loss_spans"])
+    trajectory["messages"] = tuple(map(_message, trajectory.get("messages", ())))
+    trajectory["visits"] = tuple(Visit(**visit) for visit in trajectory.get("visits", ()))
+    trajectory["ending"] = Ending(trajectory["ending"])
+    made = {
+        "split": Split(row["split"]),
+        "verdict": Verdict(**{**verdict, "outcome": Outcome(verdict["outcome"])}),
+        "trajectory": Trajectory(**trajectory),
+    }
+    return Attempt(**{**row, **made})
+
+
+def _message(row: Mapping[str, Any]) -> Message:
+    calls = tuple(ToolCall(**call) for call in row["tool_calls"])
+    return Message(**{**row, "tool_calls": calls, "malformed": tuple(row["malformed"])})
