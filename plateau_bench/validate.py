@@ -67,7 +67,7 @@ def validated(kind: type[T], data: Any, source: str) -> T:
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     for one in _dataclasses(kind, set()):
-        if "__pydantic_config__" not in one.__dict__:  # nothing unknown is ever passed over in silence
+        if not hasattr(one, "__pydantic_config__"):  # nothing unknown is ever passed over in silence
             setattr(one, "__pydantic_config__", _STRICT)  # noqa: B010
     return TypeAdapter(kind) if dataclasses.is_dataclass(kind) else TypeAdapter(kind, config=_STRICT)
 
