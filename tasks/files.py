@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 MAX_BYTES = 50_000_000
 """Of one folder's tests, of its workspace files, or of what is collected of an attempt."""
@@ -59,3 +59,9 @@ def tree_digest(files: Mapping[str, bytes]) -> str:
     for path, data in sorted(files.items()):
         whole.update(f"{path}\0{hashlib.sha256(data).hexdigest()}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
+
+
+def inside(path: str, folder: str) -> bool:
+    """Whether an absolute path is the folder or below it; links are not known of."""
+    one, other = (PurePosixPath("/" + place.lstrip("/")) for place in (path, folder))
+    return ".." not in one.parts and one.is_relative_to(other)

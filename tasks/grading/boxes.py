@@ -10,8 +10,7 @@ from typing import TypeVar
 
 from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxSpec
 from plateau_bench.tasks.base import FolderTests, Healthcheck, PackageTests, Task
-from plateau_bench.tasks.files import MAX_BYTES, files_below
-from plateau_bench.tasks.formats.task_toml import inside
+from plateau_bench.tasks.files import MAX_BYTES, files_below, inside
 
 T = TypeVar("T")
 

@@ -17,8 +17,7 @@ from pathlib import PurePosixPath
 
 from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError, SandboxUnavailable
 from plateau_bench.tasks.base import FolderTests, Outcome, Task, Verdict, Verifier
-from plateau_bench.tasks.files import tree_digest
-from plateau_bench.tasks.formats.task_toml import inside
+from plateau_bench.tasks.files import inside, tree_digest
 from plateau_bench.tasks.grading.boxes import covers, folder_tests, open_box, stages, tests_of, write_files
 from plateau_bench.tasks.grading.compare import graded
 from plateau_bench.tasks.grading.named_tests import Expected, grade_expected, read_expected

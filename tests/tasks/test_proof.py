@@ -11,12 +11,13 @@ from plateau_bench.sandbox.base import Backend, ProgramBox, SandboxError
 from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import Outcome, Verdict
 from plateau_bench.tasks.cli import app
-from plateau_bench.tasks.formats.harbor import read_folder, write_folder
+from plateau_bench.tasks.formats.harbor import read_folder
 from plateau_bench.tasks.formats.importing import import_rows
 from plateau_bench.tasks.quality.leaks import leak
 from plateau_bench.tasks.quality.proof import BATCH, Finding, Kind, judge, prove, quarantine_of, read_log
 from plateau_bench.tasks.quality.quarantine import Entry, Rest, beside, read_quarantine, write_quarantine
 from plateau_bench.tasks.suites import katas
+from tests.tasks.kata_folder import write_folder
 from tests.tasks.test_grade import TrustedBackend
 from tests.tasks.test_published import MEAN, ROWS, suite
 
