@@ -11,10 +11,10 @@ import typing
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
 
 from plateau_bench.plugins import nearest
@@ -22,6 +22,17 @@ from plateau_bench.plugins import nearest
 T = TypeVar("T")
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
+_NOT_PLAIN = (PydanticSerializationError, RecursionError, ValueError)
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""A text that can be a file's content, a variable or an argument."""
 
 
 class Loader(yaml.SafeLoader):
@@ -55,13 +66,26 @@ def validated(kind: type[T], data: Any, source: str) -> T:
     for the first thing that is wrong.
     """
     try:
-        plain = to_json(data, inf_nan_mode="constants")
-        return _adapter(kind).validate_json(plain)
+        return _adapter(kind).validate_json(_json(data))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-    except (PydanticSerializationError, RecursionError, ValueError) as error:
-        raise ValueError(f"{source}: not plain data: {error}") from None
+    except _NOT_PLAIN as error:
+        raise ValueError(f"{source}: {_odd_key(data)}not plain data: {error}") from None
     raise ValueError(f"{source}: {_said(kind, problem)}")
+
+
+def _json(data: Any) -> bytes:
+    return to_json(data, inf_nan_mode="constants")
+
+
+def _odd_key(data: Any) -> str:
+    """The beginning of a message: the first key whose value is no plain data."""
+    for key, value in data.items() if isinstance(data, Mapping) else ():
+        try:
+            _json(value)
+        except _NOT_PLAIN:
+            return f"{key!s}: "
+    return ""
 
 
 @cache
