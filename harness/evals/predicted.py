@@ -17,7 +17,8 @@ from plateau_bench.results.records import Attempt
 from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError
 from plateau_bench.sandbox.diffs import steps_from_text
 from plateau_bench.tasks.base import Outcome, Task
-from plateau_bench.tasks.formats.rows import read_rows
+from plateau_bench.tasks.formats.rows import OTHER_KEYS, read_rows
+from plateau_bench.validate import Text
 
 _MISSING = "no prediction"
 _UNFIT = "the patch does not apply"
@@ -39,16 +40,26 @@ class Predicted:
     """By instance id; '' for none."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictionRow:
+    """One row of a file of predictions."""
+
+    __pydantic_config__ = OTHER_KEYS
+    instance_id: Text
+    model_name_or_path: Text
+    model_patch: Text | None = None
+
+
 def read_predictions(path: Path) -> Predicted:
     """Raises ValueError naming the file, the row and the key; also for two models, or an id given twice."""
     patches: dict[str, str] = {}
     models = set()
     for row in read_rows(path, table_by="instance_id"):
-        name = row.text("instance_id")
-        if name in patches:
-            raise ValueError(f"{row.place}: instance_id {name!r} was there before")
-        patches[name] = row.text("model_patch") if "model_patch" in row else ""
-        models.add(row.text("model_name_or_path"))
+        found = row.read(PredictionRow)
+        if found.instance_id in patches:
+            raise ValueError(f"{row.place}: instance_id {found.instance_id!r} was there before")
+        patches[found.instance_id] = found.model_patch or ""
+        models.add(found.model_name_or_path)
     if len(models) > 1:
         raise ValueError(
             f"{path}: holds predictions of several models ({', '.join(sorted(models))}); split it"

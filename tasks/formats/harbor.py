@@ -54,12 +54,12 @@ def read_folder(folder: Path, *, name: str = "", network: Sequence[str] | None =
         stratum=metadata.stratum,
         cluster=cluster,
         box=common.box,
-        tags=tags,
+        tags={key: value for key, value in tags.items() if value},
     )
     task = _reachable(_with_steps(task, common) if toml.steps else _stage(task, common, None))
     digest = _digest(task, file, common.files, folder / "steps" if toml.steps else None)
-    tags = {**task.tags, "unknown_keys": ", ".join(unknown)}
-    return replace(task, digest=digest, tags={key: value for key, value in tags.items() if value})
+    told = {"unknown_keys": ", ".join(unknown)} if unknown else {}
+    return replace(task, digest=digest, tags={**task.tags, **told})
 
 
 def _reachable(task: Task) -> Task:

@@ -19,10 +19,10 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from plateau_bench.sandbox.network.allow import AllowList
 from plateau_bench.tasks.base import Split
 from plateau_bench.tasks.files import inside, text_of
-from plateau_bench.validate import validated
+from plateau_bench.validate import Text, validated
 
-_FREE = ("task", "metadata")
-"""Tables that describe a task; keys in them that mean nothing here are not reported."""
+_FREE = ("schema_version", "version", "source", "task", "metadata")
+"""Keys that describe a task; they, and what is in them and means nothing here, are not reported."""
 
 
 def taken(path: str) -> str:
@@ -95,7 +95,6 @@ def _gate(reward: Any) -> bool:
     return any(one > 0 for one in least)
 
 
-Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 Command = Annotated[Text, Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
@@ -281,9 +280,6 @@ class SolutionTable(Table):
 class TaskToml(Table):
     """The whole file."""
 
-    schema_version: Any = None
-    version: Any = None
-    source: Any = None
     task: NameTable = field(default_factory=NameTable)
     metadata: MetadataTable = field(default_factory=MetadataTable)
     environment: EnvironmentTable = field(default_factory=EnvironmentTable)
@@ -323,9 +319,11 @@ def _unread(kind: type, data: Mapping[str, Any], place: str, idle: Collection[st
     """Keys of a table and those below it that `kind` has no field for, or that are `idle`."""
     hints = _hints(kind)
     for key, value in data.items():
+        if place + key in _FREE:
+            continue
         if key not in hints or key in idle:
             yield place + key
-        elif place + key not in _FREE and (table := _table_in(hints[key])):
+        elif table := _table_in(hints[key]):
             rows = (
                 {f"{key}[{i}]": row for i, row in enumerate(value)}
                 if isinstance(value, list)
