@@ -10,13 +10,13 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict
 
+from plateau_bench.tasks.files import json_of
 from plateau_bench.validate import Text, validated
 
 T = TypeVar("T")
 
 MAX_BYTES = 500_000_000
 """Of a whole file, unpacked."""
-MAX_ROW = 50_000_000
 IMPORTED = "tasks.jsonl"
 """The rows in a suite folder that `plateau tasks import` made."""
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
@@ -57,7 +57,7 @@ def read_rows(path: Path, table_by: str = "") -> Iterator[Row]:
     """
     text = _content(path)
     if path.name.removesuffix(".gz").endswith(".json"):
-        data = parsed(text, str(path))
+        data = json_of(text, str(path))
         rows: Iterable[tuple[object, Any]]
         if table_by and isinstance(data, dict):
             whole = ({table_by: key, **row} if isinstance(row, dict) else row for key, row in data.items())
@@ -68,7 +68,7 @@ def read_rows(path: Path, table_by: str = "") -> Iterator[Row]:
             raise ValueError(f"{path}: is not a list of rows")
     else:
         lines = enumerate(text.split("\n"), 1)
-        rows = ((number, parsed(line, f"{path}:{number}")) for number, line in lines if line.strip())
+        rows = ((number, json_of(line, f"{path}:{number}")) for number, line in lines if line.strip())
     empty = True
     for number, row in rows:
         if not isinstance(row, dict):
@@ -95,13 +95,3 @@ def _content(path: Path) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
-
-
-def parsed(text: str, place: str) -> Any:
-    """The data in a JSON text. Raises ValueError that begins with `place`."""
-    if len(text) > MAX_ROW:
-        raise ValueError(f"{place}: is longer than {MAX_ROW // 10**6} MB")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: is not JSON ({error})") from None

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from plateau_bench.tasks.files import text_of
-from plateau_bench.tasks.formats.rows import OTHER_KEYS, SUFFIXES, Row, Texts, parsed, read_rows
+from plateau_bench.tasks.files import json_of, text_of
+from plateau_bench.tasks.formats.rows import OTHER_KEYS, SUFFIXES, Row, Texts, read_rows
 from plateau_bench.tasks.grading.pytest_tests import is_id
 from plateau_bench.validate import Text, read_yaml
 
@@ -123,7 +123,7 @@ def _parquet(source: Path) -> Iterator[Row]:
 def _task_row(folder: Path) -> Row:
     """A task of a repository as a row of the classic table."""
     facts = read_yaml(folder / "task.yaml")
-    tests = parsed(text_of(folder / "tests.json"), str(folder / "tests.json"))
+    tests = json_of(text_of(folder / "tests.json"), str(folder / "tests.json"))
     if not isinstance(facts, dict) or not isinstance(tests, dict):
         raise ValueError(f"{folder}: task.yaml and tests.json must be tables")
     texts = {key: text_of(folder / name) for key, name in _FILES.items()}

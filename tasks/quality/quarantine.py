@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from plateau_bench.tasks.base import Split, Task
+from plateau_bench.tasks.files import json_of, text_of
 from plateau_bench.tasks.suite import Derived, FixedSuite, Suite
+from plateau_bench.validate import validated
 
 NAME = "quarantine.json"
 
@@ -25,6 +27,11 @@ Quarantine = Mapping[str, Entry]
 """Task id -> why it is out."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _List:
+    tasks: dict[str, Entry]
+
+
 def beside(suite: str) -> Path:
     """Where the list of a suite lies: in its folder, or beside its file; for a built-in one, here."""
     path = Path(suite)
@@ -35,23 +42,8 @@ def beside(suite: str) -> Path:
 
 
 def read_quarantine(path: Path) -> Quarantine:
-    """Raises ValueError naming the file and the key."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is not a list of tasks ({error})") from None
-    tasks = data.get("tasks") if isinstance(data, dict) else None
-    if not isinstance(tasks, dict):
-        raise ValueError(f"{path}: tasks must be a table of task ids")
-    found = {}
-    for name, entry in tasks.items():
-        keys = ("digest", "kind", "reason")
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in keys):
-            raise ValueError(f"{path}: tasks.{name} must have digest, kind and reason, each a string")
-        found[name] = Entry(**{key: entry[key] for key in keys})
-    return found
+    """The list in a file. Raises ValueError that names the file and the key."""
+    return validated(_List, json_of(text_of(path), str(path)), str(path)).tasks
 
 
 def write_quarantine(path: Path, quarantine: Quarantine) -> None:

@@ -115,12 +115,13 @@ def test_quarantined_tasks_are_not_drawn(tmp_path: Path) -> None:
 
 def test_quarantine_lists_that_are_none(tmp_path: Path) -> None:
     place = tmp_path / "q.json"
-    with pytest.raises(ValueError, match=r"q\.json: no such file"):
+    with pytest.raises(ValueError, match=r"q\.json: is missing"):
         read_quarantine(place)
     for text, message in (
-        ("{", "is not a list of tasks"),
-        ("[]", "tasks must be a table"),
-        ('{"tasks": {"a": {"digest": 1}}}', r"tasks\.a must have digest, kind and reason"),
+        ("{", r"q\.json: is not JSON"),
+        ("[]", r"q\.json: the file: expected an object, got list"),
+        ('{"tasks": {"a": {"digest": 1}}}', r"q\.json: tasks\.a\.digest: expected a valid string, got int 1"),
+        ('{"tasks": {"a": {"digest": "1"}}}', r"q\.json: missing key tasks\.a\.kind"),
     ):
         place.write_text(text)
         with pytest.raises(ValueError, match=message):
