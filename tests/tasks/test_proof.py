@@ -119,8 +119,8 @@ def test_quarantine_lists_that_are_none(tmp_path: Path) -> None:
         read_quarantine(place)
     for text, message in (
         ("{", r"q\.json: is not JSON"),
-        ("[]", r"q\.json: the file: expected an object, got list"),
-        ('{"tasks": {"a": {"digest": 1}}}', r"q\.json: tasks\.a\.digest: expected a valid string, got int 1"),
+        ("[]", r"q\.json: the file: expected keys and values, got list"),
+        ('{"tasks": {"a": {"digest": 1}}}', r"q\.json: tasks\.a\.digest: expected a text, got int 1"),
         ('{"tasks": {"a": {"digest": "1"}}}', r"q\.json: missing key tasks\.a\.kind"),
     ):
         place.write_text(text)

@@ -165,7 +165,7 @@ def test_gzip_json_and_unknown_files(tmp_path: Path) -> None:
         (MEAN | {"entry_point": "median"}, "own.jsonl:1: entry_point: must be a function that prompt"),
         (
             MEAN | {"canonical_solution": 3},
-            "own.jsonl:1: canonical_solution: expected a valid string, got int 3",
+            "own.jsonl:1: canonical_solution: expected a text, got int 3",
         ),
         (
             MEAN | {"canonical_solution": "return ("},

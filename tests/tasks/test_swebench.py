@@ -96,7 +96,7 @@ def test_parquet_is_read_or_says_what_is_missing(tmp_path: Path) -> None:
     [
         ({"FAIL_TO_PASS": "[1"}, "FAIL_TO_PASS: must be a list, not '\\[1'"),
         ({"FAIL_TO_PASS": []}, "FAIL_TO_PASS: must not be empty"),
-        ({"PASS_TO_PASS": [3]}, r"PASS_TO_PASS\[0\]: expected a valid string, got int 3"),
+        ({"PASS_TO_PASS": [3]}, r"PASS_TO_PASS\[0\]: expected a text, got int 3"),
         ({"PASS_TO_PASS": ["test_x (a.tests.B)"]}, "PASS_TO_PASS: 'test_x .* is no id of pytest's"),
         ({"PASS_TO_PASS": ["/etc/test_a.py::test_b"]}, ".*is no id of pytest's"),
         ({"PASS_TO_PASS": ["../test_a.py::test_b"]}, ".*is no id of pytest's"),
