@@ -23,9 +23,8 @@ from plateau_bench.harness.seeds import derive
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.store import attempt_from_json, attempt_to_json, hold, read_lines, write_json
 from plateau_bench.sandbox.base import Backend
-from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import Task
-from plateau_bench.tasks.suite import FixedSuite
+from plateau_bench.tasks.loading import load_suite
 
 Progress = Callable[[str, Sequence[Attempt], int], None]
 """(agent, attempts so far, attempts in all)."""
@@ -55,7 +54,7 @@ class Evaluation:
         draw = source.held_out_tasks if self.split == "held_out" else source.train_tasks
         count = self.tasks
         if count is None:
-            there = source.tasks if isinstance(source, FixedSuite) else None
+            there = source.tasks
             count = MADE if there is None else sum(task.split == self.split for task in there)
         return draw(derive(self.seed, "eval tasks"), count)
 

@@ -130,7 +130,7 @@ def read_row(row: Row) -> Task:
     }
     for key, (kind, reader) in readers.items():
         if row.data.get(key) is not None:
-            checked = row.read(kind)
+            checked: Any = row.read(kind)
             try:
                 return reader(checked)
             except ValueError as error:

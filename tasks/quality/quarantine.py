@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plateau_bench.tasks.base import Split, Task
 from plateau_bench.tasks.files import json_of, text_of
-from plateau_bench.tasks.suite import Derived, FixedSuite, Suite
+from plateau_bench.tasks.suite import FixedSuite, Suite
 from plateau_bench.validate import validated
 
 NAME = "quarantine.json"
@@ -18,7 +18,7 @@ class Entry:
     """Why one task is out."""
 
     digest: str
-    """Of the task as it was looked at; a task that has changed since is back in."""
+    """The digest of the task as it was looked at; a task that has changed since is back in."""
     kind: str
     reason: str
 
@@ -32,8 +32,8 @@ class _List:
     tasks: dict[str, Entry]
 
 
-def beside(suite: str) -> Path:
-    """Where the list of a suite lies: in its folder, or beside its file; for a built-in one, here."""
+def quarantine_path(suite: str) -> Path:
+    """Where the list of a suite lies: in its folder, or beside its file; for other suites, here."""
     path = Path(suite)
     if path.is_dir():
         return path / NAME
@@ -53,20 +53,26 @@ def write_quarantine(path: Path, quarantine: Quarantine) -> None:
     part.replace(path)
 
 
-def is_out(task: Task, quarantine: Quarantine) -> bool:
+def is_quarantined(task: Task, quarantine: Quarantine) -> bool:
     entry = quarantine.get(task.id)
     return entry is not None and entry.digest == task.digest
 
 
-class Rest(Derived):
+class WithoutQuarantined:
     """A suite without the tasks in quarantine. Human data stays as it is."""
 
     def __init__(self, suite: Suite, quarantine: Quarantine) -> None:
-        super().__init__(suite)
-        self._quarantine = quarantine
         if isinstance(suite, FixedSuite):
-            left = [task for task in suite.tasks if not is_out(task, quarantine)]
-            self._suite = suite.of(left, f" without the {len(suite.tasks) - len(left)} in quarantine")
+            left = [task for task in suite.tasks if not is_quarantined(task, quarantine)]
+            suite = suite.with_tasks(left, f" without the {len(suite.tasks) - len(left)} in quarantine")
+        self._suite, self._quarantine = suite, quarantine
+        self.name, self.tasks = suite.name, suite.tasks
+        self.has_human_data, self.shares_parts = suite.has_human_data, suite.shares_parts
+        self.corpus, self.fresh_human = suite.corpus, suite.fresh_human
+        self.held_out_text = suite.held_out_text
+
+    def with_visible(self, count: int) -> Suite:
+        return WithoutQuarantined(self._suite.with_visible(count), self._quarantine)
 
     def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
         return self._draw(Split.TRAIN, seed, count)
@@ -80,7 +86,7 @@ class Rest(Derived):
         wanted = count
         while True:
             drawn = draw(seed, wanted)
-            left = [task for task in drawn if not is_out(task, self._quarantine)]
+            left = [task for task in drawn if not is_quarantined(task, self._quarantine)]
             if len(left) >= count:
                 return tuple(left[:count])
             wanted += count - len(left)

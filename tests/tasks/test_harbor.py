@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plateau_bench.sandbox.base import BASE_IMAGE, Diff
-from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import FolderTests, Outcome, Split
 from plateau_bench.tasks.files import write_tree
 from plateau_bench.tasks.formats.harbor import FolderSuite, read_folder
 from plateau_bench.tasks.grading.folders import grade_folder
+from plateau_bench.tasks.loading import load_suite
 from plateau_bench.tasks.suite import split_of
 from plateau_bench.tasks.suites import katas
 from tests.tasks.harbor_set import write_set
@@ -406,7 +406,7 @@ def test_a_folder_of_tasks_is_a_suite(tmp_path: Path) -> None:
 
 def test_unknown_suites_are_refused_with_the_choices(tmp_path: Path) -> None:
     assert load_suite("katas").name == "katas"
-    with pytest.raises(ValueError, match="'kata' is neither 'katas' nor 'repo-katas' nor a folder"):
+    with pytest.raises(ValueError, match="'kata' is neither a suite nor a folder"):
         load_suite("kata")
     with pytest.raises(ValueError, match="holds no task folder"):
         load_suite(str(tmp_path))

@@ -10,7 +10,6 @@ import pytest
 
 from plateau_bench.sandbox import open_backend
 from plateau_bench.sandbox.base import SandboxError
-from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import Case, Outcome, Split, Task
 from plateau_bench.tasks.formats.asserts import read_check
 from plateau_bench.tasks.formats.humaneval import PublishedSuite
@@ -18,6 +17,7 @@ from plateau_bench.tasks.grading.compare import alike
 from plateau_bench.tasks.grading.functions import FunctionGrader, grade_functions
 from plateau_bench.tasks.grading.published import References
 from plateau_bench.tasks.grading.published_programs import PublishedTests, completed
+from plateau_bench.tasks.loading import load_suite
 from tests.tasks.trusted_box import TrustedBox
 
 MEAN = {
