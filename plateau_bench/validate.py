@@ -11,10 +11,10 @@ import typing
 from collections.abc import Hashable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticSerializationError, to_json
 
 from plateau_bench.plugins import nearest
@@ -22,6 +22,17 @@ from plateau_bench.plugins import nearest
 T = TypeVar("T")
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
+_NOT_PLAIN = (PydanticSerializationError, RecursionError, ValueError)
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a NUL character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+"""A text that can be a file's content, a variable or an argument."""
 
 
 class Loader(yaml.SafeLoader):
@@ -47,27 +58,38 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def validated(kind: type[T], data: Any, source: str) -> T:
+def validated(kind: type[T], data: Any, source: str, at: str = "") -> T:
     """Return `data` as a `kind`.
 
     Types are taken as they are written: a text is no number, true is no number, a whole number does for a
-    number, a list does for a tuple. `source` names the file (and line) in the message. Raises ValueError
-    for the first thing that is wrong.
+    number, a list does for a tuple. `source` names the file (and line) in the message, and `at` is the key
+    under which `data` lies in that file. Raises ValueError for the first thing that is wrong.
     """
     try:
         plain = to_json(data, inf_nan_mode="constants")
-        return cast(T, _adapter(cast(Hashable, kind)).validate_json(plain))
+        found: T = _adapter(typing.cast(Any, kind)).validate_json(plain)
+        return found
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-    except (PydanticSerializationError, RecursionError, ValueError) as error:
-        raise ValueError(f"{source}: not plain data: {error}") from None
-    raise ValueError(f"{source}: {_said(kind, problem)}")
+    except _NOT_PLAIN as error:
+        raise ValueError(f"{source}: {_odd_key(data)}not plain data: {error}") from None
+    raise ValueError(f"{source}: {_said(kind, problem, at)}")
+
+
+def _odd_key(data: Any) -> str:
+    """The beginning of a message: the first key whose value is no plain data."""
+    for key, value in data.items() if isinstance(data, Mapping) else ():
+        try:
+            to_json(value)
+        except _NOT_PLAIN:
+            return f"{key!s}: "
+    return ""
 
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     for one in _dataclasses(kind, set()):
-        if "__pydantic_config__" not in one.__dict__:  # nothing unknown is ever passed over in silence
+        if not hasattr(one, "__pydantic_config__"):  # nothing unknown is ever passed over in silence
             setattr(one, "__pydantic_config__", _STRICT)  # noqa: B010
     return TypeAdapter(kind) if dataclasses.is_dataclass(kind) else TypeAdapter(kind, config=_STRICT)
 
@@ -84,10 +106,25 @@ def _dataclasses(kind: Any, seen: set[type]) -> Iterator[type]:
         yield from _dataclasses(inner, seen)
 
 
-def _said(kind: Any, problem: ErrorDetails) -> str:
+EXPECTED = {
+    "bool_type": "true or false",
+    "dataclass_type": "keys and values",
+    "dict_type": "keys and values",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "mapping_type": "keys and values",
+    "string_type": "a text",
+    "tuple_type": "a list",
+}
+"""Kinds of problem, as pydantic calls them -> what should have stood there."""
+
+
+def _said(kind: Any, problem: ErrorDetails, at: str) -> str:
     """One problem in our words: key first, then what is wrong with it."""
     place = problem["loc"]
-    key = _dotted(place)
+    key = _dotted((at, *place) if at else place)
     match problem["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
             return f"unknown key {key}{nearest(str(place[-1]), _keys_at(kind, place[:-1]))}"
@@ -104,7 +141,9 @@ def _said(kind: Any, problem: ErrorDetails) -> str:
         case "less_than":
             message = f"below {problem['ctx']['lt']:g}"
         case _:
-            message = f"{problem['msg'].replace('Input should be', 'expected')}, got {_kind(problem['input'])}"
+            wanted = EXPECTED.get(problem["type"])
+            said = f"expected {wanted}" if wanted else problem["msg"].replace("Input should be", "expected")
+            message = f"{said}, got {_kind(problem['input'])}"
     return f"{key or 'the file'}: {message}"
 
 

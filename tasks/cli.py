@@ -3,17 +3,29 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plateau_bench.tasks.base import Task
+from plateau_bench.sandbox import open_backend
+from plateau_bench.tasks.base import Split, Task
+from plateau_bench.tasks.formats.building import build as build_images
+from plateau_bench.tasks.formats.building import to_build
+from plateau_bench.tasks.formats.importing import Imported, import_rows
+from plateau_bench.tasks.formats.swebench_folders import Wanted, import_swebench
+from plateau_bench.tasks.loading import load_suite
+from plateau_bench.tasks.quality.proof import OUT, Finding, Kind, prove, quarantine_of, read_log
+from plateau_bench.tasks.quality.quarantine import (
+    is_quarantined,
+    quarantine_path,
+    read_quarantine,
+    write_quarantine,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
-
-    from plateau_bench.tasks.formats.importing import Imported
 
 app = typer.Typer(no_args_is_help=True, help="Suites of tasks: look, import, prove, build images.")
 importers = typer.Typer(no_args_is_help=True, help="Make a suite folder from rows of other projects.")
@@ -22,7 +34,8 @@ app.add_typer(importers, name="import")
 SuiteName = Annotated[
     str,
     typer.Argument(
-        metavar="SUITE", help="'katas', 'repo-katas', a folder of task folders, or a file of rows."
+        metavar="SUITE",
+        help="'katas', 'repo-katas', a folder of task folders, a file of rows, or a suite in Python.",
     ),
 ]
 Count = Annotated[int, typer.Option("--tasks", help="Of a suite that makes tasks: how many of each split.")]
@@ -33,11 +46,8 @@ Skip = Annotated[bool, typer.Option(help="Leave rows out that cannot be tasks.")
 
 def every_task(suite: str, count: int, seed: int) -> tuple[Task, ...]:
     """All tasks of a fixed suite; `count` of each split of one that makes tasks."""
-    from plateau_bench.tasks import load_suite
-    from plateau_bench.tasks.suite import FixedSuite
-
     found = load_suite(suite, network=())  # nothing here opens a box with a network
-    if isinstance(found, FixedSuite):
+    if found.tasks is not None:
         return found.tasks
     return (*found.train_tasks(seed, count), *found.held_out_tasks(seed, count))
 
@@ -50,15 +60,13 @@ def list_tasks(
     seed: Seed = 0,
 ) -> None:
     """Say how large a suite is: splits, strata, clusters, kinds of tests, licences, quarantine."""
-    from plateau_bench.tasks.quality.quarantine import beside, is_out, read_quarantine
-
     tasks = every_task(suite, count, seed)
     for name, counts in _summary(tasks).items():
         typer.echo(f"{name:12} " + ", ".join(f"{n} {key}" for key, n in counts.most_common(12)))
     typer.echo(f"{'clusters':12} {len({task.cluster or task.id for task in tasks})}")
-    place = beside(suite)
+    place = quarantine_path(suite)
     if place.exists():
-        out = [task for task in tasks if is_out(task, read_quarantine(place))]
+        out = [task for task in tasks if is_quarantined(task, read_quarantine(place))]
         typer.echo(f"{'quarantine':12} {len(out)} (see {place})")
     for task in tasks if rows else ():
         typer.echo(f"{task.split:9} {task.stratum or '-':8} {task.id}")
@@ -115,12 +123,8 @@ def validate(
 
     What fails goes to a quarantine list, which runs heed. Exits with 1 if a task is in quarantine.
     """
-    from plateau_bench.sandbox import open_backend
-    from plateau_bench.tasks.quality.proof import OUT, Finding, Kind, prove, quarantine_of, read_log
-    from plateau_bench.tasks.quality.quarantine import beside, write_quarantine
-
     tasks = every_task(suite, count, seed)
-    place = out or beside(suite)
+    place = out or quarantine_path(suite)
     if not place.parent.is_dir():
         raise ValueError(f"--out: {place.parent} is no folder")
     log = place.with_name(place.name.removesuffix(".json") + ".log.jsonl")
@@ -152,11 +156,7 @@ def build(
     sandbox: Annotated[str, typer.Option(help="The backend that builds them.")] = "docker",
 ) -> None:
     """Build the images of a suite's task folders ahead of a run; checks the engine's disk first."""
-    from itertools import islice
-
     from plateau_bench.sandbox import open_backend
-    from plateau_bench.tasks.formats.building import build as build_images
-    from plateau_bench.tasks.formats.building import to_build
 
     images = to_build(every_task(suite, 1, 0))
     chosen = dict(islice(images.items(), limit or None))
@@ -179,8 +179,6 @@ def humaneval(
     skip: Skip = False,
 ) -> None:
     """Check rows of HumanEval, EvalPlus or MBPP and copy them into a suite folder."""
-    from plateau_bench.tasks.formats.importing import import_rows
-
     _imported(import_rows(rows, out, skip=skip), out)
 
 
@@ -206,9 +204,6 @@ def swe_bench(
     skip: Skip = False,
 ) -> None:
     """Make task folders of SWE-bench's rows: repository at base_commit, hidden tests, the gold patch."""
-    from plateau_bench.tasks.base import Split
-    from plateau_bench.tasks.formats.swebench_folders import Wanted, import_swebench
-
     if images not in ("built", "published"):
         raise ValueError(f"--images: {images!r} is neither built nor published")
     if split not in ("", *Split):
@@ -224,7 +219,7 @@ def swe_bench(
     _imported(import_swebench(rows, out, wanted, skip=skip), out, first)
 
 
-def _imported(done: "Imported", out: Path, first: str = "") -> None:
+def _imported(done: Imported, out: Path, first: str = "") -> None:
     for line in done.refused:
         typer.echo(f"left out: {line}")
     typer.echo(f"{len(done.tasks)} tasks in {out}; now prove them: {first}plateau tasks validate {out}")

@@ -1,8 +1,10 @@
 """The files of a task folder: regular ones only, and not too many bytes of them."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 MAX_BYTES = 50_000_000
 """Of one folder's tests, of its workspace files, or of what is collected of an attempt."""
@@ -22,6 +24,16 @@ def text_of(file: Path) -> str:
         raise ValueError(f"{file}: is not UTF-8 text ({error.reason})") from error
     except OSError as error:
         raise ValueError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def json_of(text: str, place: str) -> Any:
+    """The data in a JSON text. Raises ValueError that begins with `place`."""
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"{place}: is longer than {MAX_BYTES // 10**6} MB")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: is not JSON ({error})") from None
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

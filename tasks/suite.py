@@ -35,6 +35,10 @@ class Suite(Protocol):
     """Whether tasks are made of shared parts, so that programs are alike by design; then the split is one of
     clusters, and these must not cross it."""
 
+    @property
+    def tasks(self) -> tuple[Task, ...] | None:
+        """All tasks of a suite that has a fixed number; None for one that makes as many as are wanted."""
+
     def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
         """Tasks to practise on. Raises ValueError if the suite holds fewer."""
 
@@ -50,29 +54,35 @@ class Suite(Protocol):
     def held_out_text(self, seed: int, size: int) -> Sequence[HumanSample]:
         """Correct human programs never used for training, to measure cross-entropy on."""
 
+    def with_visible(self, count: int) -> "Suite":
+        """The same suite with `count` visible cases in each training task.
 
-class Derived:
-    """A suite made of another one, and the same as that where it does not say more."""
+        Raises ValueError if the tests of the suite are as they are.
+        """
 
-    def __init__(self, suite: Suite) -> None:
-        self.name, self.has_human_data = suite.name, suite.has_human_data
-        self.shares_parts = suite.shares_parts
-        self._suite = suite
 
-    def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
-        return self._suite.train_tasks(seed, count)
+class MadeSuite:
+    """What a `Suite` needs beside its name and its tasks: no human data, and tests that are as they are."""
 
-    def held_out_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
-        return self._suite.held_out_tasks(seed, count)
+    name: str
+    has_human_data = False
+    shares_parts = False
+    tasks: tuple[Task, ...] | None = None
 
     def corpus(self, seed: int, size: int) -> Sequence[HumanSample]:
-        return self._suite.corpus(seed, size)
+        raise self._no_humans()
 
     def fresh_human(self, seed: int, count: int, *, verified: bool) -> Sequence[HumanSample]:
-        return self._suite.fresh_human(seed, count, verified=verified)
+        raise self._no_humans()
 
     def held_out_text(self, seed: int, size: int) -> Sequence[HumanSample]:
-        return self._suite.held_out_text(seed, size)
+        raise self._no_humans()
+
+    def with_visible(self, count: int) -> Suite:
+        raise ValueError(f"tasks.visible: the tests of the suite {self.name!r} are as they are; drop the key")
+
+    def _no_humans(self) -> ValueError:
+        return ValueError(f"tasks.suite: {self.name} holds no human data; only 'katas' comes with some")
 
 
 def split_of(cluster: str) -> Split:
@@ -81,11 +91,10 @@ def split_of(cluster: str) -> Split:
     return Split.HELD_OUT if first < 128 else Split.TRAIN
 
 
-class FixedSuite:
+class FixedSuite(MadeSuite):
     """A `Suite` of tasks that are there from the start; no human data. `place` names it in errors."""
 
-    has_human_data = False
-    shares_parts = False
+    tasks: tuple[Task, ...] = ()
 
     def __init__(self, name: str, tasks: Sequence[Task], place: str) -> None:
         self.name, self.tasks, self._place = name, tuple(tasks), place
@@ -93,7 +102,7 @@ class FixedSuite:
         if twice := sorted({name for name in ids if ids.count(name) > 1}):
             raise ValueError(f"{place}: more than one task is called {twice[0]!r}")
 
-    def of(self, tasks: Sequence[Task], note: str = "") -> "FixedSuite":
+    def with_tasks(self, tasks: Sequence[Task], note: str = "") -> "FixedSuite":
         """The same suite with other tasks; `note` goes behind its place in errors."""
         return FixedSuite(self.name, tasks, self._place + note)
 
@@ -110,15 +119,3 @@ class FixedSuite:
                 f"tasks.{split}: {count} asked for, but {self._place} has {len(there)} {split} tasks"
             )
         return tuple(random.Random(f"harbor/{split}/{seed}").sample(there, count))
-
-    def corpus(self, seed: int, size: int) -> Sequence[HumanSample]:
-        raise self._no_humans()
-
-    def fresh_human(self, seed: int, count: int, *, verified: bool) -> Sequence[HumanSample]:
-        raise self._no_humans()
-
-    def held_out_text(self, seed: int, size: int) -> Sequence[HumanSample]:
-        raise self._no_humans()
-
-    def _no_humans(self) -> ValueError:
-        return ValueError(f"tasks.suite: {self._place} holds no human data; only 'katas' comes with some")

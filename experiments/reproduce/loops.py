@@ -84,7 +84,7 @@ def _run(data: dict[str, Any], root: Any, request: Request) -> None:
 def _common_base(data: dict[str, Any], request: Request) -> str:
     """The base checkpoint that training seed 1 would get, made once for all runs."""
     from plateau_bench.harness.rounds.base_model import base_checkpoint
-    from plateau_bench.tasks import load_suite
+    from plateau_bench.tasks.loading import load_suite
 
     request.say("base model: from the cache, or a minute of pretraining")
     config = parse_config(data, "controls")

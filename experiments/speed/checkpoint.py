@@ -16,7 +16,7 @@ from plateau_bench.harness.learning.dataset import Example, from_human, render
 from plateau_bench.harness.learning.train import fine_tune
 from plateau_bench.harness.rounds.environment import pick_device
 from plateau_bench.harness.seeds import derive
-from plateau_bench.tasks import load_suite
+from plateau_bench.tasks.loading import load_suite
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,9 +20,8 @@ from plateau_bench.results.attempt_log import in_order
 from plateau_bench.results.records import Attempt, Purpose
 from plateau_bench.results.store import EVAL_FORMAT, EvalStore, hold, write_json
 from plateau_bench.sandbox.base import Backend
-from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import Task
-from plateau_bench.tasks.suite import FixedSuite
+from plateau_bench.tasks.loading import load_suite
 from plateau_bench.validate import validated
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Evaluation:
         draw = source.held_out_tasks if self.split == "held_out" else source.train_tasks
         count = self.tasks
         if count is None:
-            there = source.tasks if isinstance(source, FixedSuite) else None
+            there = source.tasks
             count = MADE if there is None else sum(task.split == self.split for task in there)
         return draw(derive(self.seed, "eval tasks"), count)
 

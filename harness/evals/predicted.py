@@ -11,7 +11,8 @@ from pathlib import Path
 from plateau_bench.agents.base import Agent, Ending, Trajectory
 from plateau_bench.sandbox.base import Sandbox
 from plateau_bench.tasks.base import Task
-from plateau_bench.tasks.formats.rows import read_rows
+from plateau_bench.tasks.formats.rows import OTHER_KEYS, read_rows
+from plateau_bench.validate import Text
 
 MISSING = "no prediction"
 UNFIT = "the patch does not apply"
@@ -32,16 +33,26 @@ class Predicted:
     """By instance id; '' for none."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictionRow:
+    """One row of a file of predictions."""
+
+    __pydantic_config__ = OTHER_KEYS
+    instance_id: Text
+    model_name_or_path: Text
+    model_patch: Text | None = None
+
+
 def read_predictions(path: Path) -> Predicted:
     """Raises ValueError naming the file, the row and the key; also for two models, or an id given twice."""
     patches: dict[str, str] = {}
     models = set()
     for row in read_rows(path, table_by="instance_id"):
-        name = row.text("instance_id")
-        if name in patches:
-            raise ValueError(f"{row.place}: instance_id {name!r} was there before")
-        patches[name] = row.text("model_patch") if "model_patch" in row else ""
-        models.add(row.text("model_name_or_path"))
+        found = row.read(PredictionRow)
+        if found.instance_id in patches:
+            raise ValueError(f"{row.place}: instance_id {found.instance_id!r} was there before")
+        patches[found.instance_id] = found.model_patch or ""
+        models.add(found.model_name_or_path)
     if len(models) > 1:
         raise ValueError(
             f"{path}: holds predictions of several models ({', '.join(sorted(models))}); split it"

@@ -11,11 +11,17 @@ from plateau_bench.harness.seeds import derive
 from plateau_bench.harness.strategies import STRATEGIES
 from plateau_bench.harness.strategies.base import nobody
 from plateau_bench.sandbox.base import Backend
-from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import Task
 from plateau_bench.tasks.grading.functions import FunctionGrader
+from plateau_bench.tasks.loading import load_suite
 from plateau_bench.tasks.quality.contamination import clashes, of_sample, of_task
-from plateau_bench.tasks.quality.quarantine import Entry, Quarantine, Rest, beside, read_quarantine
+from plateau_bench.tasks.quality.quarantine import (
+    Entry,
+    Quarantine,
+    WithoutQuarantined,
+    quarantine_path,
+    read_quarantine,
+)
 from plateau_bench.tasks.quality.variants import unsound, variants_of
 from plateau_bench.tasks.suite import Suite
 
@@ -28,13 +34,8 @@ def suite_of(config: RunConfig, manifest: Mapping[str, Any]) -> Suite:
     out = {name: Entry(**entry) for name, entry in manifest.get("quarantine", {}).items()}
     suite = load_suite(config.tasks.suite, config.tasks.network)
     if config.tasks.visible is not None:
-        variant = getattr(suite, "with_visible", None)
-        if variant is None:
-            raise ValueError(
-                f"tasks.visible: the tests of the suite {suite.name!r} are as they are; drop the key"
-            )
-        suite = variant(config.tasks.visible)
-    return Rest(suite, out) if out else suite
+        suite = suite.with_visible(config.tasks.visible)
+    return WithoutQuarantined(suite, out) if out else suite
 
 
 def variants(
@@ -86,7 +87,7 @@ def _unsound(config: RunConfig, suite: Suite, backend: Backend, say: Callable[[s
 def _quarantine(tasks: TasksConfig) -> Quarantine:
     if tasks.quarantine is not None:
         return read_quarantine(Path(tasks.quarantine))
-    place = beside(tasks.suite)
+    place = quarantine_path(tasks.suite)
     return read_quarantine(place) if place.exists() else {}
 
 

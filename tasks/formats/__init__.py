@@ -1,4 +1,4 @@
-"""Readers and writers of published formats: Harbor folders, HumanEval, EvalPlus and MBPP rows, SWE-bench.
+"""Readers of published formats: Harbor task folders, rows of HumanEval, EvalPlus and MBPP, and SWE-bench.
 
-May import grading and the contracts in `base` and `suite`, never `suites` or `quality`.
+May import grading, the contracts in `base` and `suite`, and `files`; never `suites` or `quality`.
 """

@@ -1,4 +1,4 @@
-"""The Harbor task folder: how it is read, and how a kata is written as one.
+"""Reads Harbor task folders.
 
     <task>/instruction.md  task.toml  environment/  tests/test.sh  solution/solve.sh
     <task>/steps/<step>/instruction.md  workdir/  tests/  solution/       of a task with [[steps]]
@@ -13,19 +13,16 @@ agent becomes, and `grading = "values"`, which says that `tests/cases.json` is a
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from plateau_bench.sandbox.base import BASE_IMAGE
-from plateau_bench.tasks.base import FolderTests, FunctionTests, Split, Task
-from plateau_bench.tasks.files import files_below, text_of, tree_digest, write_tree
-from plateau_bench.tasks.formats.harbor_boxes import PUBLISHED, Folder, box_of, healthcheck_of, verifier_of
-from plateau_bench.tasks.formats.task_toml import Table, task_toml
+from plateau_bench.tasks.base import FolderTests, Task
+from plateau_bench.tasks.files import files_below, text_of, tree_digest
+from plateau_bench.tasks.formats.harbor_boxes import PUBLISHED, Folder, healthcheck_of, read_box
+from plateau_bench.tasks.formats.task_toml import StepTable, read_task_toml
 from plateau_bench.tasks.grading import expected_file, values
 from plateau_bench.tasks.grading.boxes import folder_tests, stages, tests_of
-from plateau_bench.tasks.grading.published_programs import PublishedTests
 from plateau_bench.tasks.suite import FixedSuite, split_of
 
 
@@ -37,40 +34,31 @@ def read_folder(folder: Path, *, name: str = "", network: Sequence[str] | None =
     Raises ValueError naming the file and the key.
     """
     file = folder / "task.toml"
-    root = Table.of(file)
-    metadata, environment = root.table("metadata"), files_below(folder / "environment")
-    grading = metadata.text("grading")
-    if grading not in ("", "values"):
-        raise metadata.wrong("grading", "'values', with the calls in tests/cases.json")
-    spec, built = box_of(root, metadata, folder / "environment", environment, network)
-    common = Folder(
-        path=folder, root=root, box=spec, built=built, files=environment, public=network, values=bool(grading)
-    )
-    split = metadata.choice("split", *(side.value for side in Split))
-    identity = root.table("task").text("name") or name or folder.resolve().name
-    cluster = metadata.text("cluster", "repo", "repository") or identity
-    tags = {"suite": "harbor", "answer_file": metadata.text("answer_file") or "solution.py"}
-    tags |= {"grading": grading, "dockerfile": str(folder / "environment") if built else ""}
+    toml, unknown = read_task_toml(file)
+    metadata, common = toml.metadata, read_box(folder, toml, network)
+    identity = toml.task.name or name or folder.resolve().name
+    cluster = metadata.cluster or metadata.repo or metadata.repository or identity
+    tags = {
+        "suite": "harbor",
+        "answer_file": metadata.answer_file or "solution.py",
+        "grading": metadata.grading,
+        "dockerfile": str(folder / "environment") if common.built else "",
+    }
     task = Task(
         id=identity,
         instruction="",
-        split=Split(split) if split else split_of(cluster),
+        split=metadata.split or split_of(cluster),
         digest="",
         tests=FolderTests(tests_dir=folder / "tests"),
-        stratum=metadata.text("stratum"),
+        stratum=metadata.stratum,
         cluster=cluster,
-        box=spec,
+        box=common.box,
         tags={key: value for key, value in tags.items() if value},
     )
-    rows = root.tables("steps")
-    task = _with_steps(task, common, rows) if rows else _stage(task, common, folder, root)
-    task = _reachable(task)
-    unknown = {"unknown_keys": ", ".join(root.unread())}
-    return replace(
-        task,
-        digest=_digest(task, file, environment, folder / "steps" if rows else None),
-        tags={**task.tags, **{key: value for key, value in unknown.items() if value}},
-    )
+    task = _reachable(_with_steps(task, common) if toml.steps else _stage(task, common, None))
+    digest = _digest(task, file, common.files, folder / "steps" if toml.steps else None)
+    told = {"unknown_keys": ", ".join(unknown)} if unknown else {}
+    return replace(task, digest=digest, tags={**task.tags, **told})
 
 
 def _reachable(task: Task) -> Task:
@@ -79,80 +67,64 @@ def _reachable(task: Task) -> Task:
     return replace(task, box=replace(task.box, mounts=(PUBLISHED,))) if apart else task
 
 
-def _with_steps(task: Task, common: Folder, rows: Sequence[Table]) -> Task:
-    strategy = common.root.choice("multi_step_reward_strategy", "mean", "final")
+def _with_steps(task: Task, common: Folder) -> Task:
     staged: dict[str, bytes] = {}
     steps: list[Task] = []
-    for row in rows:
-        name = row.text("name")
-        portable = re.fullmatch(r'[^<>:"/\\|?*\x00-\x1f\x7f]{1,200}', name) and not name.endswith((".", " "))
-        if not portable or name.lower() in {step.id.rpartition("/")[2].lower() for step in steps}:
-            raise row.wrong("name", "the name of a folder in steps/, each of another")
-        place = common.path / "steps" / name
+    for row in common.toml.steps:
+        place = common.place(row)
         if not place.is_dir() or place.is_symlink() or place.parent.is_symlink():
-            raise ValueError(f"{place}: is no folder, and {row.file} has a step of that name")
-        row.table("agent").refuse(
-            "network_mode", "a box keeps its network; say it in [agent] or [environment]"
-        )
+            raise ValueError(f"{place}: is no folder, and {common.file} has a step of that name")
         own = files_below(place / "workdir")
         staged |= own
-        step = _stage(replace(task, id=f"{task.id}/{name}"), common, place, row)
+        step = _stage(replace(task, id=f"{task.id}/{row.name}"), common, row)
         files = {**common.start, **staged}
-        tests = replace(folder_tests(step), files=files, staged=own, gate=_gate(row))
-        steps.append(replace(step, tests=tests, digest=f"{task.id}/{name}"))
+        tests = replace(folder_tests(step), files=files, staged=own, gate=row.min_reward)
+        steps.append(replace(step, tests=tests, digest=step.id))
     whole = "\n\n".join(f"# {step.id.rpartition('/')[2]}\n\n{step.instruction}" for step in steps)
     together = FolderTests(
         tests_dir=common.path / "tests",
         files=common.start,
-        healthcheck=healthcheck_of(common.root.table("environment")),
+        healthcheck=healthcheck_of(common.toml.environment.healthcheck),
         steps=tuple(steps),
-        last_decides=strategy == "final",
+        last_decides=common.toml.multi_step_reward_strategy == "final",
     )
     return replace(task, instruction=whole, tests=together)
 
 
-def _gate(row: Table) -> bool:
-    """Whether the step has a `min_reward`: a number, or one for each key of its rewards."""
-    value = row.get("min_reward")[1]
-    least = list(value.values()) if isinstance(value, dict) else [] if value is None else [value]
-    if not all(type(one) in (int, float) for one in least):
-        raise row.wrong("min_reward", "a number, or a table of numbers")
-    return any(one > 0 for one in least)
-
-
-def _stage(task: Task, common: Folder, place: Path, table: Table) -> Task:
+def _stage(task: Task, common: Folder, step: StepTable | None) -> Task:
     """The task with the instruction, tests and solution of one folder: its own, or that of a step."""
+    place = common.place(step)
     if (place / "trajectory.json").exists():
         raise ValueError(f"{place / 'trajectory.json'}: attempts always begin with an empty context")
     instruction = text_of(place / "instruction.md").strip()
     if not instruction:
         raise ValueError(f"{place / 'instruction.md'}: is empty")
-    step = place != common.path
-    whole = common.root.table("verifier")
-    levels = [table.table("verifier"), whole] if step else [whole]
-    limits = [level.number("timeout_sec", 600.0) for level in levels if level.has("timeout_sec")]
-    networks = [level.network(common.public) for level in levels if level.has("network_mode")]
+    toml = common.toml
+    levels = [step.verifier, toml.verifier] if step else [toml.verifier]
+    named = f"{common.file}: verifier"
+    networks = [level.hosts(common.public, named) for level in levels if level.network_mode]
     tests = FolderTests(
         tests_dir=place / "tests",
         shared_dir=common.path / "tests" if step else None,
-        timeout_s=next(iter(limits), 600.0),
+        timeout_s=next((level.timeout_sec for level in levels if level.timeout_sec), 600.0),
         solution_dir=place / "solution" if "solve.sh" in files_below(place / "solution") else None,
         files=common.start,
-        env={key: value for level in reversed(levels) for key, value in level.variables("env").items()},
-        solution_env=common.root.table("solution").variables("env"),
+        env={key: value for level in reversed(levels) for key, value in level.env.items()},
+        solution_env=toml.solution.env,
         network=next(iter(networks), ()),
-        verifier=verifier_of(common, table, levels, place, next(iter(networks), None)),
-        healthcheck=healthcheck_of(table if step else table.table("environment")),
+        verifier=common.verifier(step, next(iter(networks), None)),
+        healthcheck=healthcheck_of(step.healthcheck if step else toml.environment.healthcheck),
     )
     files = tests_of(tests)
     bundled = tests.verifier is not None and tests.verifier.bundled
     if not (bundled or {"test.sh", expected_file.NAME} & files.keys()):
         raise ValueError(f"{place / 'tests' / 'test.sh'}: is missing")
     expected_file.read_expected(files, place / "tests")
-    if common.values:
+    if toml.metadata.grading:
         values.read_cases(files, place / "tests")
-    digest = {"tests_sha256": tree_digest(files)}
-    return replace(task, instruction=instruction, tests=tests, tags={**task.tags, **digest})
+    return replace(
+        task, instruction=instruction, tests=tests, tags={**task.tags, "tests_sha256": tree_digest(files)}
+    )
 
 
 def _digest(task: Task, file: Path, environment: Mapping[str, bytes], steps: Path | None) -> str:
@@ -172,77 +144,3 @@ class FolderSuite(FixedSuite):
         if not folders:
             raise ValueError(f"{path}: holds no task folder, that is, no */task.toml")
         super().__init__(path.resolve().name, [read_folder(f, network=network) for f in folders], str(path))
-
-
-_CHECK = '''"""Runs solution.py in a child process and compares its answers here, on exact types."""
-
-import json, os, subprocess, sys
-
-CHILD = """
-import json, os, sys
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
-space = {}
-exec(compile(open("solution.py").read(), "solution.py", "exec"), space)
-answers.write(json.dumps([space[sys.argv[1]](*args) for args in json.load(sys.stdin)]))
-answers.close()
-"""
-
-
-def exact(values):
-    """As text in which True is not 1, and 1 not 1.0."""
-    return json.dumps(values, sort_keys=True)
-
-
-tests = json.load(open(os.path.join(os.path.dirname(__file__), "cases.json")))
-calls = json.dumps([args for args, _ in tests["cases"]])
-command = [sys.executable, "-I", "-c", CHILD, tests["entry_point"]]
-child = subprocess.run(command, input=calls, stdout=subprocess.PIPE, text=True, timeout=30)
-answers = json.loads(child.stdout)
-sys.exit(0 if exact(answers) == exact([expected for _, expected in tests["cases"]]) else 1)
-'''
-
-_TEST_SH = """#!/bin/sh
-mkdir -p /logs/verifier
-if python3 -I "$(dirname "$0")/check.py"; then reward=1; else reward=0; fi
-echo $reward > /logs/verifier/reward.txt
-"""
-
-
-def write_folder(task: Task, folder: Path) -> None:
-    """Write a function-level task as a Harbor task folder, for other tools; its hidden cases are the tests.
-
-    Raises ValueError for a task that already is a folder.
-    """
-    if not isinstance(task.tests, FunctionTests):
-        raise ValueError(f"task {task.id} is a folder task already")
-    if isinstance(task.tests, PublishedTests):
-        raise ValueError(f"task {task.id}: only tasks made of exact cases can be written as a folder")
-    settings = task_toml(
-        {
-            "task": {"name": "plateau/" + re.sub(r"[^\w.-]", "-", task.id)},
-            "metadata": {
-                "split": task.split.value,
-                "stratum": task.stratum,
-                "cluster": task.cluster or task.id,
-                "image": BASE_IMAGE,
-                "workdir": "/work",
-                "answer_file": "solution.py",
-                "grading": "values",
-            },
-            "verifier": {"timeout_sec": 60.0},
-            "environment": {"cpus": 1, "memory_mb": 512, "storage_mb": 256, "allow_internet": False},
-        }
-    )
-    cases = [[list(case.args), case.expected] for case in task.tests.hidden]
-    marker = "END_" + task.digest[:8]
-    files = {
-        "instruction.md": f"{task.instruction}\n\nPut the function in `solution.py` in the working folder.\n",
-        "task.toml": settings,
-        "environment/Dockerfile": "FROM python:3.11-slim\nWORKDIR /work\n",
-        "tests/test.sh": _TEST_SH,
-        "tests/check.py": _CHECK,
-        "tests/cases.json": json.dumps({"entry_point": task.tests.entry_point, "cases": cases}) + "\n",
-        "solution/solve.sh": f"#!/bin/sh\ncat > solution.py <<'{marker}'\n{task.solution}{marker}\n",
-    }
-    write_tree(folder, {name: content.encode() for name, content in files.items()})

@@ -8,7 +8,14 @@ from pathlib import Path, PurePosixPath
 from plateau_bench.sandbox.base import BASE_IMAGE, SandboxSpec
 from plateau_bench.tasks.base import Healthcheck, Verifier
 from plateau_bench.tasks.files import files_below, tree_digest
-from plateau_bench.tasks.formats.task_toml import Table, taken
+from plateau_bench.tasks.formats.task_toml import (
+    ArtifactTable,
+    EnvironmentTable,
+    HealthcheckTable,
+    StepTable,
+    TaskToml,
+    taken,
+)
 
 _COMPOSE = ("docker-compose.yaml", "docker-compose.yml")
 _BUILD_FILES = ("Dockerfile", *_COMPOSE, ".dockerignore")
@@ -21,141 +28,119 @@ class Folder:
     """What the parts of one task folder have in common."""
 
     path: Path
-    root: Table
+    toml: TaskToml
     box: SandboxSpec
     built: bool
+    """Whether the image of the box has to be built first."""
     files: Mapping[str, bytes]
-    """Of `environment/`."""
+    """The content of `environment/`."""
     public: Sequence[str] | None
-    values: bool
+    """The hosts that a task may reach which asks for all of the internet; None refuses such a task."""
+
+    @property
+    def file(self) -> Path:
+        return self.path / "task.toml"
+
+    def place(self, step: StepTable | None) -> Path:
+        """Where the instruction, the tests and the solution of a step lie, or those of the task."""
+        return self.path / "steps" / step.name if step else self.path
 
     @property
     def start(self) -> dict[str, bytes]:
+        """The workspace that an agent starts from; an image that is built holds it already."""
         return {} if self.built else {p: data for p, data in self.files.items() if p not in _BUILD_FILES}
 
+    def verifier(self, step: StepTable | None, network: tuple[str, ...] | None) -> Verifier | None:
+        """The box of the tests of a step, or of the task; None if they have none of their own.
 
-def verifier_of(
-    common: Folder,
-    table: Table,
-    levels: Sequence[Table],
-    place: Path,
-    network: tuple[str, ...] | None,
-) -> Verifier | None:
-    """The tests' own box, if they have one. `levels`: `[verifier]` of a step and of the task."""
-    settled = []
-    for level in levels:
-        mode, described = level.choice("environment_mode", "shared", "separate"), level.has("environment")
-        if mode == "shared" and described:
-            raise level.wrong("environment_mode", "'separate', for there is a [verifier.environment]")
-        if mode or described:
-            settled.append(mode or "separate")
-    if next(iter(settled), "shared") == "shared":
-        return None
-    own = [level.table("environment") for level in levels if level.has("environment")]
-    for settings in own:
-        _refuse_hardware(settings)
-    image, bundled, build, recipe = common.box.image, False, None, b""
-    folders = [place / "tests", common.path / "tests"] if len(levels) > 1 else [place / "tests"]
-    for level, folder in zip(levels, folders, strict=True):
-        files = files_below(folder)
-        _refuse_compose(folder, files)
-        if named := level.table("environment").text("docker_image"):
-            image, bundled = named, True
-        elif "Dockerfile" in files:
-            image, bundled = f"plateau-task:{tree_digest(files)[:16]}", True
-            build, recipe = folder, files["Dockerfile"]
-        if bundled:
-            break
-    if build is None and not bundled and common.built:
-        build = common.path / "environment"
-    settings = own[0] if own else common.root.table("environment")
-    if network is None:
-        network = own[0].network(common.public) if own else ()
-    box = _spec(settings, image, settings.folder("workdir") or _workdir(build, recipe) or common.box.workdir)
-    return Verifier(
-        box=replace(box, network=network),
-        artifacts=_artifacts([common.root, *([table] if len(levels) > 1 else [])], common.box.workdir),
-        collect=tuple(hook for level in reversed(levels) for hook in _hooks(level)),
-        healthcheck=healthcheck_of(own[0]) if own else None,
-        bundled=bundled,
-        build=build,
-    )
+        `network`: what the `verifier` tables say, None if they do not. Raises ValueError.
+        """
+        levels = [step.verifier, self.toml.verifier] if step else [self.toml.verifier]
+        places = (
+            [self.path / "steps" / step.name / "tests", self.path / "tests"]
+            if step
+            else [self.path / "tests"]
+        )
+        if not next((level.separate for level in levels if level.separate is not None), False):
+            return None
+        own = next((level.environment for level in levels if level.environment), None)
+        image, bundled, build, recipe = self.box.image, False, None, b""
+        for level, place in zip(levels, places, strict=True):
+            files = files_below(place)
+            refuse_compose(place, files)
+            if level.environment and level.environment.docker_image:
+                image, bundled = level.environment.docker_image, True
+            elif "Dockerfile" in files:
+                image, bundled = _image_of(files), True
+                build, recipe = place, files["Dockerfile"]
+            if bundled:
+                break
+        if not bundled and self.built:
+            build = self.path / "environment"
+        if network is None:
+            network = own.hosts(self.public, f"{self.file}: verifier.environment") if own else ()
+        settings = own or self.toml.environment
+        workdir = settings.workdir or _workdir(build, recipe) or self.box.workdir
+        artifacts = [*self.toml.artifacts, *(step.artifacts if step else ())]
+        return Verifier(
+            box=replace(_spec(settings, image, workdir), network=network),
+            artifacts={PUBLISHED: (), **dict(self._artifact(row) for row in artifacts)},
+            collect=tuple(
+                (hook.command, hook.timeout_sec) for one in reversed(levels) for hook in one.collect
+            ),
+            healthcheck=healthcheck_of(own.healthcheck) if own else None,
+            bundled=bundled,
+            build=build,
+        )
 
-
-def _hooks(verifier: Table) -> list[tuple[str, float]]:
-    hooks = []
-    for row in verifier.tables("collect"):
-        row.refuse("service", "tasks have one container", harmless=("main",))
-        if not (command := row.text("command")):
-            raise row.wrong("command", "a shell command")
-        hooks.append((command, row.number("timeout_sec", 60.0)))
-    return hooks
-
-
-def _artifacts(tables: Sequence[Table], workdir: str) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {PUBLISHED: ()}
-    for row in (row for table in tables for row in table.tables("artifacts", bare="source")):
-        row.refuse("service", "tasks have one container", harmless=("main",))
-        row.text("destination")  # a place beside a trial's records, which plateau does not write
-        source, exclude = row.text("source"), row.get("exclude")[1] or []
-        path = (PurePosixPath(workdir) / source).as_posix()
-        if not source or ".." in PurePosixPath(source).parts or path == "/" or taken(path):
-            raise row.wrong(
-                "source", f"a path in the agent's box, not one of the graders' ({taken(path) or '..'})"
+    def _artifact(self, row: ArtifactTable) -> tuple[str, tuple[str, ...]]:
+        path = (PurePosixPath(self.box.workdir) / row.source).as_posix()
+        if not row.source or ".." in PurePosixPath(row.source).parts or path == "/" or taken(path):
+            raise ValueError(
+                f"{self.file}: artifacts: source must be a path in the agent's box, not one of the graders', "
+                f"and is {row.source!r}"
             )
-        if not isinstance(exclude, list) or not all(isinstance(one, str) for one in exclude):
-            raise row.wrong("exclude", "a list of patterns")
-        found[path] = tuple(exclude)
-    return found
+        return path, tuple(row.exclude)
 
 
-def healthcheck_of(table: Table) -> Healthcheck | None:
-    if not table.has("healthcheck"):
+def read_box(path: Path, toml: TaskToml, public: Sequence[str] | None) -> Folder:
+    """The task's own box: what it offers, and what it starts with. Raises ValueError."""
+    folder = path / "environment"
+    files = files_below(folder)
+    refuse_compose(folder, files)
+    table, recipe = toml.environment, files.get("Dockerfile")
+    image = toml.metadata.image or table.docker_image
+    built = recipe is not None and not image
+    workdir = toml.metadata.workdir or table.workdir or _workdir(folder, recipe or b"") or "/work"
+    asked, key = (toml.agent, "agent") if toml.agent.network_mode else (table, "environment")
+    spec = _spec(table, _image_of(files) if built else image or BASE_IMAGE, workdir)
+    spec = replace(spec, network=asked.hosts(public, f"{path / 'task.toml'}: {key}"))
+    return Folder(path=path, toml=toml, box=spec, built=built, files=files, public=public)
+
+
+def healthcheck_of(table: HealthcheckTable | None) -> Healthcheck | None:
+    if table is None:
         return None
-    row = table.table("healthcheck")
-    if not (command := row.text("command")):
-        raise row.wrong("command", "a shell command")
     return Healthcheck(
-        command=command,
-        interval_s=row.number("interval_sec", 5.0, zero=True),
-        timeout_s=row.number("timeout_sec", 30.0),
-        start_s=row.number("start_period_sec", 0.0, zero=True),
-        start_interval_s=row.number("start_interval_sec", 5.0, zero=True),
-        retries=max(1, int(row.number("retries", 3, zero=True))),
+        command=table.command,
+        interval_s=table.interval_sec,
+        timeout_s=table.timeout_sec,
+        start_s=table.start_period_sec,
+        start_interval_s=table.start_interval_sec,
+        retries=max(1, int(table.retries)),
     )
 
 
-def _refuse_hardware(environment: Table) -> None:
-    environment.refuse("gpus", "boxes have no GPU")
-    environment.refuse("tpu", "boxes have no TPU")
-    environment.refuse("mcp_servers", "agents bring their own tools")
-    environment.refuse("skills_dir", "agents bring their own skills")
-    if environment.text("os").lower() not in ("", "linux"):
-        raise environment.wrong("os", "'linux'")
-
-
-def _refuse_compose(folder: Path, files: Mapping[str, bytes]) -> None:
+def refuse_compose(folder: Path, files: Mapping[str, bytes]) -> None:
     if found := [name for name in _COMPOSE if name in files]:
         raise ValueError(
             f"{folder / found[0]}: tasks of several containers are not supported; use a Dockerfile"
         )
 
 
-def box_of(
-    root: Table, metadata: Table, folder: Path, files: Mapping[str, bytes], public: Sequence[str] | None
-) -> tuple[SandboxSpec, bool]:
-    """(what the task's box offers, whether its image has to be built first)."""
-    table, agent = root.table("environment"), root.table("agent")
-    _refuse_hardware(table)
-    _refuse_compose(folder, files)
-    recipe = files.get("Dockerfile")
-    image = metadata.text("image") or table.text("docker_image")
-    built = recipe is not None and not image
-    if built:
-        image = f"plateau-task:{tree_digest(files)[:16]}"
-    asked = metadata.folder("workdir") or table.folder("workdir")
-    spec = _spec(table, image or BASE_IMAGE, asked or _workdir(folder, recipe or b"") or "/work")
-    return replace(spec, network=(agent if agent.has("network_mode") else table).network(public)), built
+def _image_of(files: Mapping[str, bytes]) -> str:
+    """The name of an image that is built from these files."""
+    return f"plateau-task:{tree_digest(files)[:16]}"
 
 
 def _workdir(folder: Path | None, recipe: bytes) -> str:
@@ -167,12 +152,12 @@ def _workdir(folder: Path | None, recipe: bytes) -> str:
     return path
 
 
-def _spec(table: Table, image: str, workdir: str) -> SandboxSpec:
+def _spec(table: EnvironmentTable, image: str, workdir: str) -> SandboxSpec:
     return SandboxSpec(
         image=image,
         workdir=workdir,
-        env=table.variables("env"),
-        cpus=table.number("cpus", 1.0),
-        memory_mb=table.megabytes("memory_mb", "memory", 2048),
-        disk_mb=table.megabytes("storage_mb", "storage", 1024),
+        env=table.env,
+        cpus=table.cpus,
+        memory_mb=table.memory_mb or table.memory or 2048,
+        disk_mb=table.storage_mb or table.storage or 1024,
     )

@@ -1,4 +1,4 @@
-"""Rows of published suites: JSON lines, plain or gzipped, and checked access to their keys."""
+"""Rows of published suites: JSON lines, plain or gzipped, and what their lists may look like."""
 
 import gzip
 import json
@@ -6,11 +6,17 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict
+
+from plateau_bench.tasks.files import json_of
+from plateau_bench.validate import Text, validated
+
+T = TypeVar("T")
 
 MAX_BYTES = 500_000_000
 """Of a whole file, unpacked."""
-MAX_ROW = 50_000_000
 IMPORTED = "tasks.jsonl"
 """The rows in a suite folder that `plateau tasks import` made."""
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
@@ -18,64 +24,30 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row; every error names the file, the row and the key."""
+    """One row of a file, unchecked."""
 
     data: Mapping[str, Any]
     place: str
     """'HumanEval.jsonl.gz:3'."""
 
-    def __contains__(self, key: str) -> bool:
-        return self.data.get(key) is not None
-
-    def wrong(self, key: str, expected: str) -> ValueError:
-        shown = repr(self.data.get(key))[:80] if key in self.data else "missing"
-        return ValueError(f"{self.place}: {key} must be {expected}, not {shown}")
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.data.get(key, default)
-        if not isinstance(value, str):
-            raise self.wrong(key, "a string")
-        if "\0" in value or not _encodable(value):
-            raise self.wrong(key, "text without NUL characters and lone surrogates")
-        return value
-
-    def name(self, key: str) -> str:
-        value = self.text(key)
-        if not value.isidentifier():
-            raise self.wrong(key, "the name of a function")
-        return value
-
-    def items(self, key: str, default: list[Any] | None = None) -> list[Any]:
-        """A list, or the JSON text of one."""
-        value = self.data.get(key, default)
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                raise self.wrong(key, "a list") from None
-        if not isinstance(value, list):
-            raise self.wrong(key, "a list")
-        return value
-
-    def texts(self, key: str, default: list[str] | None = None) -> list[str]:
-        value = self.items(key, default)
-        if not all(isinstance(item, str) and "\0" not in item and _encodable(item) for item in value):
-            raise self.wrong(key, "a list of strings")
-        return value
-
-    def number(self, key: str, default: float) -> float:
-        value = self.data.get(key, default)
-        if type(value) not in (int, float) or not 0 <= value <= 1e9:
-            raise self.wrong(key, "a number from 0")
-        return float(value)
+    def read(self, kind: type[T]) -> T:
+        """The row as a dataclass. Raises ValueError that names the file, the row and the key."""
+        return validated(kind, self.data, self.place)
 
 
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def unpacked(value: Any) -> Any:
+    """The items of a list, or of the JSON text of one; anything else as it is."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError(f"must be a list, not {value[:80]!r}") from None
+    return tuple(value) if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[Text, ...], BeforeValidator(unpacked)]
+OTHER_KEYS = ConfigDict(extra="ignore", strict=True)
+"""How rows are read: suites add keys of their own, which have no effect here."""
 
 
 def read_rows(path: Path, table_by: str = "") -> Iterator[Row]:
@@ -85,7 +57,7 @@ def read_rows(path: Path, table_by: str = "") -> Iterator[Row]:
     """
     text = _content(path)
     if path.name.removesuffix(".gz").endswith(".json"):
-        data = _parsed(text, str(path))
+        data = json_of(text, str(path))
         rows: Iterable[tuple[object, Any]]
         if table_by and isinstance(data, dict):
             whole = ({table_by: key, **row} if isinstance(row, dict) else row for key, row in data.items())
@@ -96,7 +68,7 @@ def read_rows(path: Path, table_by: str = "") -> Iterator[Row]:
             raise ValueError(f"{path}: is not a list of rows")
     else:
         lines = enumerate(text.split("\n"), 1)
-        rows = ((number, _parsed(line, f"{path}:{number}")) for number, line in lines if line.strip())
+        rows = ((number, json_of(line, f"{path}:{number}")) for number, line in lines if line.strip())
     empty = True
     for number, row in rows:
         if not isinstance(row, dict):
@@ -123,12 +95,3 @@ def _content(path: Path) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None
-
-
-def _parsed(text: str, place: str) -> Any:
-    if len(text) > MAX_ROW:
-        raise ValueError(f"{place}: is longer than {MAX_ROW // 10**6} MB")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: is not JSON ({error})") from None

@@ -10,31 +10,71 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from plateau_bench.tasks.formats.rows import SUFFIXES, Row, read_rows
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from plateau_bench.tasks.files import json_of, text_of
+from plateau_bench.tasks.formats.rows import OTHER_KEYS, SUFFIXES, Row, Texts, read_rows
 from plateau_bench.tasks.grading.expected_file import is_id
+from plateau_bench.validate import Text, read_yaml
 
 _FILES = {"problem_statement": "problem_statement.md", "patch": "gold.patch", "test_patch": "test.patch"}
-TESTS = ("FAIL_TO_PASS", "PASS_TO_PASS")
+_NAME = r"(?!.*\.\.)\w[\w.-]*"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+def _like(pattern: str, what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value, re.DOTALL):
+            raise ValueError(f"must be {what}, not {value[:80]!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _ids(tests: tuple[str, ...]) -> tuple[str, ...]:
+    if odd := [test for test in tests if not is_id(test) or len(test.partition("::")[0].split()) > 1]:
+        raise ValueError(
+            f"{odd[0][:80]!r} is no id of pytest's, such as 'a/test_b.py::test_c'; "
+            "tests of other runners cannot be graded here"
+        )
+    return tuple(dict.fromkeys(tests))
+
+
+def _some(value: Any) -> Any:
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
+Diff = Annotated[Text, _like(".*diff --git.*", "a diff as git writes it")]
+Ids = Annotated[Texts, AfterValidator(_ids)]
+Word = Annotated[str, BeforeValidator(lambda value: str(value or ""))]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Instance:
     """One row, checked. Ids of tests are as published: cut at their first space."""
 
-    id: str
-    repo: str
-    """'owner/name'."""
-    base_commit: str
-    problem: str
-    gold: str
-    test_patch: str
-    fail_to_pass: tuple[str, ...]
-    pass_to_pass: tuple[str, ...]
-    version: str = ""
-    created: str = ""
+    __pydantic_config__ = OTHER_KEYS
+    id: Annotated[
+        str,
+        _like(_NAME, "a name of letters, digits, '_', '-' and '.'"),
+        Field(alias="instance_id"),
+    ]
+    repo: Annotated[str, _like(f"{_NAME}/{_NAME}", "'owner/name'")]
+    base_commit: Annotated[str, _like(r"[0-9a-f]{40}", "a commit's 40 hexadecimal digits")]
+    problem: Annotated[
+        Text, AfterValidator(str.strip), AfterValidator(_some), Field(alias="problem_statement")
+    ]
+    gold: Annotated[Diff, Field(alias="patch")]
+    test_patch: Diff
+    fail_to_pass: Annotated[Ids, AfterValidator(_some), Field(alias="FAIL_TO_PASS")]
+    pass_to_pass: Annotated[Ids, Field(alias="PASS_TO_PASS")]
+    version: Word = ""
+    created: Annotated[Word, Field(alias="created_at")] = ""
     place: str = ""
+    """The file and the row, for messages."""
 
     @property
     def image(self) -> str:
@@ -82,58 +122,13 @@ def _parquet(source: Path) -> Iterator[Row]:
 
 def _task_row(folder: Path) -> Row:
     """A task of a repository as a row of the classic table."""
-    import yaml
-
-    def text(name: str) -> str:
-        try:
-            return (folder / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{folder / name}: cannot be read ({getattr(error, 'strerror', error)})"
-            ) from None
-
-    try:
-        facts: Any = yaml.safe_load(text("task.yaml"))
-        tests: Any = json.loads(text("tests.json"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{folder}: {' '.join(str(error).split())}") from None
+    facts = read_yaml(folder / "task.yaml")
+    tests = json_of(text_of(folder / "tests.json"), str(folder / "tests.json"))
     if not isinstance(facts, dict) or not isinstance(tests, dict):
         raise ValueError(f"{folder}: task.yaml and tests.json must be tables")
-    return Row({**facts, **tests, **{key: text(name) for key, name in _FILES.items()}}, str(folder))
+    texts = {key: text_of(folder / name) for key, name in _FILES.items()}
+    return Row({**facts, **tests, **texts}, str(folder))
 
 
 def _instance(row: Row) -> Instance:
-    def matching(key: str, pattern: str, what: str) -> str:
-        value = row.text(key)
-        if not re.fullmatch(pattern, value) or ".." in value:
-            raise row.wrong(key, what)
-        return value
-
-    name = matching("instance_id", r"\w[\w.-]*", "a name of letters, digits, '_', '-' and '.'")
-    if not row.text("problem_statement").strip():
-        raise row.wrong("problem_statement", "a text that says what is asked")
-    for key in ("patch", "test_patch"):
-        if "diff --git" not in row.text(key):
-            raise row.wrong(key, "a diff as git writes it")
-    tests = {key: tuple(dict.fromkeys(row.texts(key))) for key in TESTS}
-    if not tests["FAIL_TO_PASS"]:
-        raise row.wrong("FAIL_TO_PASS", "a list that is not empty")
-    for key, ids in tests.items():
-        if odd := [test for test in ids if not is_id(test) or len(test.partition("::")[0].split()) > 1]:
-            raise ValueError(
-                f"{row.place}: {key}: {odd[0][:80]!r} is no id of pytest's, such as 'a/test_b.py::test_c'; "
-                "tests of other runners cannot be graded here"
-            )
-    return Instance(
-        id=name,
-        repo=matching("repo", r"\w[\w.-]*/\w[\w.-]*", "'owner/name'"),
-        base_commit=matching("base_commit", r"[0-9a-f]{40}", "a commit's 40 hexadecimal digits"),
-        problem=row.text("problem_statement").strip(),
-        gold=row.text("patch"),
-        test_patch=row.text("test_patch"),
-        fail_to_pass=tests["FAIL_TO_PASS"],
-        pass_to_pass=tests["PASS_TO_PASS"],
-        version=str(row.data.get("version") or ""),
-        created=str(row.data.get("created_at") or ""),
-        place=row.place,
-    )
+    return Row({**row.data, "place": row.place}, row.place).read(Instance)

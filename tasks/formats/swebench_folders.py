@@ -28,7 +28,7 @@ from plateau_bench.tasks.files import write_tree
 from plateau_bench.tasks.formats.harbor import FolderSuite
 from plateau_bench.tasks.formats.importing import Imported, import_into
 from plateau_bench.tasks.formats.swebench import Instance, read_instances
-from plateau_bench.tasks.formats.task_toml import task_toml
+from plateau_bench.tasks.formats.task_toml import to_toml
 from plateau_bench.tasks.grading.sift import shadows
 
 WORKDIR = "/testbed"
@@ -120,7 +120,7 @@ def _settings(instance: Instance, wanted: Wanted) -> str:
     metadata = {"cluster": instance.repo, "workdir": WORKDIR, "base_commit": instance.base_commit}
     metadata |= {"split": wanted.split.value} if wanted.split else {}
     metadata |= {"image": instance.image} if wanted.published else {}
-    return task_toml(
+    return to_toml(
         {
             "task": {"name": instance.id},
             "metadata": metadata,

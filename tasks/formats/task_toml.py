@@ -1,190 +1,28 @@
-"""The task.toml: tables that know their place, for messages, and which of their keys were asked for."""
+"""The schema of a Harbor `task.toml`, versions 1.0 to 1.4 and the old spellings, as dataclasses.
+
+A field is a key that has an effect here. Other keys are allowed and reported (`read_task_toml`), so a new key
+is accepted by adding a field, and refused, with a reason, by a field that is `_refused`.
+"""
 
 import json
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from plateau_bench.sandbox.network.allow import AllowList
+from plateau_bench.tasks.base import Split
 from plateau_bench.tasks.files import inside, text_of
+from plateau_bench.validate import Text, validated
 
-_DESCRIPTIVE = ("schema_version", "version", "source", "task", "metadata")
-
-
-class Table:
-    """One table. Every method raises ValueError that names the file and the key."""
-
-    def __init__(
-        self, data: Mapping[str, Any], file: Path, name: str = "", read: set[str] | None = None
-    ) -> None:
-        self._data, self.file, self._name = data, file, name
-        self.read: set[str] = set() if read is None else read
-
-    @classmethod
-    def of(cls, file: Path) -> "Table":
-        """The root table of a TOML file."""
-        try:
-            return cls(tomllib.loads(text_of(file)), file)
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{file}: {error}") from error
-        except RecursionError:
-            raise ValueError(f"{file}: nested too deeply") from None
-
-    def at(self, key: str) -> str:
-        return f"{self._name}.{key}" if self._name else key
-
-    def wrong(self, key: str, expected: str) -> ValueError:
-        shown = repr(self._data.get(key))[:80]
-        return ValueError(f"{self.file}: {self.at(key)} must be {expected}, not {shown}")
-
-    def has(self, key: str) -> bool:
-        return key in self._data
-
-    def get(self, *keys: str) -> tuple[str, Any]:
-        """The first of several spellings that is present, else the first one with None."""
-        self.read |= {self.at(key) for key in keys}
-        return next(((key, self._data[key]) for key in keys if key in self._data), (keys[0], None))
-
-    def table(self, key: str) -> "Table":
-        _, value = self.get(key)
-        if not isinstance(value, dict | None):
-            raise self.wrong(key, "a table")
-        return Table(value or {}, self.file, self.at(key), self.read)
-
-    def tables(self, key: str, *, bare: str = "") -> list["Table"]:
-        """An array of tables; where it holds a string instead, a table with it at `bare`."""
-        _, value = self.get(key)
-        rows = [{bare: row} if bare and isinstance(row, str) else row for row in _list(value)]
-        if not isinstance(value, list | None) or not all(isinstance(row, dict) for row in rows):
-            raise self.wrong(key, "an array of tables")
-        named = [f"{self.at(key)}[{i}]" for i in range(len(rows))]
-        self.read |= {*named}
-        return [Table(row, self.file, name, self.read) for row, name in zip(rows, named, strict=True)]
-
-    def text(self, *keys: str) -> str:
-        key, value = self.get(*keys)
-        if not isinstance(value, str | None) or "\0" in (value or ""):
-            raise self.wrong(key, "a string")
-        return value or ""
-
-    def choice(self, key: str, *choices: str) -> str:
-        """One of the choices, or "" where nothing is said."""
-        value = self.text(key)
-        if value and value not in choices:
-            raise self.wrong(key, " or ".join(map(repr, choices)))
-        return value
-
-    def number(self, key: str, default: float, *, zero: bool = False) -> float:
-        """Above 0, or 0 where that is allowed."""
-        _, value = self.get(key)
-        if value is None:
-            return default
-        if type(value) not in (int, float) or not (0 < value <= 1e9 or (zero and value == 0)):
-            raise self.wrong(key, "a number above 0")
-        return float(value)
-
-    def megabytes(self, key: str, old: str, default: int) -> int:
-        """`memory_mb = 2048`, or the old `memory = "2G"`."""
-        name, value = self.get(key, old)
-        if value is None:
-            return default
-        if type(value) is int and 0 < value <= 10**9:
-            return value
-        size = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([KMG]?)i?B?\s*", str(value), re.IGNORECASE)
-        if name == key or not isinstance(value, str) or size is None:
-            raise self.wrong(name, "a whole number of MiB" if name == key else "a size such as '2G'")
-        return max(1, math.ceil(float(size[1]) * {"K": 1 / 1024, "G": 1024}.get(size[2].upper(), 1)))
-
-    def variables(self, key: str) -> dict[str, str]:
-        """A table of environment variables. `${NAME}` would be one of this machine, which no box gets."""
-        table = self.table(key)
-        found = {}
-        for name in table._data:
-            value = table.text(name)
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-                raise table.wrong(name, "named by letters, digits and _")
-            template = re.fullmatch(r"\$\{([^}:]+)(:-([^}]*))?\}", value)
-            if template and not template[2]:
-                raise table.wrong(name, "a value, for boxes get no variables of this machine")
-            found[name] = template[3] if template else value
-        return found
-
-    def folder(self, key: str) -> str:
-        """An absolute path of a box in which a workspace can lie, or ""."""
-        path = self.text(key)
-        if path and (not path.startswith("/") or path == "/" or ".." in PurePosixPath(path).parts):
-            raise self.wrong(key, "an absolute path below /")
-        if path and taken(path):
-            raise self.wrong(key, f"somewhere else: {taken(path)} is where graders write")
-        return path
-
-    def network(self, public: Sequence[str] | None) -> tuple[str, ...]:
-        """The hosts that the file asks for; `public` stands in for a wish for all of them."""
-        mode = self.choice("network_mode", "public", "no-network", "allowlist")
-        _, allow = self.get("allow_internet")
-        if not isinstance(allow, bool | None):
-            raise self.wrong("allow_internet", "true or false")
-        if mode == "allowlist":
-            return self._hosts()
-        if self.get("allowed_hosts")[1]:
-            raise self.wrong("allowed_hosts", "absent unless network_mode is 'allowlist'")
-        if mode == "no-network" or not (mode or allow):
-            return ()
-        if public is None:
-            key = self.at("network_mode" if mode else "allow_internet")
-            raise ValueError(
-                f"{self.file}: {key} asks for all of the internet, "
-                'and boxes reach only hosts that are named; say which in tasks.network: ["example.org"], '
-                '["*"] for every public host, [] for none'
-            )
-        return tuple(public)
-
-    def _hosts(self) -> tuple[str, ...]:
-        """`allowed_hosts`."""
-        _, hosts = self.get("allowed_hosts")
-        if not isinstance(hosts, list) or not hosts or not all(isinstance(host, str) for host in hosts):
-            raise self.wrong("allowed_hosts", "a list of hosts, for network_mode is 'allowlist'")
-        try:
-            AllowList(hosts)
-        except ValueError as error:
-            raise ValueError(f"{self.file}: {self.at('allowed_hosts')}: {error}") from None
-        return tuple(hosts)
-
-    def refuse(self, key: str, why: str, *, harmless: Sequence[Any] = ()) -> None:
-        """Raise ValueError if the key is there and asks for something."""
-        value = self.get(key)[1]
-        if value and value not in harmless:
-            raise ValueError(f"{self.file}: {self.at(key)}: {why}")
-
-    def unread(self) -> list[str]:
-        """Dotted keys that nothing asked for and that do more than describe."""
-
-        def walk(data: Mapping[str, Any], prefix: str) -> Iterator[str]:
-            for key, value in data.items():
-                name = prefix + key
-                if name in _DESCRIPTIVE:
-                    continue
-                if name not in self.read:
-                    yield name
-                    continue
-                if isinstance(value, dict):
-                    yield from walk(value, name + ".")
-                for i, row in enumerate(_list(value)):
-                    if isinstance(row, dict):
-                        yield from walk(row, f"{name}[{i}].")
-
-        return sorted(walk(self._data, ""))
-
-
-def task_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
-    """The text of a task.toml. Strings, numbers and booleans are written in TOML as in JSON."""
-    text = 'schema_version = "1.1"\n'
-    for name, table in tables.items():
-        text += f"\n[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
-    return text
+_FREE = ("schema_version", "version", "source", "task", "metadata")
+"""Keys that describe a task; they, and what is in them and means nothing here, are not reported."""
 
 
 def taken(path: str) -> str:
@@ -195,5 +33,317 @@ def taken(path: str) -> str:
     return ""
 
 
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+# --- values --------------------------------------------------------------------------------------------
+
+
+def _refused(why: str, harmless: str = "") -> AfterValidator:
+    """A key that may be absent, empty or `harmless`."""
+
+    def check(value: Any) -> Any:
+        if value and value != harmless:
+            raise ValueError(why)
+        return value
+
+    return AfterValidator(check)
+
+
+def _size(text: Any) -> int:
+    """MiB of a size as schema 1.0 writes it, such as '2G'."""
+    size = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([KMG]?)i?B?\s*", str(text), re.IGNORECASE)
+    if not isinstance(text, str) or size is None:
+        raise ValueError(f"must be a size such as '2G', not {repr(text)[:80]}")
+    return max(1, math.ceil(float(size[1]) * {"K": 1 / 1024, "G": 1024}.get(size[2].upper(), 1)))
+
+
+def _folder(path: str) -> str:
+    if path and (not path.startswith("/") or path == "/" or ".." in PurePosixPath(path).parts):
+        raise ValueError(f"must be an absolute path below /, not {path!r}")
+    if path and taken(path):
+        raise ValueError(f"must be somewhere else: {taken(path)} is where graders write")
+    return path
+
+
+def _values(variables: dict[str, str]) -> dict[str, str]:
+    """Variables with `${NAME:-default}` replaced; `${NAME}` would be one of this machine."""
+    found = {}
+    for name, value in variables.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"{name} must be named by letters, digits and _")
+        template = re.fullmatch(r"\$\{([^}:]+)(:-([^}]*))?\}", value)
+        if template and not template[2]:
+            raise ValueError(f"{name} must have a value, for boxes get no variables of this machine")
+        found[name] = template[3] if template else value
+    return found
+
+
+def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    AllowList(hosts)  # raises ValueError for what is no host
+    return hosts
+
+
+def _step_name(name: str) -> str:
+    if not re.fullmatch(r'[^<>:"/\\|?*\x00-\x1f\x7f]{1,200}', name) or name.endswith((".", " ")):
+        raise ValueError(f"must be the name of a folder in steps/, not {name[:80]!r}")
+    return name
+
+
+def _gate(reward: Any) -> bool:
+    """Whether a `min_reward` asks for something: a number, or one for each key of the rewards."""
+    least = list(reward.values()) if isinstance(reward, dict) else [reward]
+    if not all(type(one) in (int, float) for one in least):
+        raise ValueError(f"must be a number, or a table of numbers, not {repr(reward)[:80]}")
+    return any(one > 0 for one in least)
+
+
+Command = Annotated[Text, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Mebibytes = Annotated[int, Field(gt=0, le=10**9)]
+Size = Annotated[int, BeforeValidator(_size)]
+Workdir = Annotated[Text, AfterValidator(_folder)]
+Variables = Annotated[dict[str, Text], AfterValidator(_values)]
+OneContainer = Annotated[Any, _refused("tasks have one container", "main")]
+
+
+# --- tables --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of the file."""
+
+    __pydantic_config__ = ConfigDict(extra="ignore", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Table):
+    """The keys of a table that may say what a box reaches."""
+
+    network_mode: Literal["public", "no-network", "allowlist"] | None = None
+    allow_internet: bool = False
+    """The spelling of schema 1.0; `network_mode` goes before it."""
+    allowed_hosts: Annotated[tuple[str, ...], AfterValidator(_hosts)] = ()
+
+    def __post_init__(self) -> None:
+        if self.network_mode == "allowlist" and not self.allowed_hosts:
+            raise ValueError("allowed_hosts must be a list of hosts, for network_mode is 'allowlist'")
+        if self.network_mode != "allowlist" and self.allowed_hosts:
+            raise ValueError("allowed_hosts must be absent unless network_mode is 'allowlist'")
+
+    def hosts(self, public: Sequence[str] | None, place: str) -> tuple[str, ...]:
+        """The hosts that are asked for; `public` stands in for a wish for all of them.
+
+        Raises ValueError that names `place` for such a wish if `public` is None.
+        """
+        wish = self.network_mode or ("public" if self.allow_internet else "no-network")
+        if wish != "public":
+            return self.allowed_hosts
+        if public is None:
+            key = "network_mode" if self.network_mode else "allow_internet"
+            raise ValueError(
+                f"{place}.{key} asks for all of the internet, and boxes reach only hosts that are named; "
+                'say which in tasks.network: ["example.org"], ["*"] for every public host, [] for none'
+            )
+        return tuple(public)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthcheckTable(Table):
+    """`healthcheck`: seconds, with Docker's meaning."""
+
+    command: Command
+    interval_sec: NotNegative = 5.0
+    timeout_sec: Positive = 30.0
+    start_period_sec: NotNegative = 0.0
+    start_interval_sec: NotNegative = 5.0
+    retries: NotNegative = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentTable(Network):
+    """`environment`: what a box offers."""
+
+    docker_image: Text = ""
+    workdir: Workdir = ""
+    env: Variables = field(default_factory=dict)
+    cpus: Positive = 1.0
+    memory_mb: Mebibytes | None = None
+    memory: Size | None = None
+    """The spelling of schema 1.0, as is `storage`."""
+    storage_mb: Mebibytes | None = None
+    storage: Size | None = None
+    healthcheck: HealthcheckTable | None = None
+    os: Annotated[Literal["", "linux"], BeforeValidator(lambda name: str(name).lower())] = ""
+    gpus: Annotated[Any, _refused("boxes have no GPU")] = None
+    tpu: Annotated[Any, _refused("boxes have no TPU")] = None
+    mcp_servers: Annotated[Any, _refused("agents bring their own tools")] = None
+    skills_dir: Annotated[Any, _refused("agents bring their own skills")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectTable(Table):
+    """`verifier.collect`: a command that is run before the artifacts are taken."""
+
+    command: Command
+    timeout_sec: Positive = 60.0
+    service: OneContainer = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifierTable(Network):
+    """`verifier`, of the task or of a step."""
+
+    timeout_sec: Positive | None = None
+    env: Variables = field(default_factory=dict)
+    environment_mode: Literal["shared", "separate"] | None = None
+    environment: EnvironmentTable | None = None
+    collect: tuple[CollectTable, ...] = ()
+
+    def __post_init__(self) -> None:
+        Network.__post_init__(self)
+        if self.environment_mode == "shared" and self.environment:
+            raise ValueError("environment_mode must be 'separate', for there is an environment table in it")
+
+    @property
+    def separate(self) -> bool | None:
+        """Whether tests have a box of their own; None where the table says nothing of it."""
+        if self.environment_mode is None and self.environment is None:
+            return None
+        return self.environment_mode != "shared"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactTable(Table):
+    """`artifacts`: what a separate verifier is given; a text instead of a table is its `source`."""
+
+    source: Text
+    destination: Text = ""
+    """A place beside a trial's records, which plateau does not write."""
+    exclude: list[str] = field(default_factory=list)
+    service: OneContainer = None
+
+
+Artifact = Annotated[
+    ArtifactTable, BeforeValidator(lambda row: {"source": row} if isinstance(row, str) else row)
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTable(Table):
+    """`steps`: one step of a task that has several."""
+
+    name: Annotated[str, AfterValidator(_step_name)]
+    agent: Network = field(default_factory=Network)
+    verifier: VerifierTable = field(default_factory=VerifierTable)
+    healthcheck: HealthcheckTable | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    min_reward: Annotated[bool, BeforeValidator(_gate)] = False
+    """In the file a number, or a table of numbers: whether one of them is above 0."""
+
+    def __post_init__(self) -> None:
+        if self.agent.network_mode:
+            raise ValueError(
+                "agent.network_mode: a box keeps its network; say it in [agent] or [environment]"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetadataTable(Table):
+    """`metadata`: the free keys that mean something here."""
+
+    grading: Literal["", "values"] = ""
+    split: Split | None = None
+    stratum: Text = ""
+    cluster: Text = ""
+    repo: Text = ""
+    repository: Text = ""
+    image: Text = ""
+    workdir: Workdir = ""
+    answer_file: Text = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameTable(Table):
+    """`task`."""
+
+    name: Text = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolutionTable(Table):
+    """`solution`."""
+
+    env: Variables = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskToml(Table):
+    """The whole file."""
+
+    task: NameTable = field(default_factory=NameTable)
+    metadata: MetadataTable = field(default_factory=MetadataTable)
+    environment: EnvironmentTable = field(default_factory=EnvironmentTable)
+    agent: Network = field(default_factory=Network)
+    verifier: VerifierTable = field(default_factory=VerifierTable)
+    solution: SolutionTable = field(default_factory=SolutionTable)
+    artifacts: tuple[Artifact, ...] = ()
+    steps: tuple[StepTable, ...] = ()
+    multi_step_reward_strategy: Literal["mean", "final"] = "mean"
+
+    def __post_init__(self) -> None:
+        names = [step.name.lower() for step in self.steps]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"steps must each have a name of their own, and two are called {twice[0]!r}")
+
+
+def read_task_toml(file: Path) -> tuple[TaskToml, list[str]]:
+    """The content of a task.toml, and the dotted names of keys in it that have no effect.
+
+    Raises ValueError that names the file and the key.
+    """
+    try:
+        data = tomllib.loads(text_of(file))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{file}: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{file}: nested too deeply") from None
+    found = validated(TaskToml, data, str(file))
+    separate = any(level.separate for level in (found.verifier, *(step.verifier for step in found.steps)))
+    return found, sorted(_unread(TaskToml, data, "", () if separate else ("artifacts", "collect")))
+
+
+_hints = cache(get_type_hints)
+
+
+def _unread(kind: type, data: Mapping[str, Any], place: str, idle: Collection[str]) -> Iterator[str]:
+    """Keys of a table and those below it that `kind` has no field for, or that are `idle`."""
+    hints = _hints(kind)
+    for key, value in data.items():
+        if place + key in _FREE:
+            continue
+        if key not in hints or key in idle:
+            yield place + key
+        elif table := _table_in(hints[key]):
+            rows = (
+                {f"{key}[{i}]": row for i, row in enumerate(value)}
+                if isinstance(value, list)
+                else {key: value}
+            )
+            for name, row in rows.items():
+                if isinstance(row, dict):
+                    yield from _unread(table, row, f"{place}{name}.", idle)
+
+
+def _table_in(hint: Any) -> type | None:
+    """The class of tables that a type consists of, if any."""
+    if isinstance(hint, type) and issubclass(hint, Table):
+        return hint
+    return next(filter(None, map(_table_in, get_args(hint))), None)
+
+
+def to_toml(tables: Mapping[str, Mapping[str, object]]) -> str:
+    """The text of a task.toml. Strings, numbers and booleans are written in TOML as in JSON."""
+    text = 'schema_version = "1.1"\n'
+    for name, table in tables.items():
+        text += f"\n[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+    return text

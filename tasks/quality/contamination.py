@@ -32,8 +32,8 @@ _KEPT = frozenset(keyword.kwlist) | frozenset(dir(builtins))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Material:
-    """Something that may be trained on, or must not be."""
+class Exercise:
+    """A problem and its solution: what may be trained on, or must not be."""
 
     name: str
     instruction: str
@@ -54,9 +54,9 @@ class Clash:
         return f"{self.training} and held-out {self.held_out}: {self.why}"
 
 
-def of_task(task: Task) -> Material:
+def of_task(task: Task) -> Exercise:
     """A task with its solution, where it has one that is a program."""
-    return Material(
+    return Exercise(
         name=task.id,
         instruction=task.instruction,
         program=getattr(task.tests, "prelude", "") + task.solution,
@@ -65,8 +65,8 @@ def of_task(task: Task) -> Material:
     )
 
 
-def of_sample(sample: HumanSample, number: int) -> Material:
-    return Material(
+def of_sample(sample: HumanSample, number: int) -> Exercise:
+    return Exercise(
         name=f"human sample {number}",
         instruction=sample.instruction,
         program=sample.program,
@@ -75,7 +75,7 @@ def of_sample(sample: HumanSample, number: int) -> Material:
 
 
 def clashes(
-    training: Iterable[Material], held_out: Sequence[Material], *, shares_parts: bool = False
+    training: Iterable[Exercise], held_out: Sequence[Exercise], *, shares_parts: bool = False
 ) -> Iterator[Clash]:
     """The pairs that are the same task, the same problem, or nearly the same solution, as they are found.
 
@@ -90,7 +90,7 @@ def clashes(
 class _Index:
     """Held-out material by everything that gives a copy away."""
 
-    def __init__(self, held_out: Sequence[Material], shares_parts: bool) -> None:
+    def __init__(self, held_out: Sequence[Exercise], shares_parts: bool) -> None:
         self._items, self._shares = held_out, shares_parts
         self._shingles: dict[int, list[int]] = {}
         self._sizes: list[int] = []
@@ -103,7 +103,7 @@ class _Index:
             for shingle in own:
                 self._shingles.setdefault(shingle, []).append(i)
 
-    def same_as(self, one: Material) -> Iterable[tuple[Material, str]]:
+    def same_as(self, one: Exercise) -> Iterable[tuple[Exercise, str]]:
         """Held-out items that `one` gives away, with the reason; each at most once."""
         seen: set[int] = set()
         keys = [(self._digests, one.digest, "the same task"), (self._texts, _plain(one.instruction), "")]

@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from plateau_bench.tasks.base import Split, Task
-from plateau_bench.tasks.suite import Derived, FixedSuite, Suite
+from plateau_bench.tasks.files import json_of, text_of
+from plateau_bench.tasks.suite import FixedSuite, Suite
+from plateau_bench.validate import validated
 
 NAME = "quarantine.json"
 
@@ -16,7 +18,7 @@ class Entry:
     """Why one task is out."""
 
     digest: str
-    """Of the task as it was looked at; a task that has changed since is back in."""
+    """The digest of the task as it was looked at; a task that has changed since is back in."""
     kind: str
     reason: str
 
@@ -25,8 +27,13 @@ Quarantine = Mapping[str, Entry]
 """Task id -> why it is out."""
 
 
-def beside(suite: str) -> Path:
-    """Where the list of a suite lies: in its folder, or beside its file; for a built-in one, here."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _List:
+    tasks: dict[str, Entry]
+
+
+def quarantine_path(suite: str) -> Path:
+    """Where the list of a suite lies: in its folder, or beside its file; for other suites, here."""
     path = Path(suite)
     if path.is_dir():
         return path / NAME
@@ -35,23 +42,8 @@ def beside(suite: str) -> Path:
 
 
 def read_quarantine(path: Path) -> Quarantine:
-    """Raises ValueError naming the file and the key."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is not a list of tasks ({error})") from None
-    tasks = data.get("tasks") if isinstance(data, dict) else None
-    if not isinstance(tasks, dict):
-        raise ValueError(f"{path}: tasks must be a table of task ids")
-    found = {}
-    for name, entry in tasks.items():
-        keys = ("digest", "kind", "reason")
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in keys):
-            raise ValueError(f"{path}: tasks.{name} must have digest, kind and reason, each a string")
-        found[name] = Entry(**{key: entry[key] for key in keys})
-    return found
+    """The list in a file. Raises ValueError that names the file and the key."""
+    return validated(_List, json_of(text_of(path), str(path)), str(path)).tasks
 
 
 def write_quarantine(path: Path, quarantine: Quarantine) -> None:
@@ -61,20 +53,26 @@ def write_quarantine(path: Path, quarantine: Quarantine) -> None:
     part.replace(path)
 
 
-def is_out(task: Task, quarantine: Quarantine) -> bool:
+def is_quarantined(task: Task, quarantine: Quarantine) -> bool:
     entry = quarantine.get(task.id)
     return entry is not None and entry.digest == task.digest
 
 
-class Rest(Derived):
+class WithoutQuarantined:
     """A suite without the tasks in quarantine. Human data stays as it is."""
 
     def __init__(self, suite: Suite, quarantine: Quarantine) -> None:
-        super().__init__(suite)
-        self._quarantine = quarantine
         if isinstance(suite, FixedSuite):
-            left = [task for task in suite.tasks if not is_out(task, quarantine)]
-            self._suite = suite.of(left, f" without the {len(suite.tasks) - len(left)} in quarantine")
+            left = [task for task in suite.tasks if not is_quarantined(task, quarantine)]
+            suite = suite.with_tasks(left, f" without the {len(suite.tasks) - len(left)} in quarantine")
+        self._suite, self._quarantine = suite, quarantine
+        self.name, self.tasks = suite.name, suite.tasks
+        self.has_human_data, self.shares_parts = suite.has_human_data, suite.shares_parts
+        self.corpus, self.fresh_human = suite.corpus, suite.fresh_human
+        self.held_out_text = suite.held_out_text
+
+    def with_visible(self, count: int) -> Suite:
+        return WithoutQuarantined(self._suite.with_visible(count), self._quarantine)
 
     def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
         return self._draw(Split.TRAIN, seed, count)
@@ -88,7 +86,7 @@ class Rest(Derived):
         wanted = count
         while True:
             drawn = draw(seed, wanted)
-            left = [task for task in drawn if not is_out(task, self._quarantine)]
+            left = [task for task in drawn if not is_quarantined(task, self._quarantine)]
             if len(left) >= count:
                 return tuple(left[:count])
             wanted += count - len(left)

@@ -60,11 +60,6 @@ def variants_of(tasks: Sequence[Task], kinds: Sequence[str], seed: int) -> list[
     return made
 
 
-def original(variant_id: str) -> str:
-    """The id of the task that a variant was made from."""
-    return variant_id.rpartition("~")[0]
-
-
 def unsound(variants: Sequence[Task], grader: FunctionGrader) -> dict[str, str]:
     """Variant id -> what is wrong: its own solution fails, or the empty answer passes. Others are sound."""
     solved = grader.grade([(task, task.solution) for task in variants])

@@ -1,4 +1,4 @@
-"""The built-in suites: katas and repository katas.
+"""The suites that plateau makes itself: katas and repository katas.
 
-May import grading and `base`; they read no files of others, so they know no format.
+May import the contracts in `base` and `suite`; they read no files of others, so they know no format.
 """

@@ -43,8 +43,8 @@ def test_the_three_forms_say_the_same(tmp_path: Path) -> None:
     [
         ([row("a", "x"), row("a", "y")], "p.jsonl:2: instance_id 'a' was there before"),
         ([row("a", "x"), row("b", "y") | {"model_name_or_path": "m"}], r"several models \(m, org/model\)"),
-        ([{"instance_id": "a"}], "p.jsonl:1: model_name_or_path must be a string, not missing"),
-        ([row("a", 3)], "p.jsonl:1: model_patch must be a string, not 3"),
+        ([{"instance_id": "a"}], "p.jsonl:1: missing key model_name_or_path"),
+        ([row("a", 3)], "p.jsonl:1: model_patch: expected a text, got int 3"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, data: list[dict[str, object]], message: str) -> None:

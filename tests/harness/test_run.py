@@ -242,8 +242,8 @@ def test_a_checkpoint_without_chat_template_is_refused(cache: Path, qwen: Path, 
 
 def test_a_folder_of_harbor_tasks_runs_like_the_katas(cache: Path, qwen: Path, tmp_path: Path) -> None:
     """The native format end to end; such a suite has no human data, so those measures are absent."""
-    from plateau_bench.tasks.formats.harbor import write_folder
     from plateau_bench.tasks.suites import katas
+    from tests.tasks.kata_folder import write_folder
 
     for task in (*katas.train_tasks(1, 3), *katas.held_out_tasks(1, 3)):
         write_folder(task, tmp_path / "suite" / task.id.replace("/", "-"))

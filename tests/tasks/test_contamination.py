@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from plateau_bench.tasks.quality.contamination import (
-    Material,
+    Exercise,
     clashes,
     normal_tokens,
     of_sample,
@@ -45,12 +45,12 @@ OTHER = """def dedupe(items, limit):
     return sorted(result, key=result.get)
 """
 HELD_OUT = [
-    Material(name="h", instruction="Remove repeats.", program=SOLUTION, digest="d", cluster="org/repo")
+    Exercise(name="h", instruction="Remove repeats.", program=SOLUTION, digest="d", cluster="org/repo")
 ]
 
 
-def material(program: str = "", *, instruction: str = "x", digest: str = "", cluster: str = "") -> Material:
-    return Material(name="t", instruction=instruction, program=program, digest=digest, cluster=cluster)
+def material(program: str = "", *, instruction: str = "x", digest: str = "", cluster: str = "") -> Exercise:
+    return Exercise(name="t", instruction=instruction, program=program, digest=digest, cluster=cluster)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def material(program: str = "", *, instruction: str = "x", digest: str = "", clu
         (material(cluster="org/repo"), "both are of 'org/repo'"),
     ],
 )
-def test_copies_are_named(one: Material, why: str) -> None:
+def test_copies_are_named(one: Exercise, why: str) -> None:
     (found,) = clashes([material("def f(): pass"), one], HELD_OUT)
     assert why in str(found)
 
@@ -72,7 +72,7 @@ def test_other_programs_short_ones_and_text_are_no_copies() -> None:
     others = [OTHER, "def f(a):\n    return sum(a)\n", "this is no Python (", "", "\0", "(" * 500]
     assert not [*clashes(map(material, others), HELD_OUT)]
     short = "def f(a):\n    return len(a)\n"
-    assert not [*clashes([material(short)], [Material(name="h", instruction="y", program=short)])]
+    assert not [*clashes([material(short)], [Exercise(name="h", instruction="y", program=short)])]
     assert shingles(short) == frozenset()
 
 
@@ -88,7 +88,7 @@ def test_katas_share_operations_but_no_combination() -> None:
     theirs = list(map(of_task, held_out))
     assert not [*clashes([*map(of_task, train), *samples], theirs, shares_parts=True)]
     leaked = of_sample(katas.held_out_text(8, 1)[0], 9)
-    planted = Material(name="p", instruction="", program="", cluster=leaked.cluster)
+    planted = Exercise(name="p", instruction="", program="", cluster=leaked.cluster)
     assert "both are of" in str(next(clashes([leaked], [*theirs, planted], shares_parts=True)))
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from plateau_bench.tasks.base import Task
-from plateau_bench.tasks.formats.harbor import FolderSuite, write_folder
+from plateau_bench.tasks.formats.harbor import FolderSuite
 from plateau_bench.tasks.formats.humaneval import PublishedSuite
 from plateau_bench.tasks.formats.importing import import_rows
 from plateau_bench.tasks.suites import katas
 from tests.tasks.harbor_set import write_set
+from tests.tasks.kata_folder import write_folder
 from tests.tasks.test_published import ROWS
 
 CASES = 1000

@@ -9,13 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plateau_bench.sandbox.base import BASE_IMAGE, Diff
-from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import FolderTests, Outcome, Split
 from plateau_bench.tasks.files import write_tree
-from plateau_bench.tasks.formats.harbor import FolderSuite, read_folder, split_of, write_folder
+from plateau_bench.tasks.formats.harbor import FolderSuite, read_folder
 from plateau_bench.tasks.grading.folders import grade_folder
+from plateau_bench.tasks.loading import load_suite
+from plateau_bench.tasks.suite import split_of
 from plateau_bench.tasks.suites import katas
 from tests.tasks.harbor_set import write_set
+from tests.tasks.kata_folder import write_folder
 from tests.tasks.local_backend import LocalBackend, LocalSandbox
 
 TOML = """\
@@ -138,68 +140,83 @@ def test_a_dockerfile_without_image_has_to_be_built(tmp_path: Path) -> None:
     ("toml", "message"),
     [
         ("[environment\n", r"task\.toml: Expected"),
-        ("[environment]\ncpus = 'two'", r"task\.toml: environment\.cpus must be a number above 0, not 'two'"),
-        ("[environment]\ncpus = true", r"environment\.cpus must be a number above 0, not True"),
-        ("[verifier]\ntimeout_sec = 0", r"verifier\.timeout_sec must be a number above 0"),
-        ("[verifier]\ntimeout_sec = nan", r"verifier\.timeout_sec must be a number above 0"),
-        ("[environment]\nmemory_mb = '2G'", r"environment\.memory_mb must be a whole number of MiB"),
-        ("[environment]\nmemory = 'lots'", r"environment\.memory must be a size such as '2G', not 'lots'"),
-        ("[environment]\nallow_internet = 'no'", r"environment\.allow_internet must be true or false"),
-        ("[environment]\nnetwork_mode = 'some'", r"environment\.network_mode must be 'public'"),
+        (
+            "[environment]\ncpus = 'two'",
+            r"task\.toml: environment\.cpus: expected a number, got str 'two'",
+        ),
+        ("[environment]\ncpus = true", r"environment\.cpus: expected a number, got bool True"),
+        ("[verifier]\ntimeout_sec = 0", r"verifier\.timeout_sec: above 0"),
+        ("[verifier]\ntimeout_sec = nan", r"verifier\.timeout_sec: expected a finite number"),
+        (
+            "[environment]\nmemory_mb = '2G'",
+            r"environment\.memory_mb: expected a whole number, got str '2G'",
+        ),
+        ("[environment]\nmemory = 'lots'", r"environment\.memory: must be a size such as '2G', not 'lots'"),
+        (
+            "[environment]\nallow_internet = 'no'",
+            r"environment\.allow_internet: expected true or false, got str 'no'",
+        ),
+        ("[environment]\nnetwork_mode = 'some'", r"environment\.network_mode: expected 'public'"),
         ("[environment]\nnetwork_mode = 'public'", r"network_mode asks for all of the internet.*named"),
         ("[environment]\nallow_internet = true", r"environment\.allow_internet asks for all"),
-        ("[environment]\nnetwork_mode = 'allowlist'", r"environment\.allowed_hosts must be a list of hosts"),
+        (
+            "[environment]\nnetwork_mode = 'allowlist'",
+            r"environment: allowed_hosts must be a list of hosts",
+        ),
         (
             "[environment]\nnetwork_mode = 'allowlist'\nallowed_hosts = ['http://a']",
             r"task\.toml: environment\.allowed_hosts: network: 'http://a' is no host",
         ),
-        ("[environment.env]\nA = 1", r"environment\.env\.A must be a string, not 1"),
-        ("environment = 3", r"environment must be a table, not 3"),
-        ("[metadata]\nsplit = 'test'", r"metadata\.split must be 'train' or 'held_out', not 'test'"),
-        ("[metadata]\nworkdir = 'app'", r"metadata\.workdir must be an absolute path below /"),
+        ("[environment.env]\nA = 1", r"environment\.env\.A: expected a text, got int 1"),
+        ("environment = 3", r"environment: expected keys and values, got int 3"),
+        ("[metadata]\nsplit = 'test'", r"metadata\.split: expected 'train' or 'held_out', got str 'test'"),
+        ("[metadata]\nworkdir = 'app'", r"metadata\.workdir: must be an absolute path below /"),
         ("a = " + "[" * 5_000, r"task\.toml: "),
         ("[environment]\ngpus = 1", r"task\.toml: environment\.gpus: boxes have no GPU"),
         ("[environment.tpu]\ntype = 'v4'", r"environment\.tpu: boxes have no TPU"),
         ("[[environment.mcp_servers]]\nname = 'x'", r"environment\.mcp_servers: agents bring their own"),
         ("[environment]\nskills_dir = '/s'", r"environment\.skills_dir: agents bring their own"),
-        ("[environment]\nos = 'windows'", r"environment\.os must be 'linux'"),
-        ("[environment.env]\nA = '${HOME}'", r"environment\.env\.A must be a value, for boxes get no var"),
-        ("[verifier.env]\n'a=b' = 'x'", r"verifier\.env\.a=b must be named by letters"),
-        ("[environment]\nworkdir = '/logs'", r"environment\.workdir must be somewhere else: /logs/verifier"),
-        ("[metadata]\nworkdir = '//tests/a'", r"metadata\.workdir must be somewhere else: /tests"),
-        ("[environment]\nallowed_hosts = ['a.org']", r"environment\.allowed_hosts must be absent unless"),
+        ("[environment]\nos = 'windows'", r"environment\.os: expected '' or 'linux', got str 'windows'"),
+        ("[environment.env]\nA = '${HOME}'", r"environment\.env: A must have a value, for boxes get no var"),
+        ("[verifier.env]\n'a=b' = 'x'", r"verifier\.env: a=b must be named by letters"),
+        ("[environment]\nworkdir = '/logs'", r"environment\.workdir: must be somewhere else: /logs/verifier"),
+        ("[metadata]\nworkdir = '//tests/a'", r"metadata\.workdir: must be somewhere else: /tests"),
+        ("[environment]\nallowed_hosts = ['a.org']", r"environment: allowed_hosts must be absent unless"),
         (
             "[environment]\nnetwork_mode = 'allowlist'\nallowed_hosts = [1]",
-            r"environment\.allowed_hosts must be a list of hosts",
+            r"environment\.allowed_hosts\[0\]: expected a text, got int 1",
         ),
-        ("[environment.healthcheck]\nretries = 1", r"environment\.healthcheck\.command must be a shell"),
-        ("[verifier]\nenvironment_mode = 'both'", r"verifier\.environment_mode must be 'shared' or 'sep"),
+        ("[environment.healthcheck]\nretries = 1", r"missing key environment\.healthcheck\.command"),
+        ("[verifier]\nenvironment_mode = 'both'", r"verifier\.environment_mode: expected 'shared' or 'sep"),
         (
             "[verifier]\nenvironment_mode = 'shared'\n[verifier.environment]\ncpus = 1",
-            r"verifier\.environment_mode must be 'separate'",
+            r"verifier: environment_mode must be 'separate'",
         ),
-        (SEPARATE + "[[verifier.collect]]\ntimeout_sec = 1", r"verifier\.collect\[0\]\.command must be a sh"),
+        (SEPARATE + "[[verifier.collect]]\ntimeout_sec = 1", r"missing key verifier\.collect\[0\]\.command"),
         (
             SEPARATE + "[[verifier.collect]]\ncommand = 'x'\nservice = 'db'",
             r"verifier\.collect\[0\]\.service: tasks have one container",
         ),
         (
             "artifacts = ['/tests/x']\n" + SEPARATE,
-            r"artifacts\[0\]\.source must be a path in the agent's box",
+            r"artifacts: source must be a path in the agent's box, .*'/tests/x'",
         ),
-        ("artifacts = ['../x']\n" + SEPARATE, r"artifacts\[0\]\.source must be a path in the agent's box"),
-        ("artifacts = [3]\n" + SEPARATE, r"artifacts must be an array of tables"),
-        ("[[steps]]\nname = '../x'", r"steps\[0\]\.name must be the name of a folder in steps/"),
+        (
+            "artifacts = ['../x']\n" + SEPARATE,
+            r"artifacts: source must be a path in the agent's box, .*'\.\./x'",
+        ),
+        ("artifacts = [3]\n" + SEPARATE, r"artifacts\[0\]: expected keys and values, got int 3"),
+        ("[[steps]]\nname = '../x'", r"steps\[0\]\.name: must be the name of a folder in steps/"),
         ("[[steps]]\nname = 'absent'", r"steps/absent: is no folder"),
-        ("steps = 'one'", r"steps must be an array of tables"),
+        ("steps = 'one'", r"steps: expected a list, got str 'one'"),
         (
             "[[steps]]\nname = 'one'\n[steps.agent]\nnetwork_mode = 'public'",
-            r"steps\[0\]\.agent\.network_mode: a box keeps",
+            r"steps\[0\]: agent\.network_mode: a box keeps",
         ),
-        ("[[steps]]\nname = 'one'\nmin_reward = 'x'", r"steps\[0\]\.min_reward must be a number"),
+        ("[[steps]]\nname = 'one'\nmin_reward = 'x'", r"steps\[0\]\.min_reward: must be a number"),
         (
             "multi_step_reward_strategy = 'best'\n[[steps]]\nname = 'one'",
-            r"multi_step_reward_strategy must be 'mean' or 'final'",
+            r"multi_step_reward_strategy: expected 'mean' or 'final'",
         ),
     ],
 )
@@ -389,7 +406,7 @@ def test_a_folder_of_tasks_is_a_suite(tmp_path: Path) -> None:
 
 def test_unknown_suites_are_refused_with_the_choices(tmp_path: Path) -> None:
     assert load_suite("katas").name == "katas"
-    with pytest.raises(ValueError, match="'kata' is neither 'katas' nor 'repo-katas' nor a folder"):
+    with pytest.raises(ValueError, match="'kata' is neither a suite nor a folder"):
         load_suite("kata")
     with pytest.raises(ValueError, match="holds no task folder"):
         load_suite(str(tmp_path))

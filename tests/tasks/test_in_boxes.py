@@ -8,10 +8,11 @@ import pytest
 from plateau_bench.sandbox import open_backend
 from plateau_bench.sandbox.base import Backend, Diff, SandboxError, SandboxUnavailable
 from plateau_bench.tasks.base import Outcome
-from plateau_bench.tasks.formats.harbor import read_folder, write_folder
+from plateau_bench.tasks.formats.harbor import read_folder
 from plateau_bench.tasks.grading.folders import grade_folder
 from plateau_bench.tasks.grading.functions import FunctionGrader, Memo
 from plateau_bench.tasks.suites import katas
+from tests.tasks.kata_folder import write_folder
 from tests.tasks.test_folder import CHECK, HONEST, task
 
 pytestmark = pytest.mark.bwrap

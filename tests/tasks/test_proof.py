@@ -8,15 +8,22 @@ from typer.testing import CliRunner
 
 from plateau_bench.sandbox import open_backend
 from plateau_bench.sandbox.base import Backend, ProgramBox, SandboxError
-from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import Outcome, Verdict
 from plateau_bench.tasks.cli import app
-from plateau_bench.tasks.formats.harbor import read_folder, write_folder
+from plateau_bench.tasks.formats.harbor import read_folder
 from plateau_bench.tasks.formats.importing import import_rows
+from plateau_bench.tasks.loading import load_suite
 from plateau_bench.tasks.quality.leaks import leak
 from plateau_bench.tasks.quality.proof import BATCH, Finding, Kind, judge, prove, quarantine_of, read_log
-from plateau_bench.tasks.quality.quarantine import Entry, Rest, beside, read_quarantine, write_quarantine
+from plateau_bench.tasks.quality.quarantine import (
+    Entry,
+    WithoutQuarantined,
+    quarantine_path,
+    read_quarantine,
+    write_quarantine,
+)
 from plateau_bench.tasks.suites import katas
+from tests.tasks.kata_folder import write_folder
 from tests.tasks.test_grade import TrustedBackend
 from tests.tasks.test_published import MEAN, ROWS, suite
 
@@ -104,29 +111,30 @@ def test_quarantined_tasks_are_not_drawn(tmp_path: Path) -> None:
         second.id: Entry(digest="of an older task", kind="flaky", reason=""),
     }
     write_quarantine(tmp_path / "q.json", out)
-    rest = Rest(katas, read_quarantine(tmp_path / "q.json"))
+    rest = WithoutQuarantined(katas, read_quarantine(tmp_path / "q.json"))
     assert rest.train_tasks(3, 5) == drawn[1:]
     own = suite(tmp_path, *[MEAN | {"task_id": f"Own/{i}"} for i in range(20)])
     gone = {task.id: Entry(digest=task.digest, kind="weak", reason="") for task in own.tasks[:15]}
     with pytest.raises(ValueError, match="without the 15 in quarantine has"):
-        Rest(own, gone).train_tasks(0, 10)
+        WithoutQuarantined(own, gone).train_tasks(0, 10)
 
 
 def test_quarantine_lists_that_are_none(tmp_path: Path) -> None:
     place = tmp_path / "q.json"
-    with pytest.raises(ValueError, match=r"q\.json: no such file"):
+    with pytest.raises(ValueError, match=r"q\.json: is missing"):
         read_quarantine(place)
     for text, message in (
-        ("{", "is not a list of tasks"),
-        ("[]", "tasks must be a table"),
-        ('{"tasks": {"a": {"digest": 1}}}', r"tasks\.a must have digest, kind and reason"),
+        ("{", r"q\.json: is not JSON"),
+        ("[]", r"q\.json: the file: expected keys and values, got list"),
+        ('{"tasks": {"a": {"digest": 1}}}', r"q\.json: tasks\.a\.digest: expected a text, got int 1"),
+        ('{"tasks": {"a": {"digest": "1"}}}', r"q\.json: missing key tasks\.a\.kind"),
     ):
         place.write_text(text)
         with pytest.raises(ValueError, match=message):
             read_quarantine(place)
-    assert beside(str(tmp_path)) == tmp_path / "quarantine.json"
-    assert beside(str(tmp_path / "HumanEval.jsonl.gz")) == tmp_path / "HumanEval.quarantine.json"
-    assert beside("katas") == Path("katas.quarantine.json")
+    assert quarantine_path(str(tmp_path)) == tmp_path / "quarantine.json"
+    assert quarantine_path(str(tmp_path / "HumanEval.jsonl.gz")) == tmp_path / "HumanEval.quarantine.json"
+    assert quarantine_path("katas") == Path("katas.quarantine.json")
 
 
 def test_import_checks_and_copies(tmp_path: Path) -> None:

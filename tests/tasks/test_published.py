@@ -10,7 +10,6 @@ import pytest
 
 from plateau_bench.sandbox import open_backend
 from plateau_bench.sandbox.base import SandboxError
-from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import Case, Outcome, Split, Task
 from plateau_bench.tasks.formats.asserts import read_check
 from plateau_bench.tasks.formats.humaneval import PublishedSuite
@@ -18,6 +17,7 @@ from plateau_bench.tasks.grading.compare import alike
 from plateau_bench.tasks.grading.functions import FunctionGrader, grade_functions
 from plateau_bench.tasks.grading.published import SolutionRuns
 from plateau_bench.tasks.grading.published_programs import PublishedTests, completed
+from plateau_bench.tasks.loading import load_suite
 from tests.tasks.trusted_box import TrustedBox
 
 MEAN = {
@@ -161,23 +161,26 @@ def test_gzip_json_and_unknown_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (MEAN | {"entry_point": "f g"}, "own.jsonl:1: entry_point must be the name of a function"),
-        (MEAN | {"entry_point": "median"}, "own.jsonl:1: entry_point must be a function that prompt"),
-        (MEAN | {"canonical_solution": 3}, "own.jsonl:1: canonical_solution must be a string"),
+        (MEAN | {"entry_point": "f g"}, "own.jsonl:1: entry_point: must be the name of a function"),
+        (MEAN | {"entry_point": "median"}, "own.jsonl:1: entry_point: must be a function that prompt"),
+        (
+            MEAN | {"canonical_solution": 3},
+            "own.jsonl:1: canonical_solution: expected a text, got int 3",
+        ),
         (
             MEAN | {"canonical_solution": "return ("},
-            "own.jsonl:1: prompt and canonical_solution is not Python",
+            "own.jsonl:1: prompt and canonical_solution: is not Python",
         ),
-        (MEAN | {"test": "assert"}, "own.jsonl:1: test is not Python"),
-        (MEAN | {"test": "x = 1"}, "own.jsonl:1: test defines no check"),
+        (MEAN | {"test": "assert"}, "own.jsonl:1: test: is not Python"),
+        (MEAN | {"test": "x = 1"}, "own.jsonl:1: test: defines no check"),
         (MEAN | {"test": None}, "has none of test"),
-        (MEAN | {"task_id": None}, "own.jsonl:1: task_id must be a name"),
-        (MEAN | {"prompt": "\ud800"}, "own.jsonl:1: prompt must be text without"),
-        (PLUS | {"base_input": [1]}, "own.jsonl:1: base_input must be a list of argument lists"),
-        (PLUS | {"atol": -1}, "own.jsonl:1: atol must be a number from 0"),
-        (MBPP | {"test_list": "["}, "own.jsonl:1: test_list must be a list"),
-        (MBPP | {"test_list": ["assert g(1)"]}, "own.jsonl:1: test_list must be asserts about a function"),
-        (MBPP | {"code": "def"}, "own.jsonl:1: code is not Python"),
+        (MEAN | {"task_id": None}, "own.jsonl:1: task_id: must be a name"),
+        (MEAN | {"prompt": "\ud800"}, "own.jsonl:1: prompt: not plain data: .*surrogates"),
+        (PLUS | {"base_input": [1]}, "own.jsonl:1: base_input: must be a list of argument lists"),
+        (PLUS | {"atol": -1}, "own.jsonl:1: atol: at least 0"),
+        (MBPP | {"test_list": "["}, "own.jsonl:1: test_list: must be a list"),
+        (MBPP | {"test_list": ["assert g(1)"]}, "own.jsonl:1: test_list: must be asserts about a function"),
+        (MBPP | {"code": "def"}, "own.jsonl:1: code: is not Python"),
         ([1], "own.jsonl:1: is not an object"),
     ],
 )

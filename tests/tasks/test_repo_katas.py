@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plateau_bench.sandbox.diffs import diff_from_text
-from plateau_bench.tasks import load_suite
 from plateau_bench.tasks.base import PackageTests, Split, Task
+from plateau_bench.tasks.loading import load_suite
 from plateau_bench.tasks.quality.contamination import clashes, of_sample, of_task
 from plateau_bench.tasks.suite import HumanSample
 from plateau_bench.tasks.suites import repo_katas

@@ -21,6 +21,7 @@ from plateau_bench.tasks.suites.katas.render import instruction, render_any
 name = "katas"
 has_human_data = True
 shares_parts = True
+tasks: tuple[Task, ...] | None = None
 """This module is itself a `tasks.suite.Suite`; its tasks share operations by design."""
 
 SLIP_SHARE = 0.25
@@ -80,9 +81,7 @@ def train_tasks(seed: int, count: int, *, visible: int = grammar.VISIBLE) -> tup
 
 def with_visible(count: int) -> Suite:
     """The same suite with another number of visible cases in training tasks."""
-    from plateau_bench.tasks.suites.katas.visible import Visible
-
-    return Visible(count)
+    return _WithVisible(count)
 
 
 def held_out_tasks(seed: int, count: int) -> tuple[Task, ...]:
@@ -160,3 +159,31 @@ def _task(
         cluster=grammar.combo(pipeline),
         tags={"suite": "katas", "style": style, "constants": ",".join(str(step.k) for step in pipeline)},
     )
+
+
+class _WithVisible:
+    """The katas, but for the number of visible cases in training tasks."""
+
+    name, has_human_data, shares_parts = "katas", True, True
+    tasks: tuple[Task, ...] | None = None
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
+        return train_tasks(seed, count, visible=self._count)
+
+    def held_out_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
+        return held_out_tasks(seed, count)
+
+    def corpus(self, seed: int, size: int) -> list[HumanSample]:
+        return corpus(seed, size)
+
+    def fresh_human(self, seed: int, count: int, *, verified: bool) -> list[HumanSample]:
+        return fresh_human(seed, count, verified=verified)
+
+    def held_out_text(self, seed: int, size: int) -> list[HumanSample]:
+        return held_out_text(seed, size)
+
+    def with_visible(self, count: int) -> Suite:
+        return with_visible(count)

@@ -12,7 +12,7 @@ import random
 from plateau_bench.sandbox.base import Diff
 from plateau_bench.sandbox.diffs import diff_to_text
 from plateau_bench.tasks.base import PackageTests, Split, Task
-from plateau_bench.tasks.suite import HumanSample
+from plateau_bench.tasks.suite import HumanSample, Suite
 from plateau_bench.tasks.suites.katas import digest as case_digest
 from plateau_bench.tasks.suites.katas import grammar
 from plateau_bench.tasks.suites.katas.grammar import STRATA, Pipeline
@@ -22,6 +22,7 @@ from plateau_bench.tasks.suites.repo_katas.transcript import work
 name = "repo-katas"
 has_human_data = True
 shares_parts = True
+tasks: tuple[Task, ...] | None = None
 """This module is itself a `tasks.suite.Suite`; its tasks share operations by design."""
 
 _ATTEMPTS = 60
@@ -69,6 +70,11 @@ def held_out_tasks(seed: int, count: int) -> tuple[Task, ...]:
         seen.add(grammar.combo(pipeline))
         tasks.append(as_task(f"h-{seed}-{number}", Split.HELD_OUT, pipeline, project))
     return tuple(tasks)
+
+
+def with_visible(count: int) -> Suite:
+    """Raises ValueError: a package's visible tests are a file of it."""
+    raise ValueError("tasks.visible: the tests of the suite 'repo-katas' are as they are; drop the key")
 
 
 def _draw(rng: random.Random, *, held_out: bool = False, stratum: str = "") -> tuple[Pipeline, Project]:

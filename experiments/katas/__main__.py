@@ -1,6 +1,6 @@
 """Prints the figures of the suite that docs/katas.md speaks of.
 
-`python -m plateau_bench.tasks.suites.katas [SIZE]`."""
+`python -m experiments.katas [SIZE]`."""
 
 import random
 import sys

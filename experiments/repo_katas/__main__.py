@@ -1,6 +1,6 @@
 """Prints the figures of the suite that docs/repo-katas.md speaks of.
 
-`python -m plateau_bench.tasks.suites.repo_katas [SIZE]`."""
+`python -m experiments.repo_katas [SIZE]`."""
 
 import sys
 import time

@@ -1,0 +1,1 @@
+"""Figures about the katas: splits, shares, lengths, and how weak their visible tests are."""
