@@ -14,7 +14,7 @@ import numpy as np
 from plateau_bench.results.claims.arms import holm
 from plateau_bench.results.claims.significance import minimum_detectable, sign_flip
 from plateau_bench.results.metrics.estimators import clustered_se, mean_interval
-from plateau_bench.results.metrics.success import PassTable
+from plateau_bench.results.metrics.pass_table import PassTable
 from plateau_bench.results.records import Estimate
 
 ALPHA = 0.05

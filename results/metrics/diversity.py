@@ -8,12 +8,20 @@ partly mechanical, because wrong answers are the diverse ones.
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from plateau_bench.results.metrics.estimators import Floats, at_least_one, jackknife_interval, mean_interval
+from plateau_bench.results.metrics.estimators import (
+    Columns,
+    Floats,
+    Values,
+    at_least_one,
+    jackknife_interval,
+    mean_interval,
+)
 from plateau_bench.results.metrics.lexical import compression_ratio, lexical_metrics, self_bleu
+from plateau_bench.results.metrics.pass_table import PassTable
 from plateau_bench.results.metrics.program_classes import ladder, program_key
 from plateau_bench.results.metrics.richness import chao1, coverage, rarefied_hill1, simpson
 from plateau_bench.results.metrics.similarity import (
@@ -23,11 +31,8 @@ from plateau_bench.results.metrics.similarity import (
     mean_distance,
     vendi,
 )
-from plateau_bench.results.records import Attempt, Estimate
+from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
-
-if TYPE_CHECKING:
-    from plateau_bench.results.metrics.success import PassTable
 
 DRAWS = 4
 """Correct programs per task among which solutions are told apart."""
@@ -42,7 +47,7 @@ class Written(Protocol):
 
 def diversity_metrics(
     attempts: Sequence[Attempt],
-    table: "PassTable",
+    table: PassTable,
     texts: Sequence[Written],
     text_clusters: Sequence[str],
     budget: int,
@@ -51,17 +56,17 @@ def diversity_metrics(
     base_attempts: Sequence[Attempt] = (),
     vocabulary: int = 0,
     tail: frozenset[int] = frozenset(),
-) -> tuple[dict[str, Estimate | None], dict[str, Floats]]:
+) -> tuple[Values, Columns]:
     """Diversity of one round: metric name -> estimate, and metric name -> value per task of `table`.
 
     Program classes come from the graded `attempts`; n-grams from `texts`, samples at temperature 1, over
     exactly `budget` of the tokens that the model wrote. `base_attempts` (round 0) fix the weights of the
     text embedding. `vocabulary` is the number of token types and `tail` the rare ones; without them
-    'ead' and 'tail_vocabulary' are left out. Names and populations: docs/metrics.md.
+    'ead' and 'tail_vocabulary' are left out.
     """
     programs = _by_task(attempts, table.task_ids)
     columns, tops = class_columns(programs, table.n)
-    values: dict[str, Estimate | None] = {
+    values: Values = {
         name: mean_interval(column, table.clusters, seed=seed, bounds=tops[name])
         for name, column in columns.items()
     }

@@ -17,6 +17,10 @@ from scipy.special import ndtr, ndtri, stdtrit
 from plateau_bench.results.records import Estimate
 
 Floats = NDArray[np.float64]
+Values = dict[str, Estimate | None]
+"""Metric name -> estimate; None where nothing was observed."""
+Columns = dict[str, Floats]
+"""Metric name -> one value per task."""
 
 REPLICATES = 1000
 _TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)

@@ -17,6 +17,7 @@ from plateau_bench.results.claims.arms import Rounds, compare_arms
 from plateau_bench.results.claims.labels import ALPHA, judge_arm
 from plateau_bench.results.claims.pdt1 import Phase, silent_collapse
 from plateau_bench.results.metrics.estimators import seeds_interval
+from plateau_bench.results.metrics.registry import bounds
 from plateau_bench.results.records import Estimate, RoundRecord, RunResults
 from plateau_bench.results.report.page import render_page
 from plateau_bench.results.report.remedies import recorded, remedies
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = "plateau-report/1"
-BOUNDS = {"pass@1": (0.0, 1.0), "pass@8": (0.0, 1.0), "pass^8": (0.0, 1.0), "hill1": (1.0, 4.0)}
-_UNBOUNDED = (-math.inf, math.inf)
 SELECTED = "selected_precision"
 _DIGITS = 6
 
@@ -169,7 +168,7 @@ def _pooled(records: Sequence[RoundRecord], metric: str) -> Estimate | None:
             [values for values in per_task if values],
             [record.metrics.clusters for record in records],
             seed=0,
-            bounds=BOUNDS.get(metric, _UNBOUNDED),
+            bounds=bounds(metric),
         )
     return _student([e.value for e in present])
 

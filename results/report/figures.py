@@ -12,7 +12,8 @@ from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal
 
-from plateau_bench.results.report.panels import Group, Panel
+from plateau_bench.results.metrics.metric import Panel
+from plateau_bench.results.report.panels import Group
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,8 @@ from typing import Any
 from plateau_bench.agents.base import Ending
 from plateau_bench.results.claims.agents import Versus, groups, versus
 from plateau_bench.results.metrics.estimators import mean_interval
-from plateau_bench.results.metrics.success import STRATA, PassTable, pass_metrics, pass_table
+from plateau_bench.results.metrics.pass_table import PassTable, pass_table
+from plateau_bench.results.metrics.success import STRATA, pass_metrics
 from plateau_bench.results.records import Attempt, Estimate
 from plateau_bench.tasks.base import Outcome
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.article.table import CLAIMED, COLUMNS, DEFAULT_ARM, LABEL, change, claim_text
 from plateau_bench.results.claims.labels import ALPHA, RATE_MARGIN, VARIETY_MARGIN, WINDOW, plain_label, tone
+from plateau_bench.results.metrics.metric import Panel
 from plateau_bench.results.metrics.success import STRATA
+from plateau_bench.results.report import panels as all_panels
 from plateau_bench.results.report import remedies
 from plateau_bench.results.report.figures import colour_of, draw, format_value, sparkline
-from plateau_bench.results.report.panels import GROUPS, Panel
 from plateau_bench.results.report.sentences import arm_findings, closing_sentences, lead, p_text, points
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _amount(value: float | None) -> str:
 def _groups(report: Facts) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     """Groups with their drawn panels; titles of panels that are 0 throughout; of those never measured."""
     groups, zero, unmeasured = [], [], []
-    for group in GROUPS:
+    for group in all_panels.groups():
         panels = []
         for panel in group.panels:
             svg = draw(report, group, panel)

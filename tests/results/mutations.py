@@ -22,7 +22,7 @@ from typing import NamedTuple
 # ruff: noqa: E501
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("sandbox", "tasks", "agents", "results", "harness", "tests")
+PACKAGES = ("plateau_bench", "sandbox", "tasks", "agents", "results", "harness", "experiments", "tests")
 
 
 class Mutation(NamedTuple):
@@ -36,14 +36,14 @@ class Mutation(NamedTuple):
 
 
 def _in(path: str, *rows: tuple[str, str, str, str]) -> list[Mutation]:
-    return [Mutation(metric, f"results/{path}.py", old, new, test) for metric, old, new, test in rows]
+    return [Mutation(metric, f"{path}.py", old, new, test) for metric, old, new, test in rows]
 
 
 ORACLES, PACKAGED = "test_oracles.py::test_", "test_oracles_packages.py::test_"
 
 MUTATIONS: list[Mutation] = [
     *_in(
-        "estimators",
+        "results/metrics/estimators",
         ("pass@k", "np.maximum(total - marked - j, 0.0) / (total - j)", "np.maximum(total - marked - j, 0.0) / (total + j)",
          PACKAGED + "pass_at_k_is_human_evals"),
         ("pass@k", "    for j in range(k):\n        missed", "    for j in range(k + 1):\n        missed",
@@ -65,7 +65,7 @@ MUTATIONS: list[Mutation] = [
          "test_estimators.py::test_seeds_interval_covers_the_mean_over_training_seeds"),
     ),
     *_in(
-        "richness",
+        "results/metrics/richness",
         ("Hill numbers", "return float(np.exp(-(p * np.log(p)).sum()))", "return float(np.exp2(-(p * np.log(p)).sum()))",
          PACKAGED + "richness_is_scikit_bios"),
         ("Hill numbers", "** (1.0 / (1.0 - order))", "** (1.0 / (order - 1.0))", PACKAGED + "richness_is_scikit_bios"),
@@ -85,7 +85,7 @@ MUTATIONS: list[Mutation] = [
          ORACLES + "simpson_is_the_share_of_equal_pairs"),
     ),
     *_in(
-        "breadth",
+        "results/metrics/breadth",
         ("Cover@tau", "share >= tau - 1e-12", "share > tau", ORACLES + "cover_and_sets_by_hand"),
         ("solved sets", "before & ~after, ~before & after", "~before & after, before & ~after",
          ORACLES + "cover_and_sets_by_hand"),
@@ -102,7 +102,7 @@ MUTATIONS: list[Mutation] = [
         ("delay", "if value <= threshold:", "if value >= threshold:", ORACLES + "delay_is_interval_censored"),
     ),
     *_in(
-        "metrics",
+        "results/metrics/success",
         ("keep", "now = np.stack(_halves(base)[::-1], axis=1)", "now = np.stack(_halves(base), axis=1)",
          "test_metrics.py::test_luck_at_round_0_is_not_read_as_forgetting"),
         ("retention", "blank + score, blank + start", "blank + start, blank + score", "test_metrics.py::test_retention_per_stratum"),
@@ -110,7 +110,7 @@ MUTATIONS: list[Mutation] = [
          "test_metrics.py::test_broken_and_tampered_attempts_stay_in_the_denominator"),
     ),
     *_in(
-        "power",
+        "results/claims/significance",
         ("omega^2", "p.var(ddof=1) - within.mean()", "p.var(ddof=1) + within.mean()", ORACLES + "variance_split_is_unbiased"),
         ("sigma^2", "p * (1 - p) / (total - 1)", "p * (1 - p) / total", ORACLES + "variance_split_is_unbiased"),
         ("tasks needed", "(_z(alpha) + float(ndtri(power))) ** 2 * variance", "(_z(alpha) - float(ndtri(power))) ** 2 * variance",
@@ -123,7 +123,7 @@ MUTATIONS: list[Mutation] = [
          PACKAGED + "sign_flip_is_scipys_exact_permutation_test"),
     ),
     *_in(
-        "lexical",
+        "results/metrics/lexical",
         ("distinct-n", "float((counts > 0).sum()) / total", "float((counts > 1).sum()) / total", ORACLES + "n_grams_are_those_of_a_counter"),
         ("n-gram entropy", "np.log2(p)).sum() + (counts.size - 1)", "np.log2(p)).sum() + counts.size",
          ORACLES + "n_grams_are_those_of_a_counter"),
@@ -140,7 +140,7 @@ MUTATIONS: list[Mutation] = [
         ("tail vocabulary", "total, budget).mean())", "total, budget).sum())", ORACLES + "tail_types_survive_by_rarefaction"),
     ),
     *_in(
-        "diversity",
+        "results/metrics/diversity",
         ("utility", "total += patience**i * (key not in seen) * passed", "total += patience**i * passed",
          ORACLES + "utility_is_the_expected_gain_of_a_reader_who_may_stop"),
         ("utility", "(1 - patience ** len(rows))", "(1 - patience ** (len(rows) + 1))",
@@ -151,7 +151,7 @@ MUTATIONS: list[Mutation] = [
          "correct = [[key for key, ok in rows] for rows in keyed]", "test_diversity.py::test_diversity_of_a_round"),
     ),
     *_in(
-        "similarity",
+        "results/metrics/similarity",
         ("Vendi", "np.linalg.eigvalsh(similarity / n)", "np.linalg.eigvalsh(similarity)", PACKAGED + "vendi_is_its_authors"),
         ("Vendi", "np.exp(-(values * logs).sum(axis=-1))", "np.exp((values * logs).sum(axis=-1))",
          "test_similarity.py::test_vendi_of_the_authors_example_and_its_bounds"),
@@ -160,19 +160,19 @@ MUTATIONS: list[Mutation] = [
          "test_similarity.py::test_grams_never_cross_texts_and_count_repeats"),
     ),
     *_in(
-        "programs",
+        "results/metrics/program_classes",
         ("class L1", 'layout.append("~" + word)', 'layout.append("~")', "test_programs.py::test_each_rung_of_the_ladder_forgives_more"),
         ("class L2", 'f"@{len(numbers)}"', 'f"@{word}"', "test_programs.py::test_only_the_names_chosen_by_the_author_are_ignored"),
         ("class L2b", 'constants.append("#" + where)', 'constants.append("#")', "test_programs.py::test_each_rung_of_the_ladder_forgives_more"),
     ),
     *_in(
-        "behaviour",
+        "results/metrics/behaviour",
         ("class L3", "out.error or repr(out.value)", "repr(out.value)", "test_behaviour.py::test_errors_values_and_types_are_told_apart"),
         ("class L3", "out.error or repr(out.value)", "out.error or str(out.value)",
          "test_behaviour.py::test_errors_values_and_types_are_told_apart"),
     ),
     *_in(
-        "divergence",
+        "results/metrics/divergence",
         ("KL", "np.exp(p) * (p - q)", "np.exp(q) * (p - q)", PACKAGED + "divergences_are_scipys"),
         ("JSD", "np.logaddexp(p, q) - math.log(2)\n    return (kl", "np.logaddexp(p, q)\n    return (kl", PACKAGED + "divergences_are_scipys"),
         ("k1", "return float((np.asarray(log_p, dtype=np.float64) - np.asarray(log_q)).mean())",
@@ -187,12 +187,12 @@ MUTATIONS: list[Mutation] = [
         ("KL of classes, null", "return observed - float(null.mean())", "return observed", ORACLES + "class_histograms_and_their_null"),
     ),
     *_in(
-        "entropy_law",
+        "results/metrics/entropy_law",
         ("entropy law", "x = np.exp(entropies)", "x = np.log(entropies)", PACKAGED + "entropy_law_is_a_straight_line_in_exp_entropy"),
         ("entropy law", "ceiling=float(fit.intercept + fit.slope)", "ceiling=float(fit.intercept)", PACKAGED + "entropy_law_is_a_straight_line_in_exp_entropy"),
     ),
     *_in(
-        "calibration",
+        "results/metrics/calibration",
         ("ECE", "abs(gap.sum()) for gap in gaps", "gap.sum() for gap in gaps", "test_calibration.py::test_ece_of_bins_of_equal_mass"),
         ("ECE", "(np.bincount(group, y) / np.bincount(group))[group]", "y", "test_calibration.py::test_calibration_does_not_depend_on_order"),
         ("Brier", "(p - y) ** 2", "(p - y) ** 1", PACKAGED + "auroc_and_brier_are_scikit_learns"),
@@ -206,7 +206,7 @@ MUTATIONS: list[Mutation] = [
          "test_calibration.py::test_a_texts_confidence_is_the_geometric_mean_over_its_tokens"),
     ),
     *_in(
-        "drift",
+        "results/metrics/drift",
         ("KL by token", "(log_p.exp() * (log_p - log_q)).sum(-1)", "(log_q.exp() * (log_q - log_p)).sum(-1)",
          "test_drift.py::test_kl_is_exact_by_enumerating_every_text"),
         ("token entropy", "entropy = -(log_q.exp() * log_q).sum(-1)", "entropy = -(log_p.exp() * log_q).sum(-1)",
@@ -223,8 +223,8 @@ MUTATIONS: list[Mutation] = [
              ORACLES + "law_of_refits_by_enumerating_every_draw"),
     Mutation("refitting", "experiments/reproduce/categorical.py", "(generation * now + drawn) / (generation + 1)", "(now + drawn) / 2",
              ORACLES + "law_of_refits_against_the_simulation"),
-    Mutation("rare tokens", "harness/rounds/measure.py", "~head & ~tail", "~head", "test_round_values.py::test_perplexity_by_frequency_by_hand"),
-    Mutation("context-rare tokens", "harness/rounds/measure.py", "np.exp(-human.token_nll[0])", "np.exp(-human.token_nll[1])",
+    Mutation("rare tokens", "results/metrics/drift_values.py", "~head & ~tail", "~head", "test_round_values.py::test_perplexity_by_frequency_by_hand"),
+    Mutation("context-rare tokens", "results/metrics/drift_values.py", "np.exp(-human.token_nll[0])", "np.exp(-human.token_nll[1])",
              "test_round_values.py::test_perplexity_by_frequency_by_hand"),
 ]  # fmt: skip
 
@@ -252,7 +252,10 @@ def main(words: Sequence[str] = ()) -> int:
         copy = Path(folder)
         for package in PACKAGES:
             shutil.copytree(
-                ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__", "*.png")
+                ROOT / package,
+                copy / package,
+                symlinks=True,
+                ignore=shutil.ignore_patterns("__pycache__", "*.png"),
             )
         shutil.copy(ROOT / "pyproject.toml", copy)
         (copy / "tests/results/conftest.py").write_text(NO_SHRINKING)
@@ -336,7 +339,7 @@ def _child(copy: Path, tests: tuple[str, ...]) -> int:
                 *(f"tests/results/{t}" for t in tests),
             ]
         )
-    ours = sys.modules["results"].__file__ or ""
+    ours = sys.modules["plateau_bench"].__file__ or ""
     return int(code) if ours.startswith(str(copy)) else 71
 
 
