@@ -112,24 +112,14 @@ def _calibration(data: RoundData) -> Family:
 
 _metric = partial(Metric, function=_calibration, unit="0–1", population=Population.GRADED, bounds=RATE)
 METRICS = (
-    _metric(
-        "overconfidence",
-        'mean confidence − share right; rising means "more confident yet more ignorant", 0 is calibrated',
-        unit="−1–1",
-        good="steady",
-        bounds=(-1.0, 1.0),
-    ),
+    _metric("overconfidence", 'mean confidence − share right; rising means "more confident yet more '
+        'ignorant", 0 is calibrated', unit="−1–1", good="steady", bounds=(-1.0, 1.0)),
     _metric("brier", "mean (confidence − right)²", source="Brier 1950", good="down"),
-    _metric(
-        "ece",
-        "Σ over 15 bins of equal mass of |B|/N · |right − confidence|; biased upwards, more so for few tasks",
-        source="Guo et al. 2017; Nixon et al. 2019",
-        good="down",
-    ),
+    _metric("ece", "Σ over 15 bins of equal mass of |B|/N · |right − confidence|; biased upwards, more so "
+        "for few tasks", source="Guo et al. 2017; Nixon et al. 2019", good="down"),
     _metric("auroc", "chance that something right has more confidence than something wrong", good="up"),
-    _metric(
-        "overconfidence/text", "`overconfidence` by attempt", unit="−1–1", good="steady", bounds=(-1.0, 1.0)
-    ),
+    _metric("overconfidence/text", "`overconfidence` by attempt", unit="−1–1", good="steady",
+        bounds=(-1.0, 1.0)),
     _metric("<brier, ece>/text", "`brier` and `ece` by attempt", good="down"),
     _metric("auroc/text", "`auroc` by attempt", good="up"),
-)
+)  # fmt: skip

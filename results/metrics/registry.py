@@ -5,7 +5,7 @@ from functools import cache
 from plateau_bench import plugins
 from plateau_bench.results.metrics import (
     calibration,
-    diversity_metrics,
+    diversity,
     drift_metrics,
     success,
     trajectories,
@@ -17,7 +17,7 @@ from plateau_bench.results.metrics.metric import UNBOUNDED, Metric, RoundData
 FAMILIES = {
     "success": (*success.SUCCESS, *variants.METRICS),
     "endings": success.ENDINGS,
-    "variety": diversity_metrics.METRICS,
+    "variety": diversity.METRICS,
     "calibration": calibration.METRICS,
     "conversations": trajectories.METRICS,
     "drift": drift_metrics.METRICS,

@@ -140,192 +140,76 @@ _ratio_since = partial(_share_since, unit="ratio", bounds=(0.0, math.inf))
 _RARITY = (("head", "common"), ("torso", "less common"), ("tail", "rare"))
 
 SUCCESS = (
-    _share_now(
-        "pass@<k>",
-        "k = 1, 2, 4, … up to n: mean over tasks of 1 − C(n−c,k)/C(n,k); refused for n < k",
-        source="Chen et al. 2021 (2107.03374)",
-        good="up",
+    _share_now("pass@<k>", "k = 1, 2, 4, … up to n: mean over tasks of 1 − C(n−c,k)/C(n,k); refused for n < "
+        "k", source="Chen et al. 2021 (2107.03374)", good="up",
         panels=(
-            rate_panel(
-                "success",
-                "pass@1",
-                "Share of held-out tasks solved by a single attempt. Higher is better; a hump that comes "
-                "down again is the shape of a model that trained itself worse.",
-                metric="pass@1",
-            ),
-            rate_panel(
-                "success",
-                "pass@8",
-                "Share of held-out tasks solved by at least one of eight attempts. Higher is better; if "
-                "it falls while pass@1 rises, the model has become surer but knows fewer ways.",
-                metric="pass@8",
-            ),
-        ),
-    ),
-    _share_now(
-        "pass^k",
-        "share of tasks of which all n attempts pass",
-        source="Yao et al. 2024 (2406.12045), k = n",
-        good="up",
-    ),
-    _share_now(
-        "pass^2", "mean over tasks of C(c,2)/C(n,2)", source="Yao et al. 2024 (2406.12045)", good="up"
-    ),
-    _share_now(
-        "cover@<τ>",
-        "τ = 0.1, 0.25, 0.5, 0.75, 0.9: share of tasks with c/n ≥ τ; no credit for a lucky guess among many",
-        source="2510.08325",
-        good="up",
-    ),
-    _share_now(
-        "pass@1/<head, torso, tail>",
-        "`pass@1` over tasks of one stratum: how common the needed knowledge is in human code",
-        good="up",
+            rate_panel("success", "pass@1", "Share of held-out tasks solved by a single attempt. Higher is "
+                "better; a hump that comes down again is the shape of a model that trained itself worse.",
+                metric="pass@1"),
+            rate_panel("success", "pass@8", "Share of held-out tasks solved by at least one of eight "
+                "attempts. Higher is better; if it falls while pass@1 rises, the model has become surer but "
+                "knows fewer ways.", metric="pass@8"),
+        )),
+    _share_now("pass^k", "share of tasks of which all n attempts pass",
+        source="Yao et al. 2024 (2406.12045), k = n", good="up"),
+    _share_now("pass^2", "mean over tasks of C(c,2)/C(n,2)", source="Yao et al. 2024 (2406.12045)",
+        good="up"),
+    _share_now("cover@<τ>", "τ = 0.1, 0.25, 0.5, 0.75, 0.9: share of tasks with c/n ≥ τ; no credit for a "
+        "lucky guess among many", source="2510.08325", good="up"),
+    _share_now("pass@1/<head, torso, tail>", "`pass@1` over tasks of one stratum: how common the needed "
+        "knowledge is in human code", good="up",
         panels=tuple(
-            rate_panel(
-                "strata",
-                f"pass@1, {stratum} tasks",
-                f"Single-attempt success on tasks whose rarest ingredient is {rarity} in human code. "
-                "Higher is better; all three panels share one scale.",
-                metric=f"pass@1/{stratum}",
-            )
-            for stratum, rarity in _RARITY
-        ),
-    ),
-    _share_now(
-        "pass@1/<even, odd>",
-        "`pass@1` from samples of even and of odd rank, kept per task only: the peak is picked on one and "
-        "the fall read on the other",
-        good="up",
-    ),
-    _share_since(
-        "solved/<both, only_base, only_now, neither>",
-        "share of tasks that at least one sample solves: in round 0 and now, in one of them, in none; with "
-        "equal n in both rounds",
-        good="unclear",
-    ),
-    _share_since(
-        "forgetting",
-        "mean fall of a task's pass share since round 0: on one half of the samples it is decided whether "
-        "the task fell, on the other how far; both ways. 0 on average if nothing changed; none at round 0",
-        good="down",
-        bounds=(-1.0, 1.0),
-    ),
-    _ratio_since(
-        "retention", "`pass@1` now over `pass@1` of round 0, paired by task; below 1 is loss", good="up"
-    ),
-    _ratio_since(
-        "retention_<head, torso, tail>",
-        "`retention` over tasks of one stratum",
-        good="up",
+            rate_panel("strata", f"pass@1, {stratum} tasks", "Single-attempt success on tasks whose rarest "
+                f"ingredient is {rarity} in human code. Higher is better; all three panels share one scale.",
+                metric=f"pass@1/{stratum}")
+            for stratum, rarity in _RARITY)),
+    _share_now("pass@1/<even, odd>", "`pass@1` from samples of even and of odd rank, kept per task only: the "
+        "peak is picked on one and the fall read on the other", good="up"),
+    _share_since("solved/<both, only_base, only_now, neither>", "share of tasks that at least one sample "
+        "solves: in round 0 and now, in one of them, in none; with equal n in both rounds", good="unclear"),
+    _share_since("forgetting", "mean fall of a task's pass share since round 0: on one half of the samples "
+        "it is decided whether the task fell, on the other how far; both ways. 0 on average if nothing "
+        "changed; none at round 0", good="down", bounds=(-1.0, 1.0)),
+    _ratio_since("retention", "`pass@1` now over `pass@1` of round 0, paired by task; below 1 is loss",
+        good="up"),
+    _ratio_since("retention_<head, torso, tail>", "`retention` over tasks of one stratum", good="up",
         panels=tuple(
-            rate_panel(
-                "retention",
-                f"Retention, {stratum} tasks",
-                f"Success on {rarity} tasks as a share of the base model's. Above 100 % is a gain; the "
-                "tail falling below the head means rare knowledge goes first.",
-                metric=f"retention_{stratum}",
-                reference=1.0,
-            )
-            for stratum, rarity in _RARITY
-        ),
-    ),
-    _share_since(
-        "keep",
-        "chance of passing now a task known at round 0 (a pass in one half of round 0's samples; scored on "
-        "this round's samples, at round 0 on the other half, so that luck is not read as forgetting)",
-        good="up",
-    ),
+            rate_panel("retention", f"Retention, {stratum} tasks", f"Success on {rarity} tasks as a share of "
+                "the base model's. Above 100 % is a gain; the tail falling below the head means rare "
+                "knowledge goes first.", metric=f"retention_{stratum}", reference=1.0)
+            for stratum, rarity in _RARITY)),
+    _share_since("keep", "chance of passing now a task known at round 0 (a pass in one half of round 0's "
+        "samples; scored on this round's samples, at round 0 on the other half, so that luck is not read as "
+        "forgetting)", good="up"),
     _share_since("keep_<head, torso, tail>", "`keep` over tasks of one stratum", good="up"),
-)
+)  # fmt: skip
 
 ENDINGS = (
     _share_now("ending/<ending>", "share of attempts with that `Ending`", good="unclear"),
-    _share_now(
-        "truncated",
-        "the same as `ending/token_limit`; a rise can pass for collapse",
-        good="down",
-        panels=(
-            rate_panel(
-                "checks",
-                "Cut off at the token limit",
-                "Share of attempts that ended at the token limit. Should stay low and steady: a rise can "
-                "look like lost ability.",
-                hide_zero=True,
-            ),
-        ),
-    ),
-    _share_now(
-        "infra",
-        "attempts lost to a broken box or grader, after retries",
-        good="down",
-        panels=(
-            rate_panel(
-                "checks",
-                "Not gradable",
-                "Share of attempts for which the box or the grader broke, counted as not passed. Should "
-                "be near zero: a rise can look like lost ability.",
-                hide_zero=True,
-            ),
-        ),
-    ),
-    _share_now(
-        "hack_rate",
-        "attempts in which tampering was found (`INVALID`)",
-        good="down",
-        panels=(
-            rate_panel(
-                "checks",
-                "Tampering",
-                "Share of attempts in which tampering with the grader was found, counted as not passed. "
-                "Lower is better.",
-                hide_zero=True,
-            ),
-        ),
-    ),
-    _share_now(
-        "completion_tokens",
-        "tokens written per attempt, mean over tasks",
-        unit="tokens",
-        good="steady",
-        bounds=(0.0, math.inf),
-        panels=(
-            Panel(
-                "checks",
-                "Length of an attempt",
-                "Mean tokens written in one attempt. Neither direction is good or bad in itself; a strong "
-                "drift is worth a look at the texts.",
-                min_span=2.0,
-            ),
-        ),
-    ),
-    _share_now(
-        "verified_precision",
-        "of the attempts that pass the visible tests, the share that passes the hidden ones",
-        good="up",
-        panels=(
-            rate_panel(
-                "data",
-                "Verifier precision",
-                "Share of attempts accepted by the visible tests that are truly correct by the hidden "
-                "ones. Higher is better; what is missing to 100 % is trained on as if it were right.",
-            ),
-        ),
-    ),
-    _share_now(
-        "selected_precision",
-        "share of the model's own programs in the training set made from this round that pass the hidden "
-        "tests; the whole set is known, so it has no interval",
-        function=None,
-        good="up",
-        population=Population.TRAINING,
-        panels=(
-            rate_panel(
-                "data",
-                "Precision of the selected examples",
-                "Share of the model's own programs in the training set that are truly correct. Higher is "
-                "better.",
-            ),
-        ),
-    ),
-)
+    _share_now("truncated", "the same as `ending/token_limit`; a rise can pass for collapse", good="down",
+        panels=(rate_panel("checks", "Cut off at the token limit", "Share of attempts that ended at the "
+            "token limit. Should stay low and steady: a rise can look like lost ability.", hide_zero=True),)),
+    _share_now("infra", "attempts lost to a broken box or grader, after retries", good="down",
+        panels=(rate_panel("checks", "Not gradable", "Share of attempts for which the box or the grader "
+            "broke, counted as not passed. Should be near zero: a rise can look like lost ability.",
+            hide_zero=True),)),
+    _share_now("hack_rate", "attempts in which tampering was found (`INVALID`)", good="down",
+        panels=(rate_panel("checks", "Tampering", "Share of attempts in which tampering with the grader was "
+            "found, counted as not passed. Lower is better.", hide_zero=True),)),
+    _share_now("completion_tokens", "tokens written per attempt, mean over tasks", unit="tokens",
+        good="steady", bounds=(0.0, math.inf),
+        panels=(Panel("checks", "Length of an attempt", "Mean tokens written in one attempt. Neither "
+            "direction is good or bad in itself; a strong drift is worth a look at the texts.",
+            min_span=2.0),)),
+    _share_now("verified_precision", "of the attempts that pass the visible tests, the share that passes the "
+        "hidden ones", good="up",
+        panels=(rate_panel("data", "Verifier precision", "Share of attempts accepted by the visible tests "
+            "that are truly correct by the hidden ones. Higher is better; what is missing to 100 % is "
+            "trained on as if it were right."),)),
+    _share_now("selected_precision", "share of the model's own programs in the training set made from this "
+        "round that pass the hidden tests; the whole set is known, so it has no interval", function=None,
+        good="up", population=Population.TRAINING,
+        panels=(rate_panel("data", "Precision of the selected examples",
+            "Share of the model's own programs in the training set that are truly correct. Higher is "
+            "better."),)),
+)  # fmt: skip

@@ -90,33 +90,12 @@ _metric = partial(Metric, function=_conversations, population=Population.GRADED)
 METRICS = (
     _metric("turns", "answers of the model per attempt, mean over tasks", unit="answers", good="unclear"),
     _metric("tool_calls", "tool calls that could be read, per attempt", unit="calls", good="unclear"),
-    _metric(
-        "malformed_turns",
-        "share of answers without a call that could be read",
-        unit="share",
-        bounds=RATE,
-        good="down",
-    ),
-    _metric(
-        "distinct_actions",
-        "different sequences of calls, arguments included, among the n attempts at a task, over n",
-        unit="share",
-        bounds=RATE,
-        good="up",
-    ),
-    _metric(
-        "distinct_actions_passed",
-        "`distinct_actions` among the attempts that passed; tasks with two or more",
-        unit="share",
-        bounds=RATE,
-        good="up",
-        population=Population.CORRECT,
-    ),
-    _metric(
-        "distinct_kinds",
-        "`distinct_actions` with calls told apart by the tool and the first word of a command only",
-        unit="share",
-        bounds=RATE,
-        good="up",
-    ),
-)
+    _metric("malformed_turns", "share of answers without a call that could be read", unit="share",
+        bounds=RATE, good="down"),
+    _metric("distinct_actions", "different sequences of calls, arguments included, among the n attempts at a "
+        "task, over n", unit="share", bounds=RATE, good="up"),
+    _metric("distinct_actions_passed", "`distinct_actions` among the attempts that passed; tasks with two or "
+        "more", unit="share", bounds=RATE, good="up", population=Population.CORRECT),
+    _metric("distinct_kinds", "`distinct_actions` with calls told apart by the tool and the first word of a "
+        "command only", unit="share", bounds=RATE, good="up"),
+)  # fmt: skip

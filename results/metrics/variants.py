@@ -29,24 +29,11 @@ def variant_metrics(variants: Sequence[Attempt], originals: Sequence[Attempt], *
 
 
 METRICS = (
-    Metric(
-        "pass@1/variant/<kind>",
-        "`pass@1` over variants of the held-out tasks: rename, paraphrase, edge, large "
-        "([tasks.md](tasks.md)); only with `tasks.variants`",
-        function=None,
-        unit="share",
-        good="up",
-        population=Population.VARIANTS,
-        bounds=RATE,
-    ),
-    Metric(
-        "gap/variant/<kind>",
-        "pass share of a variant minus that of its original, mean over tasks; below 0 is a loss",
-        function=None,
-        unit="difference of shares",
-        good="up",
-        population=Population.VARIANTS,
-        bounds=(-1.0, 1.0),
-    ),
-)
+    Metric("pass@1/variant/<kind>", "`pass@1` over variants of the held-out tasks: rename, paraphrase, edge, "
+        "large ([tasks.md](tasks.md)); only with `tasks.variants`", function=None, unit="share", good="up",
+        population=Population.VARIANTS, bounds=RATE),
+    Metric("gap/variant/<kind>", "pass share of a variant minus that of its original, mean over tasks; below "
+        "0 is a loss", function=None, unit="difference of shares", good="up", population=Population.VARIANTS,
+        bounds=(-1.0, 1.0)),
+)  # fmt: skip
 """The round measures these on attempts of their own, after all others."""
