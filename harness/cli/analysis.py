@@ -43,8 +43,8 @@ def remedies(
     as_json: AsJson = False,
 ) -> None:
     """Leaderboard of remedies: by how many rounds each arm puts off a loss, where it ends, what it costs."""
-    from plateau_bench.results.report.figures import standalone
-    from plateau_bench.results.report.remedies import draw_delays, remedies_table
+    from plateau_bench.results.report.figures import draw_delays, standalone
+    from plateau_bench.results.report.remedies import remedies_table
 
     content = _report(folder)["remedies"]
     if content is None:

@@ -52,7 +52,6 @@ def evaluate(
     from plateau_bench.harness.evals.agent_spec import read_agent
     from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
     from plateau_bench.results.report.leaderboard import Leaderboard
-    from plateau_bench.results.store import write_bytes
     from plateau_bench.sandbox import open_backend
     from plateau_bench.sandbox.ensure import ensure_backend
 
@@ -83,14 +82,9 @@ def evaluate(
                 out, what, spec, chosen, backend, at_once=at_once, budget=budget, progress=meter.note
             )
     board = Leaderboard.of({name: made for name, made in evaluated.items() if made})
-    for name, text in (
-        ("md", board.markdown()),
-        ("csv", board.csv()),
-        ("html", board.html(f"{suite}: agents")),
-    ):
-        write_bytes(out / f"leaderboard.{name}", text.encode())
+    page = board.save(out, f"{suite}: agents")
     typer.echo(board.markdown())
-    typer.echo(f"{out}/leaderboard.html", err=True)
+    typer.echo(page, err=True)
 
 
 def compare(
@@ -124,12 +118,8 @@ def leaderboard(
     out: Annotated[Path, typer.Option(help="Where leaderboard.md, .csv and .html go.")] = Path(),
 ) -> None:
     """Write one table of all evaluated agents, with intervals and groups that cannot be told apart."""
-    from plateau_bench.results.store import write_bytes
-
     board = _board(folders)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in (("md", board.markdown()), ("csv", board.csv()), ("html", board.html("Leaderboard"))):
-        write_bytes(out / f"leaderboard.{name}", text.encode())
+    board.save(out, "Leaderboard")
     typer.echo(board.markdown())
 
 

@@ -16,7 +16,7 @@ from plateau_bench.results.metrics.metric import Panel
 from plateau_bench.results.metrics.success import STRATA
 from plateau_bench.results.report import panels as all_panels
 from plateau_bench.results.report import remedies
-from plateau_bench.results.report.figures import colour_of, draw, format_value, sparkline
+from plateau_bench.results.report.figures import colour_of, draw, draw_delays, format_value, sparkline
 from plateau_bench.results.report.sentences import arm_findings, closing_sentences, lead, p_text, points
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def render_page(report: Facts) -> str:
             columns=COLUMNS,
             claimed_by=LABEL,
             claimed=_claimed(report),
-            delays=content and _trusted(remedies.draw_delays(content) or ""),
+            delays=content and trusted(draw_delays(content) or ""),
             glossary={_keep_together(word): _keep_together(text) for word, text in GLOSSARY.items()},
             strata=sorted(report["evaluation"]["strata"].items(), key=_by_rarity),
             how=how if isinstance(how, Mapping) else {},
@@ -124,8 +124,8 @@ def _keep_together(text: str) -> str:
     return text.replace(" %", "\u00a0%")
 
 
-def _trusted(svg: str) -> Any:
-    """Markup for SVG made in `results.figures`, which escapes what it draws."""
+def trusted(svg: str) -> Any:
+    """Markup for an SVG made in `report.figures`, which escapes what it draws."""
     from markupsafe import Markup
 
     return Markup(svg)
@@ -147,7 +147,7 @@ def _arm(report: Facts, arm: str) -> dict[str, Any]:
         "variety_label": variety.get("label"),
         "level": phase.get("level"),
         "findings": arm_findings(report, arm),
-        "spark": _trusted(sparkline([e and e["value"] for _, e in curve], colour, scale)),
+        "spark": trusted(sparkline([e and e["value"] for _, e in curve], colour, scale)),
         "base": known[0] if known else None,
         "peak": max(known, key=lambda item: (item[1]["value"], -item[0]), default=None),
         "last": known[-1] if known else None,
@@ -184,7 +184,7 @@ def _groups(report: Facts) -> tuple[list[dict[str, Any]], list[str], list[str]]:
             else:
                 slug = "figure-" + re.sub(r"\W+", "-", panel.metric)
                 reading = _keep_together(panel.reading)
-                panels.append((panel, slug, reading, _trusted(svg), list(_rows(report, panel))))
+                panels.append((panel, slug, reading, trusted(svg), list(_rows(report, panel))))
         if panels:
             groups.append({"group": group, "panels": panels})
     return groups, zero, unmeasured
