@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 BUDGET_SHARE = 0.6
-"""Of the tokens that the base writes: leaves room for later models that write less."""
+"""The share of the base's written tokens that n-grams are counted in; a later model may write less."""
 
 
 def make_reference(corpus: Sequence[Text], human: Sequence[Text], samples: DriftSamples) -> Reference:

@@ -18,7 +18,7 @@ from plateau_bench.results.records import Estimate
 
 ALPHA = 0.05
 POWER = 0.9
-"""Of the printed detectable difference."""
+"""The chance with which the printed detectable difference is found."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

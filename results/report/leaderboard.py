@@ -32,7 +32,7 @@ class AgentScore:
     endings: Mapping[str, int]
     infra: int
     cost_usd: float | None
-    """Of all attempts; None if the price or the usage of any is unknown."""
+    """The cost of all attempts; None if the price or the usage of any is unknown."""
     tokens: int
     seconds: float
     """Mean of an attempt."""

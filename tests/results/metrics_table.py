@@ -1,4 +1,4 @@
-"""The tables of docs/metrics.md. Renew: `python -m plateau_bench.results.metrics.table docs/metrics.md`."""
+"""The tables of docs/metrics.md. Renew: `python -m tests.results.metrics_table docs/metrics.md`."""
 
 import re
 import sys
