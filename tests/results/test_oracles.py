@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import entropy
+from scipy.stats import bootstrap, entropy
 
 from experiments.reproduce.categorical import gini_simpson, law, refit, zipf
 from plateau_bench.results.claims.significance import class_kl_test
 from plateau_bench.results.metrics.breadth import cover_at, crossover, forgotten, solved_sets
 from plateau_bench.results.metrics.diversity import utility
 from plateau_bench.results.metrics.drift_values import excess_bits
-from plateau_bench.results.metrics.estimators import at_least_one, clustered_se, jackknife_interval
+from plateau_bench.results.metrics.estimators import (
+    at_least_one,
+    clustered_se,
+    jackknife_interval,
+    ratio_interval,
+)
 from plateau_bench.results.metrics.lexical import compression_ratio, ead, lexical, survival
 from plateau_bench.results.metrics.richness import chao1, coverage, hill, met_in, simpson
 
@@ -183,6 +188,22 @@ def test_miller_madow_takes_most_of_the_bias_away() -> None:
         corrected.append(found.entropy_bits.value - truth)
         plain.append(-(share * np.log2(share)).sum() - truth)
     assert abs(np.mean(corrected)) < 0.25 * abs(np.mean(plain))
+
+
+def test_bca_interval_is_scipys_over_cluster_sums() -> None:
+    rng = np.random.default_rng(6)
+    for groups in (12, 60):
+        clusters = [f"c{i // 3:02d}" for i in range(3 * groups)]
+        top, bottom = rng.binomial(4, 0.3, 3 * groups) / 4, rng.random(3 * groups)
+        ours = ratio_interval(top, bottom, clusters, seed=1, boot=20_000)
+        sums = tuple(x.reshape(-1, 3).sum(axis=1) for x in (top, bottom))
+        theirs = bootstrap(
+            sums, lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, n_resamples=20_000, rng=2
+        ).confidence_interval
+        assert ours is not None
+        # Two draws of 20,000 resamples; the ends of one differ from the other's by some 2 % of the width.
+        width = theirs.high - theirs.low
+        assert ours[1:3] == pytest.approx((theirs.low, theirs.high), abs=0.05 * width)
 
 
 def test_jackknife_of_a_mean_is_the_t_interval() -> None:
