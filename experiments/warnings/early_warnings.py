@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 from experiments.warnings.alarms import HORIZON, PASS_RATES, RULES, Means, declines, means_of
 from plateau_bench.results.claims.arms import Rounds
 from plateau_bench.results.metrics.estimators import Floats, over_seeds
+from plateau_bench.results.metrics.registry import shares_attempts
 from plateau_bench.results.records import Estimate
 
 if TYPE_CHECKING:
@@ -32,14 +33,6 @@ MIN_ARMS = 5
 """With fewer arms there are too few permutations for a p-value."""
 _BOOT = 2000
 _MISSING = 0.2
-_SHARED = (
-    *("pass@", "pass^", "cover@", "solved/", "forgetting", "retention", "keep", "gap/"),
-    *("ending/", "truncated", "completion_tokens", "infra", "hack_rate", "verified"),
-    *("turns", "tool_calls", "malformed_turns", "distinct_"),
-    *("hill1", "effective@", "utility@", "simpson", "chao1", "class_coverage", "vendi", "embedding_distance"),
-    *("compression_ratio", "overconfidence", "brier", "ece", "auroc"),
-)
-"""Beginnings of the names of measures that are read on the graded attempts, odd samples included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -291,7 +284,7 @@ def _score(
         name=name,
         form=form,
         warns=warns,
-        shared=not rule and name.startswith(_SHARED) and name not in PASS_RATES,
+        shared=not rule and shares_attempts(name) and name not in PASS_RATES,
         auc=_area(tallies, seed),
         p=p,
         hits=int(hits),
@@ -321,7 +314,7 @@ def _select(
     pool: _Pool, labels: Sequence[tuple[str, str]], seed: int
 ) -> tuple[Score | None, tuple[str, ...]]:
     """The best unshared candidate of the other seeds, scored on each left-out seed."""
-    open_to = [k for k, (name, _) in enumerate(labels) if not name.startswith(_SHARED) or name in PASS_RATES]
+    open_to = [k for k, (name, _) in enumerate(labels) if not shares_attempts(name) or name in PASS_RATES]
     seeds = pool.values.shape[1]
     higher, pairs = pool.higher, pool.total
     if seeds < 2 or not open_to or pairs.sum() == 0:

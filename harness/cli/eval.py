@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plateau_bench.results.records import Attempt
-from plateau_bench.results.store import EvalStore, write_bytes
+from plateau_bench.results.store import EvalStore
 from plateau_bench.sandbox import open_backend
 from plateau_bench.sandbox.ensure import ensure_backend
 from plateau_bench.tasks.base import Split
@@ -76,8 +76,10 @@ def evaluate(
             evaluated[spec.name] = evaluate_agent(
                 out, what, spec, chosen, backend, at_once=at_once, budget=budget, progress=meter.note
             )
-    _publish(evaluated, out, f"{suite}: agents")
-    typer.echo(f"{out}/leaderboard.html", err=True)
+    board = _leaderboard(evaluated)
+    page = board.save(out, f"{suite}: agents")
+    typer.echo(board.markdown())
+    typer.echo(page, err=True)
 
 
 def compare(
@@ -111,14 +113,8 @@ def leaderboard(
     out: Annotated[Path, typer.Option(help="Where leaderboard.md, .csv and .html go.")] = Path(),
 ) -> None:
     """Write one table of all evaluated agents, with intervals and groups that cannot be told apart."""
-    _publish(_evaluated(folders), out, "Leaderboard")
-
-
-def _publish(evaluated: dict[str, Sequence[Attempt]], out: Path, title: str) -> None:
-    """Write the three files of a leaderboard and print it."""
-    board = _leaderboard(evaluated)
-    for kind, text in (("md", board.markdown()), ("csv", board.csv()), ("html", board.html(title))):
-        write_bytes(out / f"leaderboard.{kind}", text.encode())
+    board = _leaderboard(_evaluated(folders))
+    board.save(out, "Leaderboard")
     typer.echo(board.markdown())
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from plateau_bench.results.exports.formats import FORMATS, Source
+from plateau_bench.results.exports.formats import FORMATS, find_format
+from plateau_bench.results.exports.source import Source
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.store import SHARED, EvalStore, RunStore
 from plateau_bench.tasks.base import Outcome, Task
@@ -16,7 +17,7 @@ from plateau_bench.tasks.base import Outcome, Task
 
 def export(
     folder: Annotated[Path, typer.Argument(help="A folder of 'plateau run' or 'plateau eval'.")],
-    format: Annotated[str, typer.Option(help=", ".join(FORMATS))],
+    format: Annotated[str, typer.Option(help=", ".join(FORMATS) + ", or that of an installed package.")],
     out: Annotated[Path, typer.Option(help="A new folder.")],
     arm: Annotated[
         str | None, typer.Option(help="Only this arm (with the round 0 that all share), or this agent.")
@@ -28,9 +29,7 @@ def export(
     only_successes: Annotated[bool, typer.Option(help="Only what passed the hidden tests.")] = False,
 ) -> None:
     """Write trajectories as ATIF, mini-swe-agent, Inspect, Harbor or fine-tuning files."""
-    write = FORMATS.get(format)
-    if write is None:
-        raise ValueError(f"--format: {format!r} is none of {', '.join(FORMATS)}")
+    write = find_format(format)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out: {out} is there already; choose a new folder")
     run, evaluation = RunStore(folder), EvalStore(folder)

@@ -17,8 +17,8 @@ def remedies(
 ) -> None:
     """Leaderboard of remedies: by how many rounds each arm puts off a loss, where it ends, what it costs."""
     from plateau_bench.results.report.content import build_report
-    from plateau_bench.results.report.figures import standalone
-    from plateau_bench.results.report.remedies import draw_delays, remedies_table
+    from plateau_bench.results.report.figures import draw_delays, standalone
+    from plateau_bench.results.report.remedies import remedies_table
 
     content = build_report(RunStore(folder).results())["remedies"]
     if content is None:

@@ -11,7 +11,7 @@ from plateau_bench.harness.config import RunConfig, parse_config
 from plateau_bench.harness.learning.dataset import from_sample
 from plateau_bench.harness.rounds.base_model import base_checkpoint
 from plateau_bench.harness.rounds.improve import FineTune, Recipe
-from plateau_bench.harness.rounds.measure import Reference, drift_samples, in_turns, make_reference
+from plateau_bench.harness.rounds.measure import drift_samples, make_reference
 from plateau_bench.harness.rounds.practice import practise
 from plateau_bench.harness.rounds.round import evaluate, play_round
 from plateau_bench.harness.rounds.suites import suite_of, variants
@@ -19,6 +19,7 @@ from plateau_bench.harness.rounds.workbench import Workbench, selection_tasks, t
 from plateau_bench.harness.seeds import derive
 from plateau_bench.harness.strategies import STRATEGIES
 from plateau_bench.results.metrics.drift import Text
+from plateau_bench.results.metrics.drift_values import Reference, in_turns
 from plateau_bench.results.records import Purpose, RoundRecord
 from plateau_bench.results.store import SHARED, RunStore, hold, read_json, record_to_json, write_json
 from plateau_bench.sandbox import open_backend

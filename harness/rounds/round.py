@@ -9,11 +9,12 @@ from typing import Any
 from plateau_bench.harness.learning.dataset import TrainingSet
 from plateau_bench.harness.learning.ledger import Ledger
 from plateau_bench.harness.rounds.choosing import account, choose, judge
-from plateau_bench.harness.rounds.measure import Reference, drift_samples, measure
+from plateau_bench.harness.rounds.measure import drift_samples, measure
 from plateau_bench.harness.rounds.practice import practise
 from plateau_bench.harness.rounds.workbench import Workbench
 from plateau_bench.harness.seeds import derive
 from plateau_bench.results.attempt_log import read_attempts
+from plateau_bench.results.metrics.drift_values import Reference
 from plateau_bench.results.metrics.variants import variant_metrics
 from plateau_bench.results.records import Attempt, Purpose, RoundMetrics, RoundRecord
 from plateau_bench.results.store import read_json, record_from_json, record_to_json, write_json

@@ -3,19 +3,19 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 
-from plateau_bench.results.metrics.estimators import Floats, seeds_interval
+from plateau_bench.results.claims.significance import holm, sign_flip
+from plateau_bench.results.metrics.estimators import Floats, seeds_interval, student
 from plateau_bench.results.records import Estimate, RoundRecord, RunResults
 
 Rounds = Mapping[int, tuple[RoundRecord, ...]]
 """Training seed -> its rounds in order, equally many for every seed."""
 
 _METRIC = "pass@1"
-_FLIPS = 9_999
 
 
 _Paired = tuple[list[float], list[str]]
@@ -49,16 +49,6 @@ def compare_arms(arms: Mapping[str, Rounds]) -> list[dict[str, Any]]:
             )
     adjusted = iter(holm([row["p"] for row in rows if row["p"] is not None]))
     return [row | {"p_holm": None if row["p"] is None else next(adjusted)} for row in rows]
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values, in the order given."""
-    adjusted = [0.0] * len(p_values)
-    running = 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
-    return adjusted
 
 
 def measured(rounds: Rounds, metric: str) -> bool:
@@ -149,21 +139,6 @@ def _p_value(pairs: Sequence[_Paired]) -> float | None:
     if not pairs:
         return None
     if len(pairs) == 1:
-        return _sign_flip(*pairs[0])
-    from scipy.stats import t as student
-
-    means = np.array([fmean(differences) for differences, _ in pairs])
-    error = means.std(ddof=1) / np.sqrt(len(means))
-    if error == 0:
-        return 1.0 if means[0] == 0 else 0.0
-    return float(2 * student.sf(abs(means.mean() / error), len(means) - 1))
-
-
-def _sign_flip(differences: Sequence[float], clusters: Sequence[str]) -> float:
-    index = {cluster: i for i, cluster in enumerate(dict.fromkeys(clusters))}
-    sums = np.zeros(len(index))
-    np.add.at(sums, [index[cluster] for cluster in clusters], differences)
-    signs = np.random.default_rng(0).choice((-1.0, 1.0), size=(_FLIPS, len(sums)))
-    # The small slack counts ties as ties although the sums were added up in another order.
-    extreme = np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9
-    return float((1 + extreme.sum()) / (1 + _FLIPS))
+        return sign_flip(*pairs[0])
+    means = [fmean(differences) for differences, _ in pairs]
+    return student(fmean(means), stdev(means) / math.sqrt(len(means)), len(means))[1]

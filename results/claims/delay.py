@@ -13,13 +13,19 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 
 import numpy as np
-from scipy.stats import t as student
 
-from plateau_bench.results.claims.arms import Rounds, holm, measured
+from plateau_bench.results.claims.arms import Rounds, measured
 from plateau_bench.results.claims.maxt import STRATEGY_SEEDS
 from plateau_bench.results.claims.pdt1 import NOISE_LIMIT, NOISY_SEEDS, curve_of
+from plateau_bench.results.claims.significance import holm
 from plateau_bench.results.claims.training_noise import training_noise
-from plateau_bench.results.metrics.estimators import Floats, cluster_codes, resample_counts, two_level
+from plateau_bench.results.metrics.estimators import (
+    Floats,
+    cluster_codes,
+    resample_counts,
+    student,
+    two_level,
+)
 from plateau_bench.results.records import Estimate, RoundRecord
 
 ALPHA = 0.05
@@ -189,12 +195,9 @@ def _test(
     if len({records[0].metrics.task_ids for records in arm}) == 1:
         error = max(error, _bootstrap_error(event, arm, base))
     error = max(error, math.sqrt(_ROUNDING / seeds))
-    value = fmean(differences)
-    reach = float(student.ppf(0.975, seeds - 1)) * error
-    estimate = Estimate(value, value - reach, value + reach, seeds)
-    if seeds < NOISY_SEEDS and any(_noisy(side) for side in (arm, base)):
-        return estimate, None
-    return estimate, float(2 * student.sf(abs(value) / error, seeds - 1))
+    estimate, p = student(fmean(differences), error, seeds)
+    too_noisy = seeds < NOISY_SEEDS and any(_noisy(side) for side in (arm, base))
+    return estimate, None if too_noisy else p
 
 
 def _bootstrap_error(

@@ -1,1 +1,4 @@
-"""Attempts in other harnesses' formats. May import records and the store, nothing that computes."""
+"""Attempts in the formats of other projects, one file per format; `formats` knows them by name.
+
+May import the store and records, nothing that computes.
+"""

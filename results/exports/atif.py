@@ -3,52 +3,32 @@ in `extra`. System prompt, tool definitions, token ids and log-probabilities go 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 from plateau_bench.agents.base import Message, Trajectory
+from plateau_bench.results.exports.source import Files, Source, facts, file_name, session_id, strict_json
 from plateau_bench.results.records import Attempt
 
 VERSION = "ATIF-v1.6"
 
 
-def facts(attempt: Attempt) -> dict[str, Any]:
-    """What is known of an attempt beyond its conversation: verdict, ending, and what it belongs to."""
-    trajectory, verdict = attempt.trajectory, attempt.verdict
-    return {
-        "arm": attempt.arm,
-        "seed": attempt.seed,
-        "round": attempt.round,
-        "split": attempt.split.value,
-        "task_id": attempt.task_id,
-        "task_digest": attempt.task_digest,
-        "stratum": attempt.stratum,
-        "cluster": attempt.cluster,
-        "sample": attempt.sample,
-        "temperature": attempt.temperature,
-        "sampling_seed": trajectory.seed,
-        "outcome": verdict.outcome.value,
-        "verified": verdict.verified,
-        "reason": verdict.reason,
-        "ending": trajectory.ending.value,
-        "error": trajectory.error,
-        "duration_s": trajectory.duration_s,
-        "visits": [asdict(visit) for visit in trajectory.visits],
-    }
+def export(source: Source) -> Files:
+    """One trajectory per attempt."""
+    for attempt in source.attempts:
+        yield f"{file_name(session_id(attempt))}.trajectory.json", trajectory_file(source, attempt)
 
 
-def session_id(attempt: Attempt) -> str:
-    """`seed-1/replace/round-03/train/sum-17#2`: one for every attempt of a run."""
-    place = f"seed-{attempt.seed}/{attempt.arm}/round-{attempt.round:02d}/{attempt.split.value}"
-    return f"{place}/{attempt.task_id}#{attempt.sample}"
+def trajectory_file(source: Source, attempt: Attempt) -> bytes:
+    """The content of one trajectory's file."""
+    return strict_json(to_atif(attempt, source.instruction_of(attempt)))
 
 
 def to_atif(attempt: Attempt, instruction: str) -> dict[str, Any]:
     """One trajectory. `instruction` stands for the conversation where none was recorded."""
     trajectory = attempt.trajectory
     said = trajectory.conversation(instruction)
-    agent: dict[str, Any] = {"name": trajectory.agent, "version": version("plateau")}
+    agent: dict[str, Any] = {"name": trajectory.agent, "version": version("plateau-bench")}
     if trajectory.model:
         agent["model_name"] = trajectory.model
     if trajectory.tools:
@@ -77,7 +57,7 @@ def to_atif(attempt: Attempt, instruction: str) -> dict[str, Any]:
 
 
 def _metrics(trajectory: Trajectory, said: Sequence[Message]) -> Iterator[dict[str, Any]]:
-    """Of each answer of the model in turn: counts, and with local weights the exact tokens."""
+    """For each answer of the model in turn: counts, and with local weights the exact tokens."""
     answers = [message for message in said if message.role == "assistant"]
     spans = trajectory.loss_spans if len(trajectory.loss_spans) == len(answers) else ()
     first = 0

@@ -1,4 +1,5 @@
 """Pass rates, diversity, drift and the estimators under them: numbers from attempts, without a verdict.
 
-May import records alone.
+Every metric is an object (`metric.Metric`) in the list of its family, and `registry` knows all of them. May
+import the store and records.
 """

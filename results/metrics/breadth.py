@@ -5,7 +5,6 @@ half of the samples and scored on the other: the best of several noisy scores al
 that was lost.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -110,14 +109,3 @@ def crossover(
         differences=tuple(float(x) for x in value),
         ks=ks,
     )
-
-
-def rounds_until(values: Sequence[float], threshold: float) -> tuple[float, float]:
-    """Interval (last round above, first round at or below) in which a falling curve meets `threshold`.
-
-    (last, inf) if it never does: the delay is censored, not absent. (-inf, 0) if it starts there.
-    """
-    for t, value in enumerate(values):
-        if value <= threshold:
-            return (t - 1 if t else -math.inf, t)
-    return (len(values) - 1, math.inf)

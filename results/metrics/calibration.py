@@ -8,14 +8,16 @@ grow "more confident yet more ignorant": that is a rising signed over-confidence
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from plateau_bench.results.metrics.estimators import Floats, jackknife_interval, mean_interval
+from plateau_bench.results.metrics.estimators import Floats, Values, jackknife_interval, mean_interval
+from plateau_bench.results.metrics.metric import RATE, Family, Metric, Population, RoundData
 from plateau_bench.results.metrics.program_classes import program_key
-from plateau_bench.results.records import Attempt, Estimate
+from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
 
 BINS = 15
@@ -72,7 +74,7 @@ def auroc(confidence: ArrayLike, right: ArrayLike) -> float:
     return float((up * (below + down / 2)).sum() / (ones * zeros))
 
 
-def calibration_metrics(attempts: Sequence[Attempt], *, seed: int) -> dict[str, Estimate | None]:
+def calibration_metrics(attempts: Sequence[Attempt], *, seed: int) -> Values:
     """Calibration of one round: 'overconfidence', 'brier', 'ece', 'auroc' by task, '<name>/text' by attempt.
 
     By task: confidence is the share of the modal class of programs. By attempt: exp(mean log p) of what
@@ -94,9 +96,7 @@ def calibration_metrics(attempts: Sequence[Attempt], *, seed: int) -> dict[str, 
     return values | measures(likely, passed, [clusters[a.task_id] for a in scored], "/text", seed)
 
 
-def measures(
-    p: Floats, y: Floats, clusters: Sequence[str], suffix: str, seed: int
-) -> dict[str, Estimate | None]:
+def measures(p: Floats, y: Floats, clusters: Sequence[str], suffix: str, seed: int) -> Values:
     """The four measures of confidences `p` in items that are right as far as `y`; Brier 1950."""
     return {
         f"overconfidence{suffix}": mean_interval(p - y, clusters, seed=seed, bounds=(-1.0, 1.0)),
@@ -104,3 +104,22 @@ def measures(
         f"ece{suffix}": jackknife_interval(lambda i: ece(p[i], y[i]), clusters, bounds=(0.0, 1.0)),
         f"auroc{suffix}": jackknife_interval(lambda i: auroc(p[i], y[i]), clusters, bounds=(0.0, 1.0)),
     }
+
+
+def _calibration(data: RoundData) -> Family:
+    return Family(calibration_metrics(data.attempts, seed=data.seed), {})
+
+
+_metric = partial(Metric, function=_calibration, unit="0–1", population=Population.GRADED, bounds=RATE)
+METRICS = (
+    _metric("overconfidence", 'mean confidence − share right; rising means "more confident yet more '
+        'ignorant", 0 is calibrated', unit="−1–1", good="steady", bounds=(-1.0, 1.0)),
+    _metric("brier", "mean (confidence − right)²", source="Brier 1950", good="down"),
+    _metric("ece", "Σ over 15 bins of equal mass of |B|/N · |right − confidence|; biased upwards, more so "
+        "for few tasks", source="Guo et al. 2017; Nixon et al. 2019", good="down"),
+    _metric("auroc", "chance that something right has more confidence than something wrong", good="up"),
+    _metric("overconfidence/text", "`overconfidence` by attempt", unit="−1–1", good="steady",
+        bounds=(-1.0, 1.0)),
+    _metric("<brier, ece>/text", "`brier` and `ece` by attempt", good="down"),
+    _metric("auroc/text", "`auroc` by attempt", good="up"),
+)  # fmt: skip

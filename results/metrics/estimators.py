@@ -12,11 +12,15 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from plateau_bench.results.records import Estimate
 
 Floats = NDArray[np.float64]
+Values = dict[str, Estimate | None]
+"""Metric name -> estimate; None where nothing was observed."""
+Columns = dict[str, Floats]
+"""Metric name -> one value per task."""
 
 REPLICATES = 1000
 _TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)
@@ -181,6 +185,16 @@ def spread(value: float, left_out: Sequence[float], bounds: tuple[float, float])
     x = np.asarray(left_out)
     half = float(stdtrit(g - 1, _TAILS[1]) * math.sqrt((g - 1) / g * ((x - x.mean()) ** 2).sum()))
     return Estimate(value, max(bounds[0], value - half), min(bounds[1], value + half), g)
+
+
+def student(value: float, error: float, n: int) -> tuple[Estimate, float]:
+    """A mean over `n` independent units with its standard error: Student's t interval and two-sided p-value.
+
+    Without any spread the interval is a point, and p is 0, or 1 for a mean of 0.
+    """
+    half = float(stdtrit(n - 1, _TAILS[1])) * error
+    p = 2 * float(stdtr(n - 1, -abs(value) / error)) if error else float(value == 0)
+    return Estimate(value, value - half, value + half, n), p
 
 
 def seeds_interval(

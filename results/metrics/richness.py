@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import gammaln
 
-from plateau_bench.results.metrics.estimators import Floats, at_least_one
+from plateau_bench.results.metrics.estimators import Floats
 
 
 def hill(counts: Sequence[int], order: float = 1.0) -> float:
@@ -26,14 +26,6 @@ def hill(counts: Sequence[int], order: float = 1.0) -> float:
     if order == 1.0:
         return float(np.exp(-(p * np.log(p)).sum()))
     return float((p**order).sum() ** (1.0 / (1.0 - order)))
-
-
-def rarefied_richness(counts: Sequence[int], draws: int) -> float:
-    """Expected number of distinct classes in `draws` items drawn without replacement (Hurlbert 1971).
-
-    Raises ValueError for more draws than items.
-    """
-    return float(at_least_one(sum(counts), np.asarray(counts), draws).sum())
 
 
 def met_in(counts: Sequence[int] | Floats, total: int, draws: int) -> Floats:
@@ -98,12 +90,6 @@ def coverage(counts: Sequence[int]) -> float:
     if twice == 0:  # all singletons: the bias-corrected form of the same estimate
         return 1.0 - once / n * ((n - 1) * (once - 1) / ((n - 1) * (once - 1) + 2))
     return 1.0 - once / n * ((n - 1) * once / ((n - 1) * once + 2 * twice))
-
-
-def unseen_mass(counts: Sequence[int]) -> float:
-    """Good-Turing estimate of the probability of a class not seen yet: f1 / n (Good 1953). NaN if empty."""
-    n = sum(counts)
-    return sum(x == 1 for x in counts) / n if n else math.nan
 
 
 def simpson(counts: Sequence[int]) -> float:

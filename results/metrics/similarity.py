@@ -24,7 +24,7 @@ _PRIME = 1_000_003
 def vendi(similarity: ArrayLike) -> Floats:
     """Effective number of different items, exp(-sum l log l) over eigenvalues l of K/n (2210.02410).
 
-    Of each of a stack of K, (..., n, n) -> (...), positive semi-definite with ones on the diagonal. 1 for
+    K may be a stack, (..., n, n) -> (...); each is positive semi-definite with ones on the diagonal. 1 for
     equal items, n for items with nothing in common. Raises ValueError for a matrix that is clearly not
     positive semi-definite, as edit-distance similarities can be.
     """

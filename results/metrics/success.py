@@ -4,95 +4,36 @@ The task is the unit throughout: samples are first summed per task, and every in
 clusters. INFRA and INVALID attempts are not passes and stay in the denominator.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from plateau_bench.agents.base import Ending
 from plateau_bench.results.metrics.breadth import TAUS, cover_at, forgotten, solved_sets
 from plateau_bench.results.metrics.estimators import (
+    Columns,
     Floats,
+    Values,
     all_of,
     at_least_one,
     mean_interval,
     ratio_interval,
 )
-from plateau_bench.results.records import Attempt, Estimate
-from plateau_bench.tasks.base import Outcome
-
-Values = dict[str, Estimate | None]
-Columns = dict[str, Floats]
+from plateau_bench.results.metrics.metric import (
+    RATE,
+    Family,
+    Metric,
+    Panel,
+    Population,
+    RoundData,
+    rate_panel,
+)
+from plateau_bench.results.metrics.pass_table import PassTable
+from plateau_bench.results.records import Estimate
 
 STRATA = ("head", "torso", "tail")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PassTable:
-    """One round's attempts summed per task; row i of every array belongs to `task_ids[i]` (sorted)."""
-
-    round: int
-    task_ids: tuple[str, ...]
-    clusters: tuple[str, ...]
-    strata: tuple[str, ...]
-    n: Floats
-    """Samples per task."""
-    c: Floats
-    """Samples that passed."""
-    half_n: Floats
-    """tasks x 2: samples of even and of odd rank, for picking on one half and scoring on the other."""
-    half_c: Floats
-    sums: Mapping[str, Floats]
-    """Other per-task sums over samples: endings, outcomes, verified, tokens."""
-
-
-def pass_table(attempts: Sequence[Attempt]) -> PassTable:
-    """Sum one round's attempts per task.
-
-    Raises ValueError for no attempts, attempts of several rounds, training seeds or arms, and for a
-    sample that occurs twice.
-    """
-    if not attempts:
-        raise ValueError("no attempts to measure")
-    origins = {(a.arm, a.seed, a.round, a.split) for a in attempts}
-    if len(origins) > 1:
-        raise ValueError(
-            f"attempts of one arm, seed, round and split are needed, not of {len(origins)}: {origins}"
-        )
-    by_task: dict[str, list[Attempt]] = {}
-    for attempt in sorted(attempts, key=lambda a: (a.task_id, a.sample)):
-        by_task.setdefault(attempt.task_id, []).append(attempt)
-    for task, rows in by_task.items():
-        if len({a.sample for a in rows}) < len(rows):
-            raise ValueError(f"task {task}: some sample is recorded twice")
-    groups = list(by_task.values())
-    passed = [
-        np.array([a.verdict.outcome is Outcome.PASSED for a in rows], dtype=np.float64) for rows in groups
-    ]
-    facts = [[_facts(a) for a in rows] for rows in groups]
-    return PassTable(
-        round=attempts[0].round,
-        task_ids=tuple(by_task),
-        clusters=tuple(rows[0].cluster or rows[0].task_id for rows in groups),
-        strata=tuple(rows[0].stratum for rows in groups),
-        n=np.array([p.size for p in passed], dtype=np.float64),
-        c=np.array([p.sum() for p in passed]),
-        half_n=np.array([[p[0::2].size, p[1::2].size] for p in passed], dtype=np.float64),
-        half_c=np.array([[p[0::2].sum(), p[1::2].sum()] for p in passed]),
-        sums={name: np.array([sum(fact[name] for fact in rows) for rows in facts]) for name in facts[0][0]},
-    )
-
-
-def _facts(attempt: Attempt) -> dict[str, float]:
-    outcome, verified = attempt.verdict.outcome, attempt.verdict.verified
-    return {
-        **{f"ending/{ending}": float(attempt.trajectory.ending is ending) for ending in Ending},
-        "infra": float(outcome is Outcome.INFRA),
-        "hack_rate": float(outcome is Outcome.INVALID),
-        "verified": float(verified),
-        "verified_passed": float(verified and outcome is Outcome.PASSED),
-        "completion_tokens": float(attempt.trajectory.completion_tokens),
-    }
 
 
 def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int) -> tuple[Values, Columns]:
@@ -183,3 +124,92 @@ def retention(table: PassTable, base: PassTable, stratum: str = "", *, seed: int
             blank + (known * now).sum(axis=1), known.sum(axis=1), table.clusters, seed=seed, bounds=(0.0, 1.0)
         ),
     }
+
+
+def _passes(data: RoundData) -> Family:
+    return Family(*pass_metrics(data.table, seed=data.seed))
+
+
+def _retention(data: RoundData) -> Family:
+    return Family(*retention_metrics(data.table, data.base_table, seed=data.seed))
+
+
+_share_now = partial(Metric, function=_passes, unit="share", population=Population.GRADED, bounds=RATE)
+_share_since = partial(Metric, function=_retention, unit="share", population=Population.GRADED, bounds=RATE)
+_ratio_since = partial(_share_since, unit="ratio", bounds=(0.0, math.inf))
+_RARITY = (("head", "common"), ("torso", "less common"), ("tail", "rare"))
+
+SUCCESS = (
+    _share_now("pass@<k>", "k = 1, 2, 4, … up to n: mean over tasks of 1 − C(n−c,k)/C(n,k); refused for n < "
+        "k", source="Chen et al. 2021 (2107.03374)", good="up",
+        panels=(
+            rate_panel("success", "pass@1", "Share of held-out tasks solved by a single attempt. Higher is "
+                "better; a hump that comes down again is the shape of a model that trained itself worse.",
+                metric="pass@1"),
+            rate_panel("success", "pass@8", "Share of held-out tasks solved by at least one of eight "
+                "attempts. Higher is better; if it falls while pass@1 rises, the model has become surer but "
+                "knows fewer ways.", metric="pass@8"),
+        )),
+    _share_now("pass^k", "share of tasks of which all n attempts pass",
+        source="Yao et al. 2024 (2406.12045), k = n", good="up"),
+    _share_now("pass^2", "mean over tasks of C(c,2)/C(n,2)", source="Yao et al. 2024 (2406.12045)",
+        good="up"),
+    _share_now("cover@<τ>", "τ = 0.1, 0.25, 0.5, 0.75, 0.9: share of tasks with c/n ≥ τ; no credit for a "
+        "lucky guess among many", source="2510.08325", good="up"),
+    _share_now("pass@1/<head, torso, tail>", "`pass@1` over tasks of one stratum: how common the needed "
+        "knowledge is in human code", good="up",
+        panels=tuple(
+            rate_panel("strata", f"pass@1, {stratum} tasks", "Single-attempt success on tasks whose rarest "
+                f"ingredient is {rarity} in human code. Higher is better; all three panels share one scale.",
+                metric=f"pass@1/{stratum}")
+            for stratum, rarity in _RARITY)),
+    _share_now("pass@1/<even, odd>", "`pass@1` from samples of even and of odd rank, kept per task only: the "
+        "peak is picked on one and the fall read on the other", good="up"),
+    _share_since("solved/<both, only_base, only_now, neither>", "share of tasks that at least one sample "
+        "solves: in round 0 and now, in one of them, in none; with equal n in both rounds", good="unclear"),
+    _share_since("forgetting", "mean fall of a task's pass share since round 0: on one half of the samples "
+        "it is decided whether the task fell, on the other how far; both ways. 0 on average if nothing "
+        "changed; none at round 0", good="down", bounds=(-1.0, 1.0)),
+    _ratio_since("retention", "`pass@1` now over `pass@1` of round 0, paired by task; below 1 is loss",
+        good="up"),
+    _ratio_since("retention_<head, torso, tail>", "`retention` over tasks of one stratum", good="up",
+        panels=tuple(
+            rate_panel("retention", f"Retention, {stratum} tasks", f"Success on {rarity} tasks as a share of "
+                "the base model's. Above 100 % is a gain; the tail falling below the head means rare "
+                "knowledge goes first.", metric=f"retention_{stratum}", reference=1.0)
+            for stratum, rarity in _RARITY)),
+    _share_since("keep", "chance of passing now a task known at round 0 (a pass in one half of round 0's "
+        "samples; scored on this round's samples, at round 0 on the other half, so that luck is not read as "
+        "forgetting)", good="up"),
+    _share_since("keep_<head, torso, tail>", "`keep` over tasks of one stratum", good="up"),
+)  # fmt: skip
+
+ENDINGS = (
+    _share_now("ending/<ending>", "share of attempts with that `Ending`", good="unclear"),
+    _share_now("truncated", "the same as `ending/token_limit`; a rise can pass for collapse", good="down",
+        panels=(rate_panel("checks", "Cut off at the token limit", "Share of attempts that ended at the "
+            "token limit. Should stay low and steady: a rise can look like lost ability.", hide_zero=True),)),
+    _share_now("infra", "attempts lost to a broken box or grader, after retries", good="down",
+        panels=(rate_panel("checks", "Not gradable", "Share of attempts for which the box or the grader "
+            "broke, counted as not passed. Should be near zero: a rise can look like lost ability.",
+            hide_zero=True),)),
+    _share_now("hack_rate", "attempts in which tampering was found (`INVALID`)", good="down",
+        panels=(rate_panel("checks", "Tampering", "Share of attempts in which tampering with the grader was "
+            "found, counted as not passed. Lower is better.", hide_zero=True),)),
+    _share_now("completion_tokens", "tokens written per attempt, mean over tasks", unit="tokens",
+        good="steady", bounds=(0.0, math.inf),
+        panels=(Panel("checks", "Length of an attempt", "Mean tokens written in one attempt. Neither "
+            "direction is good or bad in itself; a strong drift is worth a look at the texts.",
+            min_span=2.0),)),
+    _share_now("verified_precision", "of the attempts that pass the visible tests, the share that passes the "
+        "hidden ones", good="up",
+        panels=(rate_panel("data", "Verifier precision", "Share of attempts accepted by the visible tests "
+            "that are truly correct by the hidden ones. Higher is better; what is missing to 100 % is "
+            "trained on as if it were right."),)),
+    _share_now("selected_precision", "share of the model's own programs in the training set made from this "
+        "round that pass the hidden tests; the whole set is known, so it has no interval", function=None,
+        good="up", population=Population.TRAINING,
+        panels=(rate_panel("data", "Precision of the selected examples",
+            "Share of the model's own programs in the training set that are truly correct. Higher is "
+            "better."),)),
+)  # fmt: skip

@@ -3,30 +3,20 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
 
 from plateau_bench.agents.base import ToolCall
-from plateau_bench.results.metrics.estimators import Floats, mean_interval, ratio_interval
-from plateau_bench.results.records import Attempt, Estimate
+from plateau_bench.results.metrics.estimators import Floats, Values, mean_interval, ratio_interval
+from plateau_bench.results.metrics.metric import RATE, Family, Metric, Population, RoundData
+from plateau_bench.results.metrics.pass_table import PassTable
+from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
 
-if TYPE_CHECKING:
-    from plateau_bench.results.metrics.success import PassTable
 
-Values = dict[str, Estimate | None]
-
-
-def trajectory_metrics(attempts: Sequence[Attempt], table: "PassTable", *, seed: int) -> Values:
-    """Of agents that take several turns; nothing of attempts without messages.
-
-    'turns': answers of the model per attempt; 'tool_calls': calls that could be read. 'malformed_turns':
-    share of answers with none that could. 'distinct_actions': different sequences of calls among the n
-    attempts at a task, as a share of n; 'distinct_actions_passed': the same among those that passed (tasks
-    with two or more); 'distinct_kinds': the same with calls told apart only by the tool and the first word of
-    a command.
-    """
+def trajectory_metrics(attempts: Sequence[Attempt], table: PassTable, *, seed: int) -> Values:
+    """The values of `METRICS`; none if no attempt has messages, as with agents that answer in one turn."""
     if not any(attempt.trajectory.messages for attempt in attempts):
         return {}
     groups: dict[str, list[Attempt]] = {task: [] for task in table.task_ids}
@@ -90,3 +80,22 @@ def _calls(attempt: Attempt) -> int:
 def _broken(attempt: Attempt) -> int:
     messages = attempt.trajectory.messages
     return sum(message.role == "assistant" and not message.tool_calls for message in messages)
+
+
+def _conversations(data: RoundData) -> Family:
+    return Family(trajectory_metrics(data.attempts, data.table, seed=data.seed), {})
+
+
+_metric = partial(Metric, function=_conversations, population=Population.GRADED)
+METRICS = (
+    _metric("turns", "answers of the model per attempt, mean over tasks", unit="answers", good="unclear"),
+    _metric("tool_calls", "tool calls that could be read, per attempt", unit="calls", good="unclear"),
+    _metric("malformed_turns", "share of answers without a call that could be read", unit="share",
+        bounds=RATE, good="down"),
+    _metric("distinct_actions", "different sequences of calls, arguments included, among the n attempts at a "
+        "task, over n", unit="share", bounds=RATE, good="up"),
+    _metric("distinct_actions_passed", "`distinct_actions` among the attempts that passed; tasks with two or "
+        "more", unit="share", bounds=RATE, good="up", population=Population.CORRECT),
+    _metric("distinct_kinds", "`distinct_actions` with calls told apart by the tool and the first word of a "
+        "command only", unit="share", bounds=RATE, good="up"),
+)  # fmt: skip

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from plateau_bench.results.metrics.estimators import mean_interval
-from plateau_bench.results.metrics.success import Values, pass_table
+from plateau_bench.results.metrics.estimators import Values, mean_interval
+from plateau_bench.results.metrics.metric import RATE, Metric, Population
+from plateau_bench.results.metrics.pass_table import pass_table
 from plateau_bench.results.records import Attempt
 
 
@@ -25,3 +26,14 @@ def variant_metrics(variants: Sequence[Attempt], originals: Sequence[Attempt], *
         values[f"pass@1/{stratum}"] = mean_interval(here, table.clusters, seed=seed, bounds=(0.0, 1.0))
         values[f"gap/{stratum}"] = mean_interval(here - before, table.clusters, seed=seed, bounds=(-1.0, 1.0))
     return values
+
+
+METRICS = (
+    Metric("pass@1/variant/<kind>", "`pass@1` over variants of the held-out tasks: rename, paraphrase, edge, "
+        "large ([tasks.md](tasks.md)); only with `tasks.variants`", function=None, unit="share", good="up",
+        population=Population.VARIANTS, bounds=RATE),
+    Metric("gap/variant/<kind>", "pass share of a variant minus that of its original, mean over tasks; below "
+        "0 is a loss", function=None, unit="difference of shares", good="up", population=Population.VARIANTS,
+        bounds=(-1.0, 1.0)),
+)  # fmt: skip
+"""The round measures these on attempts of their own, after all others."""

@@ -9,13 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from plateau_bench.results.claims.arms import Rounds, compare_arms
 from plateau_bench.results.claims.labels import ALPHA, judge_arm
 from plateau_bench.results.claims.pdt1 import Phase, silent_collapse
-from plateau_bench.results.metrics.estimators import seeds_interval
+from plateau_bench.results.metrics.estimators import seeds_interval, student
+from plateau_bench.results.metrics.registry import bounds
 from plateau_bench.results.records import Estimate, RoundRecord, RunResults, fields_of
 from plateau_bench.results.report.page import render_page
 from plateau_bench.results.report.remedies import recorded, remedies
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT = "plateau-report/1"
-BOUNDS = {"pass@1": (0.0, 1.0), "pass@8": (0.0, 1.0), "pass^8": (0.0, 1.0), "hill1": (1.0, 4.0)}
-_UNBOUNDED = (-math.inf, math.inf)
 SELECTED = "selected_precision"
 _DIGITS = 6
 
@@ -167,9 +166,10 @@ def _pooled(records: Sequence[RoundRecord], metric: str) -> Estimate | None:
             [values for values in per_task if values],
             [record.metrics.clusters for record in records],
             seed=0,
-            bounds=BOUNDS.get(metric, _UNBOUNDED),
+            bounds=bounds(metric),
         )
-    return _student([e.value for e in present])
+    values = [e.value for e in present]
+    return student(fmean(values), stdev(values) / math.sqrt(len(values)), len(values))[0]
 
 
 def _estimate(record: RoundRecord, metric: str) -> Estimate | None:
@@ -179,16 +179,6 @@ def _estimate(record: RoundRecord, metric: str) -> Estimate | None:
         # The training set is known completely, so its share of correct examples has no interval.
         return None if share is None else Estimate(float(share), math.nan, math.nan, 1)
     return record.metrics.values.get(metric)
-
-
-def _student(values: Sequence[float]) -> Estimate:
-    """Mean over training seeds with Student's t interval; n counts seeds."""
-    from scipy.stats import t as student
-
-    mean, n = fmean(values), len(values)
-    error = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
-    half = float(student.ppf(0.975, n - 1)) * error
-    return Estimate(mean, mean - half, mean + half, n)
 
 
 def _training(rounds: Rounds) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Curves over rounds as inline SVG, drawn from the report dictionary alone.
+"""All charts, as inline SVG: curves over rounds, delays and scores, drawn from plain data alone.
 
 The SVGs carry no colours for text and no fonts of their own: both are inherited from the page, so one
 drawing serves a light and a dark background. Equal reports give equal bytes.
@@ -12,7 +12,10 @@ from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal
 
-from plateau_bench.results.report.panels import Group, Panel
+from plateau_bench.results.metrics.metric import Panel
+from plateau_bench.results.records import Estimate
+from plateau_bench.results.report.panels import Group
+from plateau_bench.results.report.remedies import Facts, costs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,6 +80,77 @@ def bare(axes: "Axes", grid: Literal["x", "y", "both"]) -> None:
     axes.set_axisbelow(True)
     for side in axes.spines.values():
         side.set_visible(False)
+
+
+def draw_delays(content: Facts) -> str | None:
+    """Mean delays with their intervals as inline SVG, an arm a line, the longest first, and their costs.
+
+    Filled dots are significant. None where nothing was tested.
+    """
+    keys = list(content["events"])
+    rows = [row for row in content["rows"] if any(d["mean"] for d in row["delays"].values())]
+    if not rows:
+        return None
+    rows.sort(key=lambda row: -(row["delays"]["success"]["mean"] or {"value": 0})["value"])
+    height = 1.45 + 0.3 * len(rows)
+    with canvas("delays", (8.6, height), 9.5) as figure:
+        axes = figure.add_axes((0.22, 0.75 / height, 0.44, 1 - 1.45 / height), facecolor="none")
+        bare(axes, "x")
+        axes.axvline(0, color=TEXT, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.55)
+        for k, key in enumerate(keys):
+            _plot_event(axes, rows, key, k, len(keys), content["events"][key]["title"])
+        axes.set_yticks(range(len(rows)), [shorten(row["arm"]) for row in rows], parse_math=False)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(f"rounds later than {shorten(content['base'])}", color=TEXT, parse_math=False)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.45, 1), ncols=len(keys), frameon=False)
+        told = [("pass@1\nat the end", "Hill-1\nlost", "human\nprograms", "compute"), *map(costs, rows)]
+        for y, cells in enumerate(told, -1):
+            for x, cell in zip((1.2, 1.37, 1.56, 1.74), cells, strict=True):
+                at = axes.get_yaxis_transform()
+                axes.text(x, y, cell, transform=at, ha="right", va="center", clip_on=False)
+        return to_svg(figure, "delays", _describe_delays(rows, keys, content))
+
+
+def _plot_event(axes: "Axes", rows: Sequence[Facts], key: str, k: int, total: int, title: str) -> None:
+    colour, shift = PALETTE[k % len(PALETTE)], 0.22 * (k - (total - 1) / 2)
+    known = [(y, row["delays"][key]) for y, row in enumerate(rows) if row["delays"][key]["mean"]]
+    for y, delay in known:
+        mean, full = delay["mean"], delay["significant"]
+        axes.plot([mean["low"], mean["high"]], [y + shift] * 2, color=colour, linewidth=1.4)
+        face = colour if full else "none"
+        axes.plot(
+            [mean["value"]], [y + shift], marker="o", color=colour, markerfacecolor=face, markersize=4.5
+        )
+    axes.plot([], [], color=colour, marker="o", markersize=4.5, label=title)
+
+
+def _describe_delays(rows: Sequence[Facts], keys: Sequence[str], content: Facts) -> str:
+    parts = []
+    for row in rows:
+        told = [
+            f"{content['events'][key]['title']} {row['delays'][key]['mean']['value']:+.1f}"
+            for key in keys
+            if row["delays"][key]["mean"]
+        ]
+        parts.append(f"{row['arm']}: {', '.join(told)}")
+    return f"Delays against {content['base']} in rounds. " + "; ".join(parts) + "."
+
+
+def draw_scores(scores: Sequence[tuple[str, Estimate]]) -> str:
+    """Inline `<svg>` of pass@1 with its interval for each agent, the first on top."""
+    with canvas("leaderboard", (6.4, 0.7 + 0.42 * len(scores)), 11.0) as figure:
+        axes = figure.add_axes((0.3, 0.2, 0.66, 0.76), facecolor="none")
+        for row, (_, found) in enumerate(reversed(scores)):
+            axes.plot((found.low, found.high), (row, row), color=PALETTE[0], linewidth=2)
+            axes.plot(found.value, row, "o", color=PALETTE[0])
+        axes.set_yticks(
+            range(len(scores)), [shorten(agent, 28) for agent, _ in reversed(scores)], parse_math=False
+        )
+        axes.set_xlabel("pass@1", color=TEXT)
+        axes.set_xlim(0, 1)
+        bare(axes, "x")
+        described = "; ".join(f"{agent} {100 * found.value:.1f} %" for agent, found in scores)
+        return to_svg(figure, "leaderboard", f"pass@1 with 95 % intervals: {described}")
 
 
 def sparkline(values: Sequence[float | None], colour: str, limits: tuple[float, float]) -> str:
@@ -213,9 +287,10 @@ def _label_ends(axes: "Axes", curves: Mapping[str, _Curve]) -> None:
         axes.text(1.065, height, shorten(arm), va="center", color=TEXT, parse_math=False, **kwargs)
 
 
-def shorten(arm: str) -> str:
-    printable = "".join(c if c.isprintable() else "?" for c in arm)
-    return printable if len(printable) <= _LABEL_LENGTH else printable[: _LABEL_LENGTH - 1] + "…"
+def shorten(name: str, length: int = _LABEL_LENGTH) -> str:
+    """A name as a label: printable, and cut with an ellipsis where it is longer than `length`."""
+    printable = "".join(c if c.isprintable() else "?" for c in name)
+    return printable if len(printable) <= length else printable[: length - 1] + "…"
 
 
 def to_svg(figure: "Figure", name: str, description: str) -> str:

@@ -4,19 +4,23 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from pathlib import Path
 from typing import Any
 
 from plateau_bench.agents.base import Ending
 from plateau_bench.results.claims.agents import Versus, groups, versus
 from plateau_bench.results.metrics.estimators import mean_interval
-from plateau_bench.results.metrics.success import STRATA, PassTable, pass_metrics, pass_table
+from plateau_bench.results.metrics.pass_table import PassTable, pass_table
+from plateau_bench.results.metrics.success import STRATA, pass_metrics
 from plateau_bench.results.records import Attempt, Estimate
+from plateau_bench.results.report.figures import draw_scores
+from plateau_bench.results.report.page import templates, trusted
+from plateau_bench.results.store import write_bytes
 from plateau_bench.tasks.base import Outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Score:
+class AgentScore:
     """One agent on one suite. Intervals are 95 %, over task clusters."""
 
     agent: str
@@ -28,7 +32,7 @@ class Score:
     endings: Mapping[str, int]
     infra: int
     cost_usd: float | None
-    """Of all attempts; None if the price or the usage of any is unknown."""
+    """The cost of all attempts; None if the price or the usage of any is unknown."""
     tokens: int
     seconds: float
     """Mean of an attempt."""
@@ -42,7 +46,7 @@ class Score:
         return found
 
 
-def score(agent: str, attempts: Sequence[Attempt], *, seed: int = 0) -> tuple[Score, PassTable]:
+def score(agent: str, attempts: Sequence[Attempt], *, seed: int = 0) -> tuple[AgentScore, PassTable]:
     """Raises ValueError for no attempts."""
     table = pass_table(attempts)
     k = int(table.n.min())
@@ -57,7 +61,7 @@ def score(agent: str, attempts: Sequence[Attempt], *, seed: int = 0) -> tuple[Sc
     paths = [a.trajectory for a in attempts]
     costs = [t.cost_usd for t in paths]
     turns = [sum(m.role == "assistant" for m in t.messages) for t in paths if t.messages]
-    found = Score(
+    found = AgentScore(
         agent=agent,
         model=next((t.model for t in paths if t.model), ""),
         tasks=len(table.task_ids),
@@ -75,18 +79,13 @@ def score(agent: str, attempts: Sequence[Attempt], *, seed: int = 0) -> tuple[Sc
 
 _HEAD = ("agent", "pass@1 (95 %)", "group", "pass@k", "pass^k", "hack rate", "cost", "tokens", "s")
 _NOTE = "Agents that share a letter are not distinguishable on these tasks."
-_STYLE = (
-    "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
-    "table{border-collapse:collapse}svg{max-width:100%;height:auto}"
-    "td,th{padding:.3rem .7rem;text-align:left;border-bottom:1px solid #8886}"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leaderboard:
     """Agents from best to worst, with the groups that cannot be told apart."""
 
-    scores: tuple[Score, ...]
+    scores: tuple[AgentScore, ...]
     found: tuple[Versus, ...]
     letters: Mapping[str, str]
 
@@ -140,7 +139,7 @@ class Leaderboard:
         lines += ["| " + " | ".join(cells) + " |" for cells in map(self._cells, self.scores)]
         return "\n".join([*lines, "", _NOTE, "", *(f"- {v.sentence()}" for v in self.found)]) + "\n"
 
-    def _cells(self, s: Score) -> tuple[str, ...]:
+    def _cells(self, s: AgentScore) -> tuple[str, ...]:
         p, k = s.pass1, max(int(n[5:]) for n in s.values if n[5:].isdigit())
 
         def percent(name: str) -> str:
@@ -161,32 +160,22 @@ class Leaderboard:
 
     def html(self, title: str) -> str:
         """A page by itself: picture, table, comparisons in words."""
-        cells = [self._cells(s) for s in self.scores]
-        rows = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in cells)
-        said = "".join(f"<li>{escape(v.sentence())}</li>" for v in self.found)
-        header = "".join(f"<th>{h}</th>" for h in _HEAD)
-        table = f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
-        body = f"<h1>{escape(title)}</h1>{self.picture()}{table}<p>{_NOTE}</p><ul>{said}</ul>"
-        start = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
-        return (
-            f"{start}<meta name=viewport content='width=device-width'><style>{_STYLE}</style>{body}</html>\n"
+        page = templates().get_template("leaderboard.html")
+        return page.render(
+            title=title,
+            picture=trusted(draw_scores([(s.agent, s.pass1) for s in self.scores])),
+            head=_HEAD,
+            rows=map(self._cells, self.scores),
+            note=_NOTE,
+            sentences=[versus.sentence() for versus in self.found],
         )
 
-    def picture(self) -> str:
-        """Inline SVG: pass@1 of every agent with its interval."""
-        from plateau_bench.results.report.figures import PALETTE, TEXT, bare, canvas, to_svg
-
-        with canvas("leaderboard", (6.4, 0.7 + 0.42 * len(self.scores)), 11.0) as figure:
-            axes = figure.add_axes((0.3, 0.2, 0.66, 0.76), facecolor="none")
-            for row, s in enumerate(reversed(self.scores)):
-                axes.plot((s.pass1.low, s.pass1.high), (row, row), color=PALETTE[0], linewidth=2)
-                axes.plot(s.pass1.value, row, "o", color=PALETTE[0])
-            axes.set_yticks(range(len(self.scores)), [s.agent[:28] for s in reversed(self.scores)])
-            axes.set_xlabel("pass@1", color=TEXT)
-            axes.set_xlim(0, 1)
-            bare(axes, "x")
-            described = "; ".join(f"{s.agent} {100 * s.pass1.value:.1f} %" for s in self.scores)
-            return to_svg(figure, "leaderboard", f"pass@1 with 95 % intervals: {described}")
+    def save(self, folder: Path, title: str) -> Path:
+        """Write `leaderboard.md`, `.csv` and `.html` into `folder`; gives the page's path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind, text in (("md", self.markdown()), ("csv", self.csv()), ("html", self.html(title))):
+            write_bytes(folder / f"leaderboard.{kind}", text.encode())
+        return folder / "leaderboard.html"
 
 
 def _same_tasks(evaluated: Mapping[str, Sequence[Attempt]]) -> None:

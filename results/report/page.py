@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plateau_bench.results.claims.labels import ALPHA, RATE_MARGIN, VARIETY_MARGIN, WINDOW, plain_label, tone
+from plateau_bench.results.metrics.metric import Panel
 from plateau_bench.results.metrics.success import STRATA
+from plateau_bench.results.report import panels as all_panels
 from plateau_bench.results.report import remedies
-from plateau_bench.results.report.figures import colour_of, draw, format_value, sparkline
-from plateau_bench.results.report.panels import GROUPS, Panel
+from plateau_bench.results.report.figures import colour_of, draw, draw_delays, format_value, sparkline
 from plateau_bench.results.report.sentences import arm_findings, closing_sentences, lead, p_text, points
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def render_page(report: Facts) -> str:
             groups=groups,
             zero=zero,
             unmeasured=unmeasured,
-            delays=content and _trusted(remedies.draw_delays(content) or ""),
+            delays=content and trusted(draw_delays(content) or ""),
             glossary={_keep_together(word): _keep_together(text) for word, text in GLOSSARY.items()},
             strata=sorted(report["evaluation"]["strata"].items(), key=_by_rarity),
             how=how if isinstance(how, Mapping) else {},
@@ -119,8 +120,8 @@ def _keep_together(text: str) -> str:
     return text.replace(" %", "\u00a0%")
 
 
-def _trusted(svg: str) -> Any:
-    """Markup for SVG made in `results.figures`, which escapes what it draws."""
+def trusted(svg: str) -> Any:
+    """Markup for an SVG made in `report.figures`, which escapes what it draws."""
     from markupsafe import Markup
 
     return Markup(svg)
@@ -142,7 +143,7 @@ def _arm(report: Facts, arm: str) -> dict[str, Any]:
         "variety_label": variety.get("label"),
         "level": phase.get("level"),
         "findings": arm_findings(report, arm),
-        "spark": _trusted(sparkline([e and e["value"] for _, e in curve], colour, scale)),
+        "spark": trusted(sparkline([e and e["value"] for _, e in curve], colour, scale)),
         "base": known[0] if known else None,
         "peak": max(known, key=lambda item: (item[1]["value"], -item[0]), default=None),
         "last": known[-1] if known else None,
@@ -168,7 +169,7 @@ def _amount(value: float | None) -> str:
 def _groups(report: Facts) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     """Groups with their drawn panels; titles of panels that are 0 throughout; of those never measured."""
     groups, zero, unmeasured = [], [], []
-    for group in GROUPS:
+    for group in all_panels.groups():
         panels = []
         for panel in group.panels:
             svg = draw(report, group, panel)
@@ -179,7 +180,7 @@ def _groups(report: Facts) -> tuple[list[dict[str, Any]], list[str], list[str]]:
             else:
                 slug = "figure-" + re.sub(r"\W+", "-", panel.metric)
                 reading = _keep_together(panel.reading)
-                panels.append((panel, slug, reading, _trusted(svg), list(_rows(report, panel))))
+                panels.append((panel, slug, reading, trusted(svg), list(_rows(report, panel))))
         if panels:
             groups.append({"group": group, "panels": panels})
     return groups, zero, unmeasured

@@ -1,13 +1,12 @@
 """The leaderboard of remedies: what each arm puts off, what it costs, and where it ends."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from plateau_bench.results.claims.arms import Rounds
 from plateau_bench.results.claims.delay import EVENTS, Delay, delays
-from plateau_bench.results.report.figures import PALETTE, TEXT, bare, canvas, shorten, to_svg
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -135,57 +134,3 @@ def costs(row: Facts) -> tuple[str, str, str, str]:
         "–" if human is None else f"{human:,.0f}",
         "–" if compute is None else f"{compute:.2f} ×",
     )
-
-
-def draw_delays(content: Facts) -> str | None:
-    """Mean delays with their intervals as inline SVG, an arm a line, the longest first, and their costs.
-
-    Filled dots are significant. None where nothing was tested.
-    """
-    keys = list(content["events"])
-    rows = [row for row in content["rows"] if any(d["mean"] for d in row["delays"].values())]
-    if not rows:
-        return None
-    rows.sort(key=lambda row: -(row["delays"]["success"]["mean"] or {"value": 0})["value"])
-    height = 1.45 + 0.3 * len(rows)
-    with canvas("delays", (8.6, height), 9.5) as figure:
-        axes = figure.add_axes((0.22, 0.75 / height, 0.44, 1 - 1.45 / height), facecolor="none")
-        bare(axes, "x")
-        axes.axvline(0, color=TEXT, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.55)
-        for k, key in enumerate(keys):
-            _plot_event(axes, rows, key, k, len(keys), content["events"][key]["title"])
-        axes.set_yticks(range(len(rows)), [shorten(row["arm"]) for row in rows], parse_math=False)
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel(f"rounds later than {shorten(content['base'])}", color=TEXT, parse_math=False)
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.45, 1), ncols=len(keys), frameon=False)
-        told = [("pass@1\nat the end", "Hill-1\nlost", "human\nprograms", "compute"), *map(costs, rows)]
-        for y, cells in enumerate(told, -1):
-            for x, cell in zip((1.2, 1.37, 1.56, 1.74), cells, strict=True):
-                at = axes.get_yaxis_transform()
-                axes.text(x, y, cell, transform=at, ha="right", va="center", clip_on=False)
-        return to_svg(figure, "delays", _describe(rows, keys, content))
-
-
-def _plot_event(axes: Any, rows: Sequence[Facts], key: str, k: int, total: int, title: str) -> None:
-    colour, shift = PALETTE[k % len(PALETTE)], 0.22 * (k - (total - 1) / 2)
-    known = [(y, row["delays"][key]) for y, row in enumerate(rows) if row["delays"][key]["mean"]]
-    for y, delay in known:
-        mean, full = delay["mean"], delay["significant"]
-        axes.plot([mean["low"], mean["high"]], [y + shift] * 2, color=colour, linewidth=1.4)
-        face = colour if full else "none"
-        axes.plot(
-            [mean["value"]], [y + shift], marker="o", color=colour, markerfacecolor=face, markersize=4.5
-        )
-    axes.plot([], [], color=colour, marker="o", markersize=4.5, label=title)
-
-
-def _describe(rows: Sequence[Facts], keys: Sequence[str], content: Facts) -> str:
-    parts = []
-    for row in rows:
-        told = [
-            f"{content['events'][key]['title']} {row['delays'][key]['mean']['value']:+.1f}"
-            for key in keys
-            if row["delays"][key]["mean"]
-        ]
-        parts.append(f"{row['arm']}: {', '.join(told)}")
-    return f"Delays against {content['base']} in rounds. " + "; ".join(parts) + "."

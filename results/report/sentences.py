@@ -16,7 +16,7 @@ _OPEN = ("inconclusive", "plateau")
 _INFRA_WARNING = 0.01
 
 
-class Finding(NamedTuple):
+class Statement(NamedTuple):
     """One thing known about an arm; the text goes on where the topic's colon stops."""
 
     topic: str
@@ -51,29 +51,31 @@ def lead(report: Facts) -> str:
     return "Success in one attempt (pass@1) on held-out tasks: " + "; ".join(parts) + "."
 
 
-def arm_findings(report: Facts, arm: str) -> list[Finding]:
+def arm_findings(report: Facts, arm: str) -> list[Statement]:
     """What is known about one arm, by topic."""
     facts = report["arms"][arm]
     phase = facts["phases"].get("pass@1")
     if phase is None:
         return [
-            Finding("Pass rate", "nothing is claimed: pass@1 was not measured in at least two rounds."),
+            Statement("Pass rate", "nothing is claimed: pass@1 was not measured in at least two rounds."),
             *_variety(facts),
         ]
-    findings = [Finding("Pass rate", " ".join([_course(facts, phase), *_end(phase)]))]
+    findings = [Statement("Pass rate", " ".join([_course(facts, phase), *_end(phase)]))]
     findings += [*_breadth(facts), *_variety(facts)]
     if report["silent_collapse"][arm]["shown"]:
         findings.append(
-            Finding(
+            Statement(
                 "Silent collapse",
                 "the pass rate alone gives no warning here, while ways of being right are being lost.",
             )
         )
-    findings.append(Finding("Reach", _level(phase, len(facts["seeds"]))))
+    findings.append(Statement("Reach", _level(phase, len(facts["seeds"]))))
     if phase["sd_round"] is not None:
-        findings.append(Finding("Training noise", _noise(phase["sd_round"])))
+        findings.append(Statement("Training noise", _noise(phase["sd_round"])))
     # The note on few seeds says what the reach has just said in other words.
-    findings += [Finding("Note", f"{note.rstrip('.')}.") for note in phase["notes"] if "seed(s)" not in note]
+    findings += [
+        Statement("Note", f"{note.rstrip('.')}.") for note in phase["notes"] if "seed(s)" not in note
+    ]
     return findings
 
 
@@ -231,19 +233,19 @@ def _noise(sd_round: float) -> str:
     )
 
 
-def _breadth(facts: Facts) -> list[Finding]:
+def _breadth(facts: Facts) -> list[Statement]:
     phase, known = facts["phases"].get("pass@8"), values_of(facts, "pass@8")
     if phase is None or not known:
         return []
     course = f"{percent(known[0][1])} at the base, {percent(known[-1][1])} in the last round"
     trend = "shows no established trend" if phase["label"] in _OPEN else plain_label(phase["label"])
-    return [Finding("Any of eight attempts", f"pass@8 {trend} ({course}).")]
+    return [Statement("Any of eight attempts", f"pass@8 {trend} ({course}).")]
 
 
-def _variety(facts: Facts) -> list[Finding]:
+def _variety(facts: Facts) -> list[Statement]:
     phase, known = facts["phases"].get("hill1"), values_of(facts, "hill1")
     if phase is None or not known:
-        return [Finding("Variety", "could not be judged.")]
+        return [Statement("Variety", "could not be judged.")]
     label = phase["label"]
     course = (
         f"effectively different programs among four correct ones: {number(known[0][1])} at the base, "
@@ -251,13 +253,13 @@ def _variety(facts: Facts) -> list[Finding]:
     )
     if "decline" in label:
         first = "grew at first and then shrank" if label.startswith("rise") else "shrank"
-        return [Finding("Variety", f"{first} by {at_least(phase['fall']['low'], number)} ({course}).")]
+        return [Statement("Variety", f"{first} by {at_least(phase['fall']['low'], number)} ({course}).")]
     if label.startswith("rise"):
-        return [Finding("Variety", f"grew by {at_least(phase['rise']['low'], number)} ({course}).")]
+        return [Statement("Variety", f"grew by {at_least(phase['rise']['low'], number)} ({course}).")]
     unseen = _unseen(phase, number(phase["mde"]), "loss") if phase["mde"] is not None else ""
     if label in ("flat", "plateau"):
-        return [Finding("Variety", f"{plain_label(label)} ({course}).{unseen}")]
-    return [Finding("Variety", f"its course could not be settled ({course}).{unseen}")]
+        return [Statement("Variety", f"{plain_label(label)} ({course}).{unseen}")]
+    return [Statement("Variety", f"its course could not be settled ({course}).{unseen}")]
 
 
 def _ungraded(report: Facts) -> list[str]:

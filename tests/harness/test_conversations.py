@@ -13,8 +13,9 @@ from plateau_bench.agents.tool import SYSTEM_PROMPT, tool_schemas
 from plateau_bench.harness.config import PretrainConfig
 from plateau_bench.harness.learning.dataset import from_attempt, from_sample
 from plateau_bench.harness.rounds.base_model import _plan, _texts, _tokenizer
-from plateau_bench.harness.rounds.measure import _row, _text, in_turns, of_conversations
+from plateau_bench.harness.rounds.measure import of_conversations
 from plateau_bench.results.metrics.drift import Text
+from plateau_bench.results.metrics.drift_values import _row, _text, in_turns
 from plateau_bench.tasks.suite import HumanSample
 from plateau_bench.tasks.suites import katas, repo_katas
 from tests.harness.material import attempt

@@ -99,7 +99,7 @@ def test_an_evaluation_is_exported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "format", "message"),
     [
-        ((), "tar", "none of atif, mini"),
+        ((), "tar", "no 'tar' (choices: atif, "),
         (("--arm", "nobody", "--round", "7"), "atif", "no attempt is left"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from plateau_bench.results.metrics.diversity import diversity_metrics, effective_distinct, hill1_correct
 from plateau_bench.results.metrics.lexical import compression_ratio, ead, lexical, self_bleu
-from plateau_bench.results.metrics.success import pass_table
+from plateau_bench.results.metrics.pass_table import pass_table
 from plateau_bench.tasks.base import Outcome
 from tests.results.attempts import attempt
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from plateau_bench.agents.base import Ending
-from plateau_bench.results.exports.harbor_trial import harbor_files, trial_name
+from plateau_bench.results.exports.harbor import harbor_files, trial_name
 from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
 from tests.results.attempts import attempt

@@ -6,13 +6,8 @@ import numpy as np
 import pytest
 
 from plateau_bench.agents.base import Ending
-from plateau_bench.results.metrics.success import (
-    PassTable,
-    pass_metrics,
-    pass_table,
-    retention,
-    retention_metrics,
-)
+from plateau_bench.results.metrics.pass_table import PassTable, pass_table
+from plateau_bench.results.metrics.success import pass_metrics, retention, retention_metrics
 from plateau_bench.results.records import Attempt, Estimate
 from plateau_bench.tasks.base import Outcome
 from tests.results.attempts import attempt, task_attempts

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plateau_bench.results.claims.arms import compare_arms, holm
+from plateau_bench.results.claims.arms import compare_arms
+from plateau_bench.results.claims.significance import holm
 from plateau_bench.results.records import Estimate, RoundRecord, RunResults
 from plateau_bench.results.report.content import build_report, report_bytes, terminal_table, write_report
 from tests.results.synthetic import DRIFT, level, make_results, rise_then_fall, rise_then_level

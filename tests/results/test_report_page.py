@@ -9,7 +9,7 @@ from plateau_bench.results.records import RunResults
 from plateau_bench.results.report.content import build_report
 from plateau_bench.results.report.figures import PALETTE, colour_of, draw, sparkline
 from plateau_bench.results.report.page import render_page
-from plateau_bench.results.report.panels import GROUPS
+from plateau_bench.results.report.panels import groups
 from tests.results.synthetic import DRIFT, make_results, rise_then_fall, rise_then_level
 
 HOSTILE = "<script>alert(1)</script>"
@@ -87,7 +87,7 @@ def test_every_measured_panel_is_drawn_with_words_for_those_who_cannot_see_it(pa
     drawn = [attrs for tag, attrs in parsed.tags if tag == "svg" and attrs.get("role") == "img"]
     labels = [attrs["aria-label"] or "" for attrs in drawn]
     titles = {label.split(" over rounds.")[0] for label in labels}
-    measured = {panel.title for group in GROUPS for panel in group.panels} - {
+    measured = {panel.title for group in groups() for panel in group.panels} - {
         "Tampering",  # zero throughout, so these two are told instead of drawn
         "Not gradable",
     }
@@ -127,7 +127,7 @@ def test_what_was_not_measured_is_said_and_not_drawn() -> None:
 def test_an_arm_keeps_its_colour_on_every_figure() -> None:
     report = build_report(make_results(rounds=3, tasks=30))
     lone = report | {"arm_order": ["replace"]}
-    for group in GROUPS[:3]:
+    for group in groups()[:3]:
         panel = group.panels[0]
         both, one = draw(report, group, panel), draw(lone, group, panel)
         assert both is not None
@@ -139,7 +139,7 @@ def test_an_arm_keeps_its_colour_on_every_figure() -> None:
 def test_many_long_odd_names_are_drawn_without_trouble() -> None:
     names = [f"$x_{i}$ & <b> 日本 _long name that goes on" for i in range(9)]
     results = make_results(dict.fromkeys(names, rise_then_fall), rounds=2, tasks=20)
-    svg = draw(build_report(results), GROUPS[0], GROUPS[0].panels[0])
+    svg = draw(build_report(results), groups()[0], groups()[0].panels[0])
     assert svg is not None
     assert outline(svg).text.count("日本") == 9
 
@@ -148,7 +148,7 @@ def test_a_gap_splits_the_line_and_one_point_is_still_shown() -> None:
     report = build_report(make_results(rounds=4, tasks=20))
     for row in report["arms"]["replace"]["rounds"]:
         row["metrics"]["rare_ppl"] = None if row["round"] in (1, 2) else row["metrics"]["rare_ppl"]
-    group = next(g for g in GROUPS if g.key == "memory")
+    group = next(g for g in groups() if g.key == "memory")
     panel = next(p for p in group.panels if p.metric == "rare_ppl")
     svg = draw(report | {"arm_order": ["replace"]}, group, panel)
     assert svg is not None

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from plateau_bench.agents.base import Message, ToolCall
-from plateau_bench.results.metrics.success import pass_table
+from plateau_bench.results.metrics.pass_table import pass_table
 from plateau_bench.results.metrics.trajectories import trajectory_metrics
 from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome

@@ -7,7 +7,7 @@ import pytest
 
 from plateau_bench.results.claims.agents import Versus, groups, versus
 from plateau_bench.results.claims.published_series import Point, judge_series, read_series
-from plateau_bench.results.metrics.success import PassTable
+from plateau_bench.results.metrics.pass_table import PassTable
 
 
 def table(rates: np.ndarray, n: int, rng: np.random.Generator, clusters: int = 0) -> PassTable:

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from plateau_bench.agents.base import Ending, Trajectory
-from plateau_bench.results.exports.atif import facts, session_id
-from plateau_bench.results.exports.formats import file_name, strict_json
+from plateau_bench.results.exports.atif import trajectory_file
+from plateau_bench.results.exports.source import Files, Source, facts, file_name, session_id, strict_json
 from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
 
@@ -17,11 +17,18 @@ _METADATA = (
     *("arm", "seed", "round", "split", "sample", "sampling_seed", "temperature", "duration_s"),
     *("ending", "outcome", "verified", "reason"),
 )
-"""Of `facts`: what a trial does not say elsewhere."""
+"""Those of `facts` that a trial does not say elsewhere."""
+
+
+def export(source: Source) -> Files:
+    """A job folder, with ATIF trajectories in it."""
+    for attempt in source.attempts:
+        yield from harbor_files(source.name, [attempt], source.created)
+        yield f"{trial_name(attempt)}/agent/trajectory.json", trajectory_file(source, attempt)
 
 
 def trial_name(attempt: Attempt) -> str:
-    """Of the trial's folder: a name of its own for every attempt of a run."""
+    """The name of the trial's folder, another one for every attempt of a run."""
     return f"{file_name(attempt.task_id)[:80]}__{uuid5(_SPACE, session_id(attempt)).hex[:10]}"
 
 
@@ -65,7 +72,7 @@ def trial_result(run: str, attempt: Attempt, created: str = "") -> dict[str, Any
         },
         "agent_info": {
             "name": made.agent,
-            "version": version("plateau"),
+            "version": version("plateau-bench"),
             "model_info": {"name": model, "provider": provider or None} if model else None,
         },
         "agent_result": {
