@@ -31,7 +31,7 @@ def build(
     at_once: int = 2,
     done: Callable[[str, str], None] = lambda image, problem: None,
 ) -> dict[str, str]:
-    """Build what the engine does not have; image -> what went wrong, for those that failed.
+    """Build the images that the engine does not have; return image -> what went wrong, for those that failed.
 
     Raises SandboxUnavailable before the first build if the engine's disk cannot be expected to hold them all.
     """
