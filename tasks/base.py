@@ -32,10 +32,10 @@ class Verdict:
     """A grade. `Verdict(outcome=Outcome.FAILED, verified=True, reason="hidden case 3: 4 != 5")`."""
 
     outcome: Outcome
-    """By the hidden tests: the truth that pass rates report."""
+    """What the hidden tests say: the truth that pass rates report."""
     verified: bool
-    """By the visible tests: the signal that a strategy may select on. Equals `outcome is PASSED` for
-    suites with one test set. A weak verifier makes the two differ; that gap is measured, not hidden."""
+    """Whether the visible tests pass: the signal that a strategy may select on. Equals `outcome is PASSED`
+    for suites with one test set. A weak verifier makes the two differ; that gap is measured, not hidden."""
     reason: str = ""
     """One line for people; empty when everything passed."""
 

@@ -11,21 +11,13 @@ import typer
 
 from plateau_bench.sandbox import open_backend
 from plateau_bench.tasks.base import Split, Task
-from plateau_bench.tasks.formats.building import build as build_images
-from plateau_bench.tasks.formats.building import to_build
-from plateau_bench.tasks.formats.importing import Imported, import_rows
-from plateau_bench.tasks.formats.swebench_folders import Wanted, import_swebench
-from plateau_bench.tasks.loading import load_suite
-from plateau_bench.tasks.quality.proof import OUT, Finding, Kind, prove, quarantine_of, read_log
-from plateau_bench.tasks.quality.quarantine import (
-    is_quarantined,
-    quarantine_path,
-    read_quarantine,
-    write_quarantine,
-)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from plateau_bench.tasks.formats.importing import Imported
+
+# Suites, readers and graders are imported by the commands that use them, so that `plateau --help` is quick.
 
 app = typer.Typer(no_args_is_help=True, help="Suites of tasks: look, import, prove, build images.")
 importers = typer.Typer(no_args_is_help=True, help="Make a suite folder from rows of other projects.")
@@ -38,14 +30,16 @@ SuiteName = Annotated[
         help="'katas', 'repo-katas', a folder of task folders, a file of rows, or a suite in Python.",
     ),
 ]
-Count = Annotated[int, typer.Option("--tasks", help="Of a suite that makes tasks: how many of each split.")]
-Seed = Annotated[int, typer.Option(help="Of a suite that makes tasks.")]
+Count = Annotated[int, typer.Option("--tasks", help="For a suite that makes tasks: how many of each split.")]
+Seed = Annotated[int, typer.Option(help="For a suite that makes tasks.")]
 NewFolder = Annotated[Path, typer.Option(help="A new folder, which tasks.suite can name.")]
 Skip = Annotated[bool, typer.Option(help="Leave rows out that cannot be tasks.")]
 
 
 def every_task(suite: str, count: int, seed: int) -> tuple[Task, ...]:
     """All tasks of a fixed suite; `count` of each split of one that makes tasks."""
+    from plateau_bench.tasks.loading import load_suite
+
     found = load_suite(suite, network=())  # nothing here opens a box with a network
     if found.tasks is not None:
         return found.tasks
@@ -60,6 +54,8 @@ def list_tasks(
     seed: Seed = 0,
 ) -> None:
     """Say how large a suite is: splits, strata, clusters, kinds of tests, licences, quarantine."""
+    from plateau_bench.tasks.quality.quarantine import is_quarantined, quarantine_path, read_quarantine
+
     tasks = every_task(suite, count, seed)
     for name, counts in _summary(tasks).items():
         typer.echo(f"{name:12} " + ", ".join(f"{n} {key}" for key, n in counts.most_common(12)))
@@ -123,6 +119,9 @@ def validate(
 
     What fails goes to a quarantine list, which runs heed. Exits with 1 if a task is in quarantine.
     """
+    from plateau_bench.tasks.quality.proof import OUT, Finding, Kind, prove, quarantine_of, read_log
+    from plateau_bench.tasks.quality.quarantine import quarantine_path, write_quarantine
+
     tasks = every_task(suite, count, seed)
     place = out or quarantine_path(suite)
     if not place.parent.is_dir():
@@ -157,8 +156,9 @@ def build(
 ) -> None:
     """Build the images of a suite's task folders ahead of a run; checks the engine's disk first."""
     from plateau_bench.sandbox import open_backend
+    from plateau_bench.tasks.formats import building
 
-    images = to_build(every_task(suite, 1, 0))
+    images = building.to_build(every_task(suite, 1, 0))
     chosen = dict(islice(images.items(), limit or None))
     with _bar("building", len(chosen)) as bar:
 
@@ -167,7 +167,7 @@ def build(
                 bar.console.out(f"{image} ({chosen[image]}): {problem}", highlight=False)
             bar.advance(bar.task_ids[0])
 
-        problems = build_images(chosen, open_backend(sandbox), at_once=at_once, done=done)
+        problems = building.build(chosen, open_backend(sandbox), at_once=at_once, done=done)
     typer.echo(f"{len(chosen) - len(problems)} images are there, {len(problems)} could not be built")
     raise typer.Exit(1 if problems else 0)
 
@@ -179,6 +179,8 @@ def humaneval(
     skip: Skip = False,
 ) -> None:
     """Check rows of HumanEval, EvalPlus or MBPP and copy them into a suite folder."""
+    from plateau_bench.tasks.formats.importing import import_rows
+
     _imported(import_rows(rows, out, skip=skip), out)
 
 
@@ -204,6 +206,8 @@ def swe_bench(
     skip: Skip = False,
 ) -> None:
     """Make task folders of SWE-bench's rows: repository at base_commit, hidden tests, the gold patch."""
+    from plateau_bench.tasks.formats.swebench_folders import Wanted, import_swebench
+
     if images not in ("built", "published"):
         raise ValueError(f"--images: {images!r} is neither built nor published")
     if split not in ("", *Split):
@@ -219,7 +223,7 @@ def swe_bench(
     _imported(import_swebench(rows, out, wanted, skip=skip), out, first)
 
 
-def _imported(done: Imported, out: Path, first: str = "") -> None:
+def _imported(done: "Imported", out: Path, first: str = "") -> None:
     for line in done.refused:
         typer.echo(f"left out: {line}")
     typer.echo(f"{len(done.tasks)} tasks in {out}; now prove them: {first}plateau tasks validate {out}")

@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 MAX_BYTES = 50_000_000
-"""Of one folder's tests, of its workspace files, or of what is collected of an attempt."""
+"""The most bytes of a folder's tests, of its workspace, of an attempt's files, or of a text."""
 
 
 def text_of(file: Path) -> str:
-    """Content of a UTF-8 file. Raises ValueError that names it."""
+    """The content of a UTF-8 file. Raises ValueError that names it."""
     if file.is_symlink() or (file.exists() and not file.is_file()):
         raise ValueError(f"{file}: only regular files can be part of a task")
     try:
@@ -66,7 +66,7 @@ def write_tree(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def tree_digest(files: Mapping[str, bytes]) -> str:
-    """sha256 over paths and contents."""
+    """A sha256 over paths and contents."""
     whole = hashlib.sha256()
     for path, data in sorted(files.items()):
         whole.update(f"{path}\0{hashlib.sha256(data).hexdigest()}\n".encode("utf-8", "surrogateescape"))

@@ -17,12 +17,12 @@ class HumanSample:
     program: str
     stratum: str
     correct: bool
-    """By the task's hidden tests. Noisy corpora hold wrong programs too."""
+    """Whether it passes the task's hidden tests. Noisy corpora hold wrong programs, too."""
     combo: str = ""
     """Which operations it composes; the split is decided by its hash."""
     style: str = ""
     chat: tuple[Mapping[str, Any], ...] = ()
-    """How it came about, for agents with tools: messages as chat templates take them, from the issue on."""
+    """The conversation that led to it, for agents with tools: messages as chat templates take them."""
 
 
 class Suite(Protocol):

@@ -29,7 +29,7 @@ def read_check(source: str) -> tuple[Case, ...] | None:
 
 
 def parse(source: str) -> ast.Module:
-    """The syntax tree. Raises ValueError."""
+    """The syntax tree of a program. Raises ValueError if it is not Python."""
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -85,7 +85,7 @@ def _called(node: ast.expr, function: str, expected: Any, tolerance: float | Non
 
 
 def value(node: ast.expr) -> Any:
-    """A literal, with + - * / // % and ** of numbers. Raises ValueError or what the arithmetic raises."""
+    """The value of a literal, with + - * / // % and ** of numbers. Raises ValueError or ArithmeticError."""
     match node:
         case ast.Constant(value=constant) if constant is not ...:
             return constant

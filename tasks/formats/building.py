@@ -24,7 +24,7 @@ def build(
     at_once: int = 2,
     done: Callable[[str, str], None] = lambda image, problem: None,
 ) -> dict[str, str]:
-    """Build the images that the backend lacks; image -> what went wrong, for those that failed.
+    """Build the images that the backend lacks; return image -> what went wrong, for those that failed.
 
     Raises SandboxUnavailable before the first build if there is no room for them all or the backend makes
     no images.

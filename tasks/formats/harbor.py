@@ -62,7 +62,7 @@ def read_folder(folder: Path, *, name: str = "", network: Sequence[str] | None =
 
 
 def _reachable(task: Task) -> Task:
-    """With the folder in its box that is read for a separate verifier, if there is one."""
+    """The task, with a folder in its box for what a separate verifier is given, if it has such a verifier."""
     apart = any(folder_tests(stage).verifier for stage in stages(task))
     return replace(task, box=replace(task.box, mounts=(PUBLISHED,))) if apart else task
 

@@ -20,7 +20,7 @@ from plateau_bench.tasks.formats.task_toml import (
 _COMPOSE = ("docker-compose.yaml", "docker-compose.yml")
 _BUILD_FILES = ("Dockerfile", *_COMPOSE, ".dockerignore")
 PUBLISHED = "/logs/artifacts"
-"""Where agents put what a separate verifier shall see, whether a task says so or not."""
+"""The folder in a box whose content a separate verifier is given, whether a task says so or not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +39,7 @@ class Folder:
 
     @property
     def file(self) -> Path:
+        """The task.toml, for messages."""
         return self.path / "task.toml"
 
     def place(self, step: StepTable | None) -> Path:
@@ -119,6 +120,7 @@ def read_box(path: Path, toml: TaskToml, public: Sequence[str] | None) -> Folder
 
 
 def healthcheck_of(table: HealthcheckTable | None) -> Healthcheck | None:
+    """The check that a table describes; None if there is no table."""
     if table is None:
         return None
     return Healthcheck(
@@ -132,6 +134,7 @@ def healthcheck_of(table: HealthcheckTable | None) -> Healthcheck | None:
 
 
 def refuse_compose(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Raise ValueError if a folder asks for several containers."""
     if found := [name for name in _COMPOSE if name in files]:
         raise ValueError(
             f"{folder / found[0]}: tasks of several containers are not supported; use a Dockerfile"
@@ -144,7 +147,7 @@ def _image_of(files: Mapping[str, bytes]) -> str:
 
 
 def _workdir(folder: Path | None, recipe: bytes) -> str:
-    """The last absolute WORKDIR of a Dockerfile, or ""."""
+    """The last absolute WORKDIR of a Dockerfile, "" if it has none. Raises ValueError for graders' paths."""
     named = re.findall(rb"^WORKDIR +(/[\w./-]*)", recipe, re.MULTILINE)
     path = named[-1].decode() if named else ""
     if path and (path == "/" or taken(path) or ".." in PurePosixPath(path).parts):

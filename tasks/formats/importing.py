@@ -22,11 +22,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Imported:
-    """What an import did."""
+    """The result of an import."""
 
     tasks: tuple[Task, ...]
     refused: tuple[str, ...]
-    """Why a row was left out, naming it."""
+    """One line for each row that was left out, which names it and says why."""
 
 
 def import_into(
@@ -75,7 +75,7 @@ def import_into(
 def import_rows(source: Path, out: Path, *, skip: bool = False) -> Imported:
     """Copy rows of HumanEval, EvalPlus or MBPP into `tasks.jsonl` in the new folder `out`.
 
-    `skip` and what is raised: as of `import_into`.
+    `skip` and the errors are those of `import_into`.
     """
     tasks: dict[str, Task] = {}
     licences: Counter[str] = Counter()

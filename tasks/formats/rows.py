@@ -16,7 +16,7 @@ from plateau_bench.validate import Text, validated
 T = TypeVar("T")
 
 MAX_BYTES = 500_000_000
-"""Of a whole file, unpacked."""
+"""The most bytes of a whole file, unpacked."""
 IMPORTED = "tasks.jsonl"
 """The rows in a suite folder that `plateau tasks import` made."""
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")

@@ -33,9 +33,9 @@ from plateau_bench.tasks.grading.sift import shadows
 
 WORKDIR = "/testbed"
 TIMEOUT_S = 1800
-"""Of one run of the tests, as in the published harness."""
+"""Seconds for one run of the tests, as in the published harness."""
 _PATH = "/opt/miniconda3/envs/testbed/bin:/opt/miniconda3/bin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""In published images: the project's own Python comes first."""
+"""PATH in the published images, where the project's own Python comes first."""
 _GIT = (
     "-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "-c", "core.logAllRefUpdates=false",
     "-c", "gc.auto=0", "-c", "protocol.ext.allow=never", "-c", "advice.detachedHead=false",
@@ -74,7 +74,7 @@ class Wanted:
 def import_swebench(source: Path, out: Path, wanted: Wanted, *, skip: bool = False) -> Imported:
     """Make a task folder of each instance below the new folder `out`.
 
-    `skip` and what is raised: as of `import_into`.
+    `skip` and the errors are those of `import_into`.
     """
 
     def add(folder: Path, read: Callable[[], Instance]) -> None:
@@ -89,7 +89,7 @@ def import_swebench(source: Path, out: Path, wanted: Wanted, *, skip: bool = Fal
 
 
 def _folder(instance: Instance, wanted: Wanted) -> dict[str, bytes]:
-    """Path -> content of the task folder. Raises ValueError if the repository lacks the commit, and so on."""
+    """Path -> content of the task folder. Raises ValueError if the row does not fit its repository."""
     with tempfile.TemporaryDirectory() as place:
         work = Path(place) / "repo"
         check_out(_found(instance, wanted.repos), instance.base_commit, work)
@@ -171,7 +171,7 @@ def _found(instance: Instance, repos: str) -> str:
 
 
 def check_out(source: str, commit: str, folder: Path) -> None:
-    """A repository with one commit, on a branch `main`, and no object that it does not need.
+    """Make a repository with one commit, on a branch `main`, and no object that it does not need.
 
     Its history is not fetched at all, so neither what came later nor other branches can be in it: no remote,
     no tags, no reflogs. Raises ValueError if the source lacks the commit.
@@ -187,7 +187,7 @@ def check_out(source: str, commit: str, folder: Path) -> None:
 
 
 def pack(folder: Path) -> bytes:
-    """The folder as a tar.gz that says nothing of who made it and when."""
+    """The folder as a tar.gz that does not tell who made it and when."""
 
     def anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
         info.uid = info.gid = 0
@@ -205,7 +205,7 @@ def pack(folder: Path) -> bytes:
 
 
 def _after(instance: Instance, work: Path) -> tuple[dict[str, bytes], list[str]]:
-    """(files that the test patch writes, files that it takes away); the work tree is spent then."""
+    """(files that the test patch writes, files that it takes away). Changes the work tree."""
     for name, patch in (("patch", instance.gold), ("test_patch", instance.test_patch)):
         try:
             _git(work, "apply", "--check", "--whitespace=nowarn", "-", stdin=patch.encode())
@@ -238,9 +238,10 @@ RUN {" ".join(install.split())}
 
 
 def _install(instance: Instance, work: Path) -> str:
-    """pip: the project in place with pytest, then what its tests ask for as far as files say it.
+    """The shell command that installs the project in place, pytest, and what its tests need as files say.
 
-    Of a list in which something is no longer to be had, each line is tried: tests that miss it will tell.
+    Where a list holds something that the index no longer has, its lines are tried one by one: tests that miss
+    one will tell.
     """
     version = f"SETUPTOOLS_SCM_PRETEND_VERSION={instance.version} "  # there are no tags to tell it by
     extras = [name for name in _EXTRAS if name in _extras(work)]

@@ -37,7 +37,7 @@ def taken(path: str) -> str:
 
 
 def _refused(why: str, harmless: str = "") -> AfterValidator:
-    """A key that may be absent, empty or `harmless`."""
+    """A check that refuses every value but an empty one and `harmless`."""
 
     def check(value: Any) -> Any:
         if value and value != harmless:
@@ -264,14 +264,14 @@ class MetadataTable(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class NameTable(Table):
-    """`task`."""
+    """`task`: of its keys only the name has an effect."""
 
     name: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SolutionTable(Table):
-    """`solution`."""
+    """`solution`: what the script of the solution is given."""
 
     env: Variables = field(default_factory=dict)
 

@@ -25,9 +25,9 @@ from plateau_bench.tasks.suite import HumanSample
 
 SIMILAR = 0.8
 RUN = 5
-"""Tokens of a shingle."""
+"""How many tokens are compared at a time."""
 LEAST = 25
-"""Tokens of a program that is long enough to be recognised."""
+"""The fewest tokens of a program that can be recognised."""
 _KEPT = frozenset(keyword.kwlist) | frozenset(dir(builtins))
 
 
@@ -66,6 +66,7 @@ def of_task(task: Task) -> Exercise:
 
 
 def of_sample(sample: HumanSample, number: int) -> Exercise:
+    """A human sample; `number` tells it from others in messages."""
     return Exercise(
         name=f"human sample {number}",
         instruction=sample.instruction,
@@ -88,7 +89,7 @@ def clashes(
 
 
 class _Index:
-    """Held-out material by everything that gives a copy away."""
+    """Held-out exercises, found by everything that gives a copy away."""
 
     def __init__(self, held_out: Sequence[Exercise], shares_parts: bool) -> None:
         self._items, self._shares = held_out, shares_parts

@@ -11,9 +11,9 @@ from plateau_bench.tasks.grading.boxes import folder_tests, open_box, stages, te
 from plateau_bench.tasks.grading.pytest_tests import FILES
 
 SHARE = 0.95
-"""Of a hidden file's telling lines: with fewer in one file it is a relative, not a copy."""
+"""The share of a hidden file's telling lines that makes another file a copy of it."""
 _LONG = 12
-"""Characters of a telling line."""
+"""The fewest characters of a telling line."""
 
 
 def leak(task: Task, backend: Backend) -> str:

@@ -130,7 +130,7 @@ Result = tuple[Kind, str]
 
 
 def _prove_functions(tasks: Sequence[Task], grader: FunctionGrader, repeats: int) -> list[Result]:
-    """Equal programs are graded once per call, so every repetition is a call of its own."""
+    """Results in the order of `tasks`. A call grades equal programs once, so every repetition is a call."""
     tried = [_programs(task) for task in tasks]
     solved = [grader.grade([(task, solution) for task, solution, _ in tried]) for _ in range(repeats)]
     untouched = [grader.grade([(task, start) for task, _, start in tried]) for _ in range(repeats)]
@@ -176,7 +176,7 @@ def _prove_folder(task: Task, backend: Backend, repeats: int) -> Result:
 
 
 def _idle(task: Task, backend: Backend) -> list[Diff]:
-    """What who does nothing leaves of each step. Only a separate verifier needs a box for that."""
+    """The changes of each step if nothing is done. Only a separate verifier needs a box to find them out."""
     if not any(folder_tests(stage).verifier or folder_tests(stage).staged for stage in stages(task)):
         return [Diff(written={}) for _ in stages(task)]
     box = open_for(task, backend, task.box)
@@ -243,7 +243,7 @@ def read_log(log: Path, repeats: int) -> Mapping[tuple[str, str], Finding]:
 
 
 def _append(log: Path, finding: Finding) -> None:
-    """A whole line, also after a line that a crash has torn."""
+    """Append a whole line, also after a line that a crash has torn."""
     with log.open("ab+") as file:
         file.seek(0, os.SEEK_END)
         if file.tell():

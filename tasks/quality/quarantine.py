@@ -47,6 +47,7 @@ def read_quarantine(path: Path) -> Quarantine:
 
 
 def write_quarantine(path: Path, quarantine: Quarantine) -> None:
+    """Write the list, whole or not at all."""
     rows = {name: asdict(entry) for name, entry in sorted(quarantine.items())}
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps({"tasks": rows}, indent=1) + "\n", encoding="utf-8")
@@ -54,6 +55,7 @@ def write_quarantine(path: Path, quarantine: Quarantine) -> None:
 
 
 def is_quarantined(task: Task, quarantine: Quarantine) -> bool:
+    """Whether the task is on the list as it is now."""
     entry = quarantine.get(task.id)
     return entry is not None and entry.digest == task.digest
 

@@ -107,7 +107,7 @@ def _function(task: Task, tests: PublishedTests) -> ast.FunctionDef | None:
 
 
 def _renamed(task: Task, tests: PublishedTests, rng: random.Random) -> Task | None:
-    """Only tasks whose test code does not have to be changed with them."""
+    """The task with other names; None if its test code would have to be changed, too."""
     node = _function(task, tests)
     if node is None or tests.script or not tests.prelude:
         return None

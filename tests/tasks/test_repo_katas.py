@@ -15,7 +15,7 @@ from plateau_bench.tasks.suite import HumanSample
 from plateau_bench.tasks.suites import repo_katas
 from plateau_bench.tasks.suites.katas import grammar
 from plateau_bench.tasks.suites.repo_katas.project import BUGS, Project, draw_pipeline, draw_project
-from plateau_bench.tasks.suites.repo_katas.testfile import outcome, told
+from plateau_bench.tasks.suites.repo_katas.testfile import answers, printed_by_tests
 from plateau_bench.tasks.suites.repo_katas.transcript import Workspace, smallest_edit, work
 
 
@@ -76,9 +76,9 @@ def test_the_start_fails_visibly_and_the_solution_passes() -> None:
         fixed = {**start, **{path: data.decode() for path, data in solution.written.items()}}
         want = [case.expected for case in cases]
         file, name = f"{tests.module}.py", tests.cases.entry_point
-        assert outcome(fixed, file, name, cases) == want
-        assert outcome(start, file, name, tests.cases.visible) != want[:2]
-        assert told(fixed, file, name, tests.cases.visible) == "2 passed"
+        assert answers(fixed, file, name, cases) == want
+        assert answers(start, file, name, tests.cases.visible) != want[:2]
+        assert printed_by_tests(fixed, file, name, tests.cases.visible) == "2 passed"
 
 
 def test_bugs_are_of_every_kind_and_lie_in_both_places() -> None:

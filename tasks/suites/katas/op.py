@@ -51,7 +51,7 @@ class Op:
 
 
 def _reference(family: str, kind: str, text: str) -> Callable[[Any, int], Any]:
-    """Compiles one of this module's own expressions; nothing from outside gets here."""
+    """The function of one of the expressions in this package; nothing from outside gets here."""
     from math import prod
 
     variable = "x" if family == INTS else "w"

@@ -16,7 +16,7 @@ from plateau_bench.tasks.suites.katas import grammar
 from plateau_bench.tasks.suites.katas.grammar import Pipeline, Step
 from plateau_bench.tasks.suites.katas.op import INTS
 from plateau_bench.tasks.suites.katas.render import STYLES, render
-from plateau_bench.tasks.suites.repo_katas.testfile import outcome, test_file, told
+from plateau_bench.tasks.suites.repo_katas.testfile import answers, printed_by_tests, test_file
 
 BUGS = {"op": 30, "missing": 25, "constant": 60, "order": 60}
 """Kind of bug -> weight among those that a pipeline can have; few have constants or an order to break."""
@@ -80,7 +80,7 @@ class Project:
         """Whether the function answers as wanted, exact types included."""
         return all(
             type(got) is type(case.expected) and got == case.expected
-            for case, got in zip(cases, outcome(files, self.file, self.name, cases), strict=True)
+            for case, got in zip(cases, answers(files, self.file, self.name, cases), strict=True)
         )
 
 
@@ -137,7 +137,7 @@ def draw_project(rng: random.Random, pipeline: Pipeline) -> Project | None:
         salt=salt,
     )
     honest = project.passes(fixed, (*tests.visible, *tests.hidden))
-    shows = not told(start, main.file, main.name, tests.visible).endswith("passed")
+    shows = not printed_by_tests(start, main.file, main.name, tests.visible).endswith("passed")
     return project if honest and shows else None
 
 

@@ -39,7 +39,7 @@ def test_file(module: str, name: str, cases: Sequence[Case]) -> str:
     return _TEST.format(module=module, name=name, file=f"{module}.py", cases=table)
 
 
-def told(files: Mapping[str, str], file: str, name: str, cases: Sequence[Case]) -> str:
+def printed_by_tests(files: Mapping[str, str], file: str, name: str, cases: Sequence[Case]) -> str:
     """What `python3 test.py` prints."""
     try:
         function = _load(files, file, name)
@@ -55,7 +55,7 @@ def told(files: Mapping[str, str], file: str, name: str, cases: Sequence[Case]) 
     return f"{len(failed)} failed in {file}: {failed[0]}" if failed else f"{len(cases)} passed"
 
 
-def outcome(files: Mapping[str, str], file: str, name: str, cases: Sequence[Case]) -> list[Any]:
+def answers(files: Mapping[str, str], file: str, name: str, cases: Sequence[Case]) -> list[Any]:
     """The function's answers; an exception stands for its call, or for all if the file cannot be imported."""
     try:
         function = _load(files, file, name)

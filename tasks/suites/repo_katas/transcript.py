@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from plateau_bench.tasks.suites.repo_katas.project import Project, slip, span, write_in_any_style
-from plateau_bench.tasks.suites.repo_katas.testfile import told
+from plateau_bench.tasks.suites.repo_katas.testfile import printed_by_tests
 
 TEST_FIRST, LIST_FIRST = 0.5, 0.12
 """How people find the function; the rest search for it at once."""
@@ -53,9 +53,9 @@ class Workspace:
         return self._bash(f"cat -n {path}", "\n".join(f"{i:6}\t{line}" for i, line in enumerate(lines, 1)))
 
     def test(self) -> bool:
-        """Run the tests; whether they pass."""
+        """Run the tests and return whether they pass."""
         project = self.project
-        answer = told(self.files, project.file, project.name, project.tests.visible)
+        answer = printed_by_tests(self.files, project.file, project.name, project.tests.visible)
         self._bash(TEST, answer)
         return answer.endswith("passed")
 
@@ -137,7 +137,7 @@ def _look_around(space: Workspace, rng: random.Random, careful: bool) -> None:
 
 
 def _edit(space: Workspace, rng: random.Random) -> Edit:
-    """From what is there now to what should be."""
+    """The edit that leads from what is there now to what should be."""
     project, path, name = space.project, space.project.culprit.file, space.project.culprit.name
     now, goal = space.files[path].splitlines(), project.fixed[path].splitlines()
     draw = rng.random()
