@@ -47,12 +47,12 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
-def validated(kind: type[T], data: Any, source: str) -> T:
+def validated(kind: type[T], data: Any, source: str, at: str = "") -> T:
     """Return `data` as a `kind`.
 
     Types are taken as they are written: a text is no number, true is no number, a whole number does for a
-    number, a list does for a tuple. `source` names the file (and line) in the message. Raises ValueError
-    for the first thing that is wrong.
+    number, a list does for a tuple. `source` names the file (and line) in the message, and `at` is the key
+    under which `data` lies in that file. Raises ValueError for the first thing that is wrong.
     """
     try:
         plain = to_json(data, inf_nan_mode="constants")
@@ -61,7 +61,7 @@ def validated(kind: type[T], data: Any, source: str) -> T:
         problem = error.errors(include_url=False)[0]
     except (PydanticSerializationError, RecursionError, ValueError) as error:
         raise ValueError(f"{source}: not plain data: {error}") from None
-    raise ValueError(f"{source}: {_said(kind, problem)}")
+    raise ValueError(f"{source}: {_said(kind, problem, at)}")
 
 
 @cache
@@ -84,10 +84,25 @@ def _dataclasses(kind: Any, seen: set[type]) -> Iterator[type]:
         yield from _dataclasses(inner, seen)
 
 
-def _said(kind: Any, problem: ErrorDetails) -> str:
+EXPECTED = {
+    "bool_type": "true or false",
+    "dataclass_type": "keys and values",
+    "dict_type": "keys and values",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "mapping_type": "keys and values",
+    "string_type": "a text",
+    "tuple_type": "a list",
+}
+"""Kinds of problem, as pydantic calls them -> what should have stood there."""
+
+
+def _said(kind: Any, problem: ErrorDetails, at: str) -> str:
     """One problem in our words: key first, then what is wrong with it."""
     place = problem["loc"]
-    key = _dotted(place)
+    key = _dotted((at, *place) if at else place)
     match problem["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
             return f"unknown key {key}{nearest(str(place[-1]), _keys_at(kind, place[:-1]))}"
@@ -104,7 +119,9 @@ def _said(kind: Any, problem: ErrorDetails) -> str:
         case "less_than":
             message = f"below {problem['ctx']['lt']:g}"
         case _:
-            message = f"{problem['msg'].replace('Input should be', 'expected')}, got {_kind(problem['input'])}"
+            wanted = EXPECTED.get(problem["type"])
+            said = f"expected {wanted}" if wanted else problem["msg"].replace("Input should be", "expected")
+            message = f"{said}, got {_kind(problem['input'])}"
     return f"{key or 'the file'}: {message}"
 
 
