@@ -6,11 +6,14 @@ and so on), a dotted path (`package.module.Name`), or a file (`path/to/file.py:N
 """
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 Group = Literal[
@@ -92,11 +95,23 @@ def _attribute(path: str, name: str, group: Group) -> Any:
 def _from_file(path: Path, attribute: str, group: Group) -> Any:
     if not path.is_file():
         raise ValueError(f"{group}: {path}: no such file")
-    spec = importlib.util.spec_from_file_location(f"plateau_part_{path.stem}", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = _module(path, group)
     if not hasattr(module, attribute):
         raise ValueError(f"{group}: {path} defines no {attribute}")
     return getattr(module, attribute)
+
+
+def _module(path: Path, group: Group) -> ModuleType:
+    """The file as a module, run once in a process: what it defines stays equal to itself."""
+    name = f"plateau_part_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec
+        assert spec.loader
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise ValueError(f"{group}: {path} cannot be loaded: {error}") from error
+    return sys.modules[name]

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from plateau_bench.harness.config import ArmConfig
 from plateau_bench.harness.learning.ledger import written_tokens
 from plateau_bench.harness.strategies.base import Material
-from plateau_bench.harness.strategies.choices import top_share
+from plateau_bench.harness.strategies.choices import Filtered, top_share
 from plateau_bench.harness.strategies.verifiers import visible_tests
 from plateau_bench.results.metrics.program_classes import MAX_PROGRAM_CHARS
 from plateau_bench.results.records import Attempt
@@ -22,14 +21,14 @@ STEPS, RATE, DECAY = 60, 2.0, 1e-3
 """Gradient descent on the mean logistic loss, with weight decay."""
 
 
-def least_seen(material: Material, pool: list[Attempt], arm: ArmConfig) -> list[Attempt]:
-    """The `arm.share` of the pool with the lowest probability of coming from an earlier round.
+def least_seen(material: Material, pool: list[Attempt], params: Filtered) -> list[Attempt]:
+    """The `share` of the pool with the lowest probability of coming from an earlier round.
 
     Logistic regression on hashed character 3- to 5-grams and syntax-tree edges, cross-fitted in two halves
     so that no program is scored by a classifier that has seen it. As many earlier successes as current
     ones are drawn. In round 0 there is nothing to tell apart and all are kept.
     """
-    before = [attempt for attempt in material.earlier() if visible_tests(attempt, arm)]
+    before = [attempt for attempt in material.earlier() if visible_tests(attempt, params)]
     if len(pool) < 2 or not before:
         return pool
     before = material.rng.sample(before, min(len(before), len(pool)))
@@ -41,7 +40,7 @@ def least_seen(material: Material, pool: list[Attempt], arm: ArmConfig) -> list[
     for side in (0, 1):
         weights = fit(np.concatenate([now[half != side], then]), len(then))
         seen_before[half == side] = with_one(now[half == side]) @ weights
-    return top_share(pool, [-float(score) for score in seen_before], arm.share)
+    return top_share(pool, [-float(score) for score in seen_before], params.share)
 
 
 def fit(rows: Any, positives: int) -> Any:

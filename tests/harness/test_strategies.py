@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from plateau_bench.harness.config import ArmConfig
+from plateau_bench.harness.config import make_arm
 from plateau_bench.harness.learning.dataset import Example, Origin, from_attempt
 from plateau_bench.harness.learning.ledger import Ledger
 from plateau_bench.harness.strategies import STRATEGIES, Material
