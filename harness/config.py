@@ -159,11 +159,6 @@ def to_plain(config: RunConfig) -> dict[str, Any]:
     return made | {"seeds": list(config.seeds), "arms": arms}
 
 
-def make_arm(name: str, **params: Any) -> Arm:
-    """An arm with the strategy `name`. Raises ValueError as `parse_config` does."""
-    return _arm(name, {"strategy": name, **params}, "arm")
-
-
 def _arm(key: str, written: Any, source: str) -> Arm:
     """A known strategy, only parameters that it takes, and values that make sense."""
     where = f"arms.{key}"

@@ -83,10 +83,12 @@ def _run(data: dict[str, Any], root: Any, request: Request) -> None:
 
 def _common_base(data: dict[str, Any], request: Request) -> str:
     """The base checkpoint that training seed 1 would get, made once for all runs."""
-    from plateau_bench.harness.rounds.base_model import base_checkpoint
+    from plateau_bench.harness.learning.base_model import base_checkpoint
+    from plateau_bench.harness.rounds.environment import pick_device
     from plateau_bench.tasks import load_suite
 
     request.say("base model: from the cache, or a minute of pretraining")
     config = parse_config(data, "controls")
     folder = (request.folder / "base").absolute()
-    return base_checkpoint(config, load_suite(config.tasks.suite), 1, folder, lambda *event: None)
+    suite, device = load_suite(config.tasks.suite), pick_device(config.device)
+    return base_checkpoint(config.model, suite, 1, folder, device, lambda *event: None)

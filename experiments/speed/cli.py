@@ -53,13 +53,10 @@ def one_round(
     Plays the first arm that trains, in a temporary folder. The base model is pretrained unless it is cached.
     """
     from experiments.speed.round import bench_round
-    from plateau_bench.harness.config import ArmConfig, RunConfig, load_config
+    from plateau_bench.harness.config import load_config, parse_config
 
-    settings = (
-        load_config(config)
-        if config
-        else RunConfig(name="katas", arms={"replace": ArmConfig(strategy="replace")})
-    )
+    plain = {"name": "katas", "arms": {"replace": {"strategy": "replace"}}}
+    settings = load_config(config) if config else parse_config(plain, "the katas")
     told: list[str] = []
 
     def progress(phase: str, done: int, total: int) -> None:

@@ -18,11 +18,9 @@ from types import CodeType, FrameType
 from typing import Any, Self
 
 from experiments.speed.checkpoint import Speeds, bench
-from plateau_bench.harness.config import RunConfig, to_plain
+from plateau_bench.harness.config import SHARED, RunConfig, to_plain
 from plateau_bench.harness.rounds.environment import describe, pick_device
 from plateau_bench.harness.rounds.jobs import Progress, run_job
-from plateau_bench.harness.rounds.workbench import SHARED
-from plateau_bench.harness.strategies import STRATEGIES
 from plateau_bench.results.records import RoundRecord
 from plateau_bench.results.store import RunStore, write_json
 from plateau_bench.sandbox.ensure import ensure_backend
@@ -77,10 +75,10 @@ def bench_round(config: RunConfig, *, rounds: int, progress: Progress) -> RoundS
 
     Raises ValueError if no arm trains.
     """
-    arm = next((name for name, arm in config.arms.items() if STRATEGIES[arm.strategy].trains), None)
+    arm = next((name for name, arm in config.arms.items() if arm.strategy.trains), None)
     if arm is None:
         raise ValueError(f"{config.name}: no arm of this config trains, so there is no whole round to play")
-    from plateau_bench.harness.rounds.loop import set_up_libraries
+    from plateau_bench.harness.rounds.local_pool import set_up_libraries
 
     set_up_libraries(config.threads)
     device = pick_device(config.device)

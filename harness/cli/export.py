@@ -27,7 +27,7 @@ def export(
     only_successes: Annotated[bool, typer.Option(help="Only what passed the hidden tests.")] = False,
 ) -> None:
     """Write trajectories as ATIF, mini-swe-agent, Inspect, Harbor or fine-tuning files."""
-    from plateau_bench.harness.rounds.workbench import SHARED
+    from plateau_bench.harness.config import SHARED
 
     write = FORMATS.get(format)
     if write is None:

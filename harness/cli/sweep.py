@@ -17,6 +17,7 @@ import yaml
 
 from plateau_bench.harness.config import ConfigError, RunConfig, parse_config
 from plateau_bench.results.store import RunStore, read_json, write_json
+from plateau_bench.validate import Loader, read_yaml
 
 if TYPE_CHECKING:
     from plateau_bench.results.claims.arms import Rounds
@@ -70,7 +71,7 @@ def _knob(text: str) -> tuple[str, list[Any]]:
     key, equals, values = text.partition("=")
     if not key or not equals or not values:
         raise ConfigError(f"--vary {text}: write key=a,b,c, such as practice.temperature=0.6,1.0")
-    return key.strip(), [yaml.safe_load(value) for value in values.split(",")]
+    return key.strip(), [yaml.load(value, Loader) for value in values.split(",")]  # noqa: S506 (a SafeLoader)
 
 
 def _set(data: dict[str, Any], key: str, value: Any) -> None:
@@ -93,7 +94,7 @@ def _read(path: Path) -> dict[str, Any]:
     from plateau_bench.harness.config import load_config
 
     load_config(path)  # for its error messages
-    data: dict[str, Any] = yaml.safe_load(path.read_text())
+    data: dict[str, Any] = read_yaml(path)
     return data
 
 

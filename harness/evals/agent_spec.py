@@ -11,9 +11,10 @@ import yaml
 from plateau_bench.agents import AGENTS, make_agent
 from plateau_bench.agents.base import Agent, Limits, Trajectory
 from plateau_bench.agents.models.prices import Price
-from plateau_bench.harness.config import ConfigError, build
+from plateau_bench.harness.config import ConfigError
 from plateau_bench.harness.evals.controls import Nop, Oracle, Replay
 from plateau_bench.tasks.base import Task
+from plateau_bench.validate import validated
 
 CONTROLS = ("oracle", "nop")
 
@@ -58,8 +59,10 @@ def read_agent(text: str) -> AgentSpec:
             raise ConfigError(f"{text}: cannot be read: {' '.join(str(error).split())}") from None
         if isinstance(data, Mapping) and "name" not in data:
             data = {"name": Path(text).stem, **data}
-        spec: AgentSpec = build(AgentSpec, data, text)
-        return _with_vendor(spec, text)
+        try:
+            return _with_vendor(validated(AgentSpec, data, text), text)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
     kind, _, model = text.partition(":")
     if kind in CONTROLS and not model:
         return AgentSpec(name=kind, kind=kind)

@@ -14,7 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from plateau_bench.agents.models.checkpoint import CHAT_TEMPLATE, STABLE, TOOL_TEMPLATE, make_model, make_tokenizer, save
+from plateau_bench.agents.models.checkpoint import (
+    CHAT_TEMPLATE,
+    STABLE,
+    TOOL_TEMPLATE,
+    make_model,
+    make_tokenizer,
+    save,
+)
 from plateau_bench.harness.learning.dataset import Example, batches, from_sample
 from plateau_bench.harness.learning.settings import ModelConfig, PretrainConfig, TrainConfig
 from plateau_bench.harness.learning.train import fine_tune

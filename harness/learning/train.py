@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """(steps done, steps in all)."""
 Loss = Callable[["Tensor", "Tensor"], "Tensor"]
-"""(logits (batch, length, vocabulary), labels (batch, length) with -100 where there is no loss) -> a number."""
+"""(logits (batch, length, vocabulary), labels (batch, length), -100 where there is no loss) -> a number."""
 
 
 def fine_tune(

@@ -143,7 +143,10 @@ def sample_freely(agent: Agent, tasks: Sequence[Task], samples: int, *seed_parts
 
 def drift_samples(bench: "Workbench", index: int, checkpoint: str, *words: int | str) -> DriftSamples:
     """What drift is measured on in round `index`. `words` say what the random numbers are for."""
-    agent = bench.models.agent(bench.config.agent, checkpoint, 1.0)
+    actor = bench.improver.open(checkpoint)
+    if not actor.has_weights:
+        return DriftSamples(texts=(), clusters=())
+    agent = actor.agent(bench.config.agent, 1.0)
     samples = bench.config.evaluate.drift_samples
     if agent.needs_box:
         return of_conversations(bench.roll_out(index, checkpoint, "evaluate"), samples)
@@ -171,7 +174,8 @@ def measure(
     reference: Reference,
     seed: int,
 ) -> RoundMetrics:
-    """All metrics of one checkpoint. `models` holds 'now', 'base' and 'previous' (the same at round 0).
+    """All metrics of one actor. `models` holds 'now', 'base' and 'previous' (the same at round 0), or nothing
+    if actors have no weights; drift is left out then.
 
     `base_attempts` are the held-out attempts of round 0 on the same tasks.
     """
@@ -189,7 +193,7 @@ def measure(
             reference.token_budget,
             seed=seed,
             base_attempts=base_attempts,
-            vocabulary=models["now"].config.vocab_size,
+            vocabulary=models["now"].config.vocab_size if models else 0,
             tail=reference.rare,
         ),
         (calibration_metrics(attempts, seed=seed), {}),
@@ -197,7 +201,8 @@ def measure(
     ):
         values |= found
         per_task |= columns
-    values |= drift_metrics(samples, models, reference, seed)
+    if models:
+        values |= drift_metrics(samples, models, reference, seed)
     return RoundMetrics(
         round=index,
         values=values,

@@ -21,7 +21,7 @@ def practise(bench: Workbench, index: int, checkpoint: str) -> list[Attempt]:
     if index == 0:
         return bench.roll_out(index, checkpoint, "practise")
     if bench.strategy.balance is None:
-        return bench.roll_out(index, checkpoint, "practise", temperature=bench.arm.temperature)
+        return bench.roll_out(index, checkpoint, "practise", temperature=bench.arm.params.temperature)
     return practise_balanced(bench, index, checkpoint, bench.strategy.balance)
 
 
@@ -33,7 +33,7 @@ def practise_balanced(bench: Workbench, index: int, checkpoint: str, balance: Ba
     log = bench.attempts_path(index, "practise")
     if log.exists():
         return list(bench.store.read_attempts(log))
-    grid = bench.arm.temperatures
+    grid = bench.arm.params.temperatures
     tasks = list(bench.practice_tasks(index))
     random.Random(derive(bench.seed, bench.arm_name, index, "temperatures")).shuffle(tasks)
     size = max(1, len(tasks) // (2 * len(grid)))
@@ -44,7 +44,7 @@ def practise_balanced(bench: Workbench, index: int, checkpoint: str, balance: Ba
         return bench.roll_out(index, checkpoint, "practise", tasks=some, temperature=temperature, path=path)
 
     trials = [part(i, i * size, (i + 1) * size, temperature) for i, temperature in enumerate(grid)]
-    scores = [balance(attempts, bench.arm) for attempts in trials]
+    scores = [balance(attempts, bench.arm.params) for attempts in trials]
     part(len(grid), len(grid) * size, None, grid[scores.index(max(scores))])
     write_bytes(log, b"".join(path.read_bytes() for path in parts))  # appears whole: what resuming looks for
     shutil.rmtree(log.parent / "practice")

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from plateau_bench.harness.learning.dataset import TrainingSet
 from plateau_bench.harness.learning.ledger import Ledger
-from plateau_bench.harness.rounds.choosing import account, choose, judge
+from plateau_bench.harness.rounds.choosing import account, choose, judge, seen
+from plateau_bench.harness.rounds.improve import Seen
 from plateau_bench.harness.rounds.measure import Reference, drift_samples, measure
 from plateau_bench.harness.rounds.practice import practise
 from plateau_bench.harness.rounds.workbench import Workbench
@@ -33,7 +33,7 @@ def play_round(
         chosen = clock("choose", lambda: choose(bench, index, practised, ledger))
         if chosen.examples:  # a round without a single success leaves the checkpoint as it is
             start = bench.base if strategy.start == "base" else checkpoint
-            made = clock("learn", lambda: learn(bench, index, start, chosen))
+            made = clock("learn", lambda: learn(bench, index, start, seen(bench, index, practised, chosen)))
             following, training = clock(
                 "judge", lambda: judge(bench, index, checkpoint, made, ledger, history)
             )
@@ -57,14 +57,9 @@ def evaluate(
     """Held-out attempts at the agent's temperature, and samples to measure drift on."""
     if index == 0 and (marker := bench.shared / "round.json").exists():
         return record_from_json(read_json(marker)).metrics
-    now = bench.models
     attempts = bench.roll_out(index, checkpoint, "evaluate")
     samples = drift_samples(bench, index, checkpoint, bench.owner(index), index)
-    models = {
-        "now": now.weights(checkpoint),
-        "base": now.weights(bench.base),
-        "previous": now.weights(previous),
-    }
+    models = bench.weights(now=checkpoint, base=bench.base, previous=previous)
     base_attempts = list(bench.store.read_attempts(bench.shared / "held_out.jsonl"))
     bench.progress("measuring", 0, 1)
     metrics = measure(index, attempts, base_attempts, samples, models, reference, bench.seed)
@@ -83,14 +78,15 @@ def with_variants(
     return replace(metrics, values=values)
 
 
-def learn(bench: Workbench, index: int, start: str, training_set: TrainingSet) -> str:
-    """Make the next checkpoint, unless it is already there whole; returns its name."""
+def learn(bench: Workbench, index: int, start: str, material: Seen) -> str:
+    """Make the next actor, unless it is already there whole; returns its name."""
     folder = bench.folder(index) / "checkpoint"
     if not folder.exists():
-        training_set.save(bench.folder(index) / "training_set.jsonl")
+        if bench.has_weights:
+            material.examples.save(bench.folder(index) / "training_set.jsonl")
         bench.improver.improve(
             start,
-            training_set,
+            material,
             folder,
             seed=derive(bench.seed, bench.arm_name, index, "train"),
             progress=lambda done, total: bench.progress("training", done, total),

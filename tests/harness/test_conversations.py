@@ -10,9 +10,9 @@ import pytest
 from plateau_bench.agents.models.checkpoint import STABLE, make_tokenizer
 from plateau_bench.agents.models.toolcalls import read_reply
 from plateau_bench.agents.tool import SYSTEM_PROMPT, tool_schemas
-from plateau_bench.harness.config import PretrainConfig
+from plateau_bench.harness.learning.base_model import _plan, _texts, _tokenizer
 from plateau_bench.harness.learning.dataset import from_attempt, from_sample
-from plateau_bench.harness.rounds.base_model import _plan, _texts, _tokenizer
+from plateau_bench.harness.learning.settings import PretrainConfig
 from plateau_bench.harness.rounds.measure import _row, _text, in_turns, of_conversations
 from plateau_bench.results.metrics.drift import Text
 from plateau_bench.tasks.suite import HumanSample
