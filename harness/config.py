@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field
 from plateau_bench.harness.attempts.settings import AgentConfig
 from plateau_bench.harness.learning.settings import ModelConfig, TrainConfig
 from plateau_bench.harness.strategies import Strategy, Tempered, find
-from plateau_bench.harness.strategies.params import Params, names, plain
+from plateau_bench.harness.strategies.params import names, plain
 from plateau_bench.validate import read_yaml, validated
 
 SHARED = "shared"
@@ -39,8 +39,8 @@ class Arm:
     name: str
     """The strategy, as the config calls it."""
     strategy: Strategy = field(compare=False, repr=False)
-    params: Params
-    """Of the class that the strategy names."""
+    params: Any
+    """Its parameters, of the class that the strategy names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -56,7 +56,8 @@ def validated(kind: type[T], data: Any, source: str, at: str = "") -> T:
     """
     try:
         plain = to_json(data, inf_nan_mode="constants")
-        return _adapter(kind).validate_json(plain)
+        found: T = _adapter(typing.cast(Any, kind)).validate_json(plain)
+        return found
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
     except (PydanticSerializationError, RecursionError, ValueError) as error:

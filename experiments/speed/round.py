@@ -19,8 +19,9 @@ from typing import Any, Self
 
 from experiments.speed.checkpoint import Speeds, bench
 from plateau_bench.harness.config import SHARED, RunConfig, to_plain
+from plateau_bench.harness.learning.base_model import Progress
 from plateau_bench.harness.rounds.environment import describe, pick_device
-from plateau_bench.harness.rounds.jobs import Progress, run_job
+from plateau_bench.harness.rounds.jobs import run_job
 from plateau_bench.results.records import RoundRecord
 from plateau_bench.results.store import RunStore, write_json
 from plateau_bench.sandbox.ensure import ensure_backend

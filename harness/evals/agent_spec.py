@@ -6,15 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from plateau_bench.agents import AGENTS, make_agent
 from plateau_bench.agents.base import Agent, Limits, Trajectory
 from plateau_bench.agents.models.prices import Price
 from plateau_bench.harness.config import ConfigError
 from plateau_bench.harness.evals.controls import Nop, Oracle, Replay
 from plateau_bench.tasks.base import Task
-from plateau_bench.validate import validated
+from plateau_bench.validate import read_yaml, validated
 
 CONTROLS = ("oracle", "nop")
 
@@ -54,12 +52,9 @@ def read_agent(text: str) -> AgentSpec:
     """A YAML file, 'oracle', 'nop', 'replay:FILE', 'KIND:MODEL' or 'VENDOR:MODEL'. Raises ConfigError."""
     if text.endswith((".yaml", ".yml")):
         try:
-            data = yaml.safe_load(Path(text).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{text}: cannot be read: {' '.join(str(error).split())}") from None
-        if isinstance(data, Mapping) and "name" not in data:
-            data = {"name": Path(text).stem, **data}
-        try:
+            data = read_yaml(Path(text))
+            if isinstance(data, Mapping) and "name" not in data:
+                data = {"name": Path(text).stem, **data}
             return _with_vendor(validated(AgentSpec, data, text), text)
         except ValueError as error:
             raise ConfigError(str(error)) from None

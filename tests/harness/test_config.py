@@ -3,7 +3,6 @@ import string
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,13 +68,10 @@ def test_a_mistake_is_named_with_file_and_key(change: dict, message: str) -> Non
     assert message in str(caught.value)
 
 
-def test_scientific_notation_without_a_dot_is_a_number() -> None:
-    assert (
-        parse_config(
-            yaml.safe_load("{name: x, arms: {a: {strategy: replace}}, train: {learning_rate: 1e-3}}"), "x"
-        ).train.learning_rate
-        == 1e-3
-    )
+def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("{name: x, arms: {a: {strategy: replace}}, train: {learning_rate: 1e-3}}")
+    assert load_config(path).train.learning_rate == 1e-3
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n- 2", "", "\x00"])
