@@ -43,6 +43,9 @@ app.command()(show)
 app.command()(export)
 app.command()(predictions)
 
+Executor = Annotated[
+    str, typer.Option(help="Where jobs run: local, or another executor (docs/strategies.md).")
+]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
 
 
@@ -51,6 +54,7 @@ def run(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/katas.yaml.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name of the config>.")] = None,
     or_resume: Annotated[bool, typer.Option(help="Continue if the folder already holds this run.")] = False,
+    executor: Executor = "local",
 ) -> None:
     """Play rounds of self-training for every arm of a config and write report.html."""
     from plateau_bench.harness.config import load_config
@@ -60,16 +64,16 @@ def run(
     settings = load_config(config)
     root = out or Path("runs") / settings.name
     begin = play if or_resume else start
-    _carry_through(root, lambda: begin(settings, root, Display()))
+    _carry_through(root, lambda: begin(settings, root, Display(), executor))
 
 
 @app.command()
-def resume(folder: RunFolder) -> None:
+def resume(folder: RunFolder, executor: Executor = "local") -> None:
     """Continue a run that was stopped; nothing that finished is repeated."""
     from plateau_bench.harness.rounds.loop import resume as resume_run
     from plateau_bench.harness.rounds.progress import Display
 
-    _carry_through(folder, lambda: resume_run(folder, Display()))
+    _carry_through(folder, lambda: resume_run(folder, Display(), executor))
 
 
 @app.command()

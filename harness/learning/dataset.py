@@ -38,8 +38,8 @@ class Example:
     origin: Origin
     source: str
     """Where it came from: 'round-03/<task id>#<sample>' or 'human/<number>'."""
-    correct: bool
-    """By the hidden tests; for measurement only, never used to choose."""
+    correct: bool | None
+    """By the hidden tests; for measurement only, never used to choose. None where it is not to be known."""
     input_ids: tuple[int, ...] = ()
     """What the model reads where that is not `token_ids` (noise); what it must write stays `token_ids`."""
 
@@ -63,7 +63,7 @@ class TrainingSet:
             "tokens": sum(len(example.token_ids) for example in self.examples),
             "loss_tokens": sum(end - start for e in self.examples for start, end in e.loss_spans),
             "human_examples": len(self.examples) - len(own),
-            "precision_own": sum(e.correct for e in own) / len(own) if own else None,
+            "precision_own": sum(e.correct is True for e in own) / len(own) if own else None,
             "digest": self.digest,
         }
 

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -88,7 +89,8 @@ def seen(bench: Workbench, index: int, practised: Sequence[Attempt], chosen: Tra
         )
         for attempt in practised
     ]
-    return Seen(attempts=attempts, examples=chosen)
+    untold = tuple(replace(example, correct=None) for example in chosen.examples)
+    return Seen(attempts=attempts, examples=TrainingSet(untold))
 
 
 def judge(

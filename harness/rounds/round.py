@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from plateau_bench.harness.learning.dataset import TrainingSet
 from plateau_bench.harness.learning.ledger import Ledger
 from plateau_bench.harness.rounds.choosing import account, choose, judge, seen
-from plateau_bench.harness.rounds.improve import Seen
 from plateau_bench.harness.rounds.measure import Reference, drift_samples, measure
 from plateau_bench.harness.rounds.practice import practise
 from plateau_bench.harness.rounds.workbench import Workbench
@@ -33,7 +33,7 @@ def play_round(
         chosen = clock("choose", lambda: choose(bench, index, practised, ledger))
         if chosen.examples:  # a round without a single success leaves the checkpoint as it is
             start = bench.base if strategy.start == "base" else checkpoint
-            made = clock("learn", lambda: learn(bench, index, start, seen(bench, index, practised, chosen)))
+            made = clock("learn", lambda: learn(bench, index, start, chosen, practised))
             following, training = clock(
                 "judge", lambda: judge(bench, index, checkpoint, made, ledger, history)
             )
@@ -78,15 +78,15 @@ def with_variants(
     return replace(metrics, values=values)
 
 
-def learn(bench: Workbench, index: int, start: str, material: Seen) -> str:
+def learn(bench: Workbench, index: int, start: str, chosen: TrainingSet, practised: Sequence[Attempt]) -> str:
     """Make the next actor, unless it is already there whole; returns its name."""
     folder = bench.folder(index) / "checkpoint"
     if not folder.exists():
         if bench.has_weights:
-            material.examples.save(bench.folder(index) / "training_set.jsonl")
+            chosen.save(bench.folder(index) / "training_set.jsonl")
         bench.improver.improve(
             start,
-            material,
+            seen(bench, index, practised, chosen),
             folder,
             seed=derive(bench.seed, bench.arm_name, index, "train"),
             progress=lambda done, total: bench.progress("training", done, total),

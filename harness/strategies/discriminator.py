@@ -6,8 +6,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from plateau_bench.harness.learning.ledger import written_tokens
 from plateau_bench.harness.strategies.base import Material
 from plateau_bench.harness.strategies.choices import Filtered, top_share
@@ -31,6 +29,8 @@ def least_seen(material: Material, pool: list[Attempt], params: Filtered) -> lis
     before = [attempt for attempt in material.earlier() if visible_tests(attempt, params)]
     if len(pool) < 2 or not before:
         return pool
+    import numpy as np
+
     before = material.rng.sample(before, min(len(before), len(pool)))
     # An upper bound on the classifier's cost: as if the model itself read every program once.
     material.ledger.extra_tokens += written_tokens(pool) + written_tokens(before)
@@ -48,6 +48,8 @@ def fit(rows: Any, positives: int) -> Any:
 
     Both classes weigh the same, however many rows they have.
     """
+    import numpy as np
+
     rows = with_one(rows)
     target = np.zeros(len(rows))
     target[len(rows) - positives :] = 1
@@ -60,11 +62,16 @@ def fit(rows: Any, positives: int) -> Any:
 
 
 def with_one(rows: Any) -> Any:
+    """The rows, each with a 1 for the constant at its end."""
+    import numpy as np
+
     return np.hstack([rows, np.ones((len(rows), 1))])
 
 
 def features(attempts: Sequence[Attempt]) -> Any:
     """(attempts, WIDTH): which hashed features a program has, each row of length 1."""
+    import numpy as np
+
     rows = np.zeros((len(attempts), WIDTH))
     for row, attempt in zip(rows, attempts, strict=True):
         for piece in pieces(attempt.trajectory.answer[:MAX_PROGRAM_CHARS]):
