@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from typing import Any
-
-import yaml
 
 from experiments.reproduce.outcome import Outcome, Request
 from plateau_bench.harness.config import parse_config, to_plain
 from plateau_bench.results.records import RunResults
 from plateau_bench.results.store import RunStore
+from plateau_bench.validate import read_yaml
 
 QUICK: dict[str, Any] = {
     "seeds": [1, 2],
@@ -25,7 +23,7 @@ QUICK: dict[str, Any] = {
 
 def settings(name: str, arms: Sequence[str] = (), *, quick: bool = False) -> dict[str, Any]:
     """The config `name` of this folder as plain data, with only `arms` if any are named."""
-    data: dict[str, Any] = yaml.safe_load((files("experiments.reproduce") / f"{name}.yaml").read_text())
+    data: dict[str, Any] = read_yaml(Path(__file__).with_name(f"{name}.yaml"))
     if arms:
         data["arms"] = {arm: data["arms"][arm] for arm in arms}
     return data | QUICK if quick else data

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from plateau_bench.tasks.base import Task
 from plateau_bench.validate import read_yaml, validated
 
 CONTROLS = ("oracle", "nop")
+LIMITS = Limits(completion_tokens=4096, steps=50)
+"""What one attempt may spend unless the file says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +42,7 @@ class AgentSpec:
     timeout_s: float = 300.0
     """Of one call of an endpoint."""
     price: Price | None = None
-    limits: Limits = field(default_factory=lambda: Limits(completion_tokens=4096, steps=50))
+    limits: Limits = LIMITS
 
     @property
     def is_local(self) -> bool:
@@ -53,8 +55,10 @@ def read_agent(text: str) -> AgentSpec:
     if text.endswith((".yaml", ".yml")):
         try:
             data = read_yaml(Path(text))
-            if isinstance(data, Mapping) and "name" not in data:
+            if isinstance(data, Mapping):
                 data = {"name": Path(text).stem, **data}
+                if isinstance(data.get("limits"), Mapping):  # what is not said stays
+                    data["limits"] = {**asdict(LIMITS), **data["limits"]}
             return _with_vendor(validated(AgentSpec, data, text), text)
         except ValueError as error:
             raise ConfigError(str(error)) from None

@@ -162,7 +162,7 @@ def test_without_a_number_all_tasks_of_a_suite_are_taken(tmp_path: Path) -> None
     ("text", "message"),
     [
         ("tool", "expected a YAML file"),
-        ("missing.yaml", "missing.yaml: cannot be read"),
+        ("missing.yaml", "missing.yaml: no such file"),
         ("bad.yaml", "bad.yaml: unknown key modle; did you mean model"),
     ],
 )
