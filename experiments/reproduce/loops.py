@@ -5,12 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiments.reproduce.outcome import Outcome, Request
 from plateau_bench.harness.config import parse_config, to_plain
 from plateau_bench.results.records import RunResults
 from plateau_bench.results.store import RunStore
+from plateau_bench.validate import read_yaml
 
 QUICK: dict[str, Any] = {
     "seeds": [1, 2],
@@ -25,7 +24,7 @@ QUICK: dict[str, Any] = {
 
 def settings(name: str, arms: Sequence[str] = (), *, quick: bool = False) -> dict[str, Any]:
     """The config `name` of this folder as plain data, with only `arms` if any are named."""
-    data: dict[str, Any] = yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text())
+    data: dict[str, Any] = read_yaml(Path(__file__).with_name(f"{name}.yaml"))
     if arms:
         data["arms"] = {arm: data["arms"][arm] for arm in arms}
     return data | QUICK if quick else data
@@ -83,10 +82,12 @@ def _run(data: dict[str, Any], root: Any, request: Request) -> None:
 
 def _common_base(data: dict[str, Any], request: Request) -> str:
     """The base checkpoint that training seed 1 would get, made once for all runs."""
-    from plateau_bench.harness.rounds.base_model import base_checkpoint
+    from plateau_bench.harness.learning.base_model import base_checkpoint
+    from plateau_bench.harness.rounds.environment import pick_device
     from plateau_bench.tasks.loading import load_suite
 
     request.say("base model: from the cache, or a minute of pretraining")
     config = parse_config(data, "controls")
     folder = (request.folder / "base").absolute()
-    return base_checkpoint(config, load_suite(config.tasks.suite), 1, folder, lambda *event: None)
+    suite, device = load_suite(config.tasks.suite), pick_device(config.device)
+    return base_checkpoint(config.model, suite, 1, folder, device, lambda *event: None)

@@ -25,8 +25,8 @@ from scipy.stats import spearmanr
 from experiments.reproduce.outcome import Check, Outcome, Request
 from plateau_bench.agents.models.checkpoint import ASSISTANT, make_model, make_tokenizer
 from plateau_bench.agents.models.sampler import sample
-from plateau_bench.harness.config import TrainConfig
 from plateau_bench.harness.learning.dataset import Example, Origin
+from plateau_bench.harness.learning.settings import TrainConfig
 from plateau_bench.harness.learning.train import fine_tune
 from plateau_bench.harness.seeds import derive
 from plateau_bench.results.metrics.drift import Text, score

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from plateau_bench.harness.attempts.models import Models
-from plateau_bench.harness.config import TrainConfig
 from plateau_bench.harness.learning.dataset import Example, from_human, render
+from plateau_bench.harness.learning.settings import TrainConfig
 from plateau_bench.harness.learning.train import fine_tune
 from plateau_bench.harness.rounds.environment import pick_device
 from plateau_bench.harness.seeds import derive

@@ -22,8 +22,6 @@ from plateau_bench.harness.callbacks import Progress
 from plateau_bench.harness.config import RunConfig, to_plain
 from plateau_bench.harness.rounds.environment import describe, pick_device
 from plateau_bench.harness.rounds.jobs import run_job
-from plateau_bench.harness.rounds.loop import set_up_libraries
-from plateau_bench.harness.strategies import STRATEGIES
 from plateau_bench.results.attempt_log import read_attempts
 from plateau_bench.results.records import Purpose, RoundRecord
 from plateau_bench.results.store import SHARED, RunStore, write_json
@@ -79,9 +77,11 @@ def bench_round(config: RunConfig, *, rounds: int, progress: Progress) -> RoundS
 
     Raises ValueError if no arm trains.
     """
-    arm = next((name for name, arm in config.arms.items() if STRATEGIES[arm.strategy].trains), None)
+    arm = next((name for name, arm in config.arms.items() if arm.strategy.trains), None)
     if arm is None:
         raise ValueError(f"{config.name}: no arm of this config trains, so there is no whole round to play")
+    from plateau_bench.harness.rounds.local_pool import set_up_libraries
+
     set_up_libraries(config.threads)
     device = pick_device(config.device)
     config = replace(config, arms={arm: config.arms[arm]}, seeds=config.seeds[:1], rounds=rounds + 1)

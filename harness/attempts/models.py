@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from plateau_bench.agents import make_agent
 from plateau_bench.agents.base import Agent, Limits
 from plateau_bench.agents.models import require_torch
-from plateau_bench.harness.config import AgentConfig
+from plateau_bench.harness.attempts.settings import AgentConfig
 
 if TYPE_CHECKING:
     from plateau_bench.agents.models.local import LocalChatModel

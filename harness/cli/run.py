@@ -11,6 +11,9 @@ from plateau_bench.harness.cli.terminal import fail
 from plateau_bench.harness.config import load_config
 from plateau_bench.results.store import RunStore
 
+Executor = Annotated[
+    str, typer.Option(help="Where jobs run: local, or another executor (docs/strategies.md).")
+]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
 
 
@@ -18,6 +21,7 @@ def run(
     config: Annotated[Path, typer.Argument(help="A YAML file, such as configs/katas.yaml.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name of the config>.")] = None,
     or_resume: Annotated[bool, typer.Option(help="Continue if the folder already holds this run.")] = False,
+    executor: Executor = "local",
 ) -> None:
     """Play rounds of self-training for every arm of a config and write report.html."""
     from plateau_bench.harness.rounds.loop import play, start
@@ -26,15 +30,15 @@ def run(
     settings = load_config(config)
     root = out or Path("runs") / settings.name
     begin = play if or_resume else start
-    _carry_through(root, lambda: begin(settings, root, Display()))
+    _carry_through(root, lambda: begin(settings, root, Display(), executor))
 
 
-def resume(folder: RunFolder) -> None:
+def resume(folder: RunFolder, executor: Executor = "local") -> None:
     """Continue a run that was stopped; nothing that finished is repeated."""
     from plateau_bench.harness.rounds import loop
     from plateau_bench.harness.rounds.progress import Display
 
-    _carry_through(folder, lambda: loop.resume(folder, Display()))
+    _carry_through(folder, lambda: loop.resume(folder, Display(), executor))
 
 
 def report(folder: RunFolder) -> None:

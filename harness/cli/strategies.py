@@ -14,22 +14,27 @@ def strategies(
     from rich.console import Console
     from rich.table import Column, Table
 
-    from plateau_bench.harness.config import ArmConfig
-    from plateau_bench.harness.strategies import STRATEGIES
+    from plateau_bench.harness.strategies import every
+    from plateau_bench.harness.strategies.params import docs, own, plain
 
-    defaults = ArmConfig(strategy="")
-    parameters = {
-        name: {key: getattr(defaults, key) for key in strategy.takes} for name, strategy in STRATEGIES.items()
-    }
+    found = every()
+    values = {name: plain(strategy.params()) for name, strategy in found.items()}
+    parameters = {name: {key: values[name][key] for key in own(one.params)} for name, one in found.items()}
     if as_json:
         rows = {
-            name: {"summary": strategy.summary, "parameters": parameters[name], "source": strategy.source}
-            for name, strategy in STRATEGIES.items()
+            name: {
+                "summary": one.summary,
+                "parameters": parameters[name],
+                "meaning": docs(one.params),
+                "source": one.source,
+            }
+            for name, one in found.items()
         }
         typer.echo(json.dumps(rows, indent=1))
         return
     table = Table(Column("strategy", no_wrap=True), "what it does", "parameters", "source", box=SIMPLE_HEAD)
-    for name, strategy in STRATEGIES.items():
-        values = "\n".join(f"{key}: {value}" for key, value in parameters[name].items())
-        table.add_row(name, strategy.summary, values, strategy.source)
+    for name, one in found.items():
+        meaning = docs(one.params)
+        told = "\n".join(f"{key}: {value}  {meaning[key]}" for key, value in parameters[name].items())
+        table.add_row(name, one.summary, told, one.source)
     Console().print(table)

@@ -38,8 +38,8 @@ class Example:
     origin: Origin
     source: str
     """Where it came from: 'round-03/<task id>#<sample>' or 'human/<number>'."""
-    correct: bool
-    """By the hidden tests; for measurement only, never used to choose."""
+    correct: bool | None
+    """By the hidden tests; for measurement only, never used to choose. None where it is not to be known."""
     input_ids: tuple[int, ...] = ()
     """What the model reads where that is not `token_ids` (noise); what it must write stays `token_ids`."""
 
@@ -63,7 +63,7 @@ class TrainingSet:
             "tokens": sum(len(example.token_ids) for example in self.examples),
             "loss_tokens": sum(end - start for e in self.examples for start, end in e.loss_spans),
             "human_examples": len(self.examples) - len(own),
-            "precision_own": sum(e.correct for e in own) / len(own) if own else None,
+            "precision_own": sum(e.correct is True for e in own) / len(own) if own else None,
             "digest": self.digest,
         }
 
@@ -85,17 +85,24 @@ class TrainingSet:
         return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in rows).encode()
 
 
-def from_attempt(attempt: Attempt) -> Example:
-    """Raises ValueError if the attempt has no token ids (an endpoint that does not give them)."""
+def source_of(attempt: Attempt) -> str:
+    """'round-03/<task id>#<sample>': what an example is known by."""
+    return f"round-{attempt.round:02d}/{attempt.task_id}#{attempt.sample}"
+
+
+def from_attempt(attempt: Attempt, *, tokens: bool = True) -> Example:
+    """An attempt as the model wrote it; without `tokens` only that it was chosen, for actors without weights.
+
+    Raises ValueError if it has no token ids (an endpoint that does not give them) and they are needed.
+    """
     trajectory = attempt.trajectory
-    source = f"round-{attempt.round:02d}/{attempt.task_id}#{attempt.sample}"
-    if not trajectory.token_ids:
-        raise ValueError(f"{source}: no token ids were recorded, so it cannot be trained on")
+    if tokens and not trajectory.token_ids:
+        raise ValueError(f"{source_of(attempt)}: no token ids were recorded, so it cannot be trained on")
     return Example(
-        token_ids=trajectory.token_ids,
-        loss_spans=trajectory.loss_spans,
+        token_ids=trajectory.token_ids if tokens else (),
+        loss_spans=trajectory.loss_spans if tokens else (),
         origin=Origin.SELF,
-        source=source,
+        source=source_of(attempt),
         correct=attempt.verdict.outcome == "passed",
     )
 

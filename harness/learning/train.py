@@ -8,15 +8,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from plateau_bench.harness.config import TrainConfig
 from plateau_bench.harness.learning.dataset import Example, batches, collate
+from plateau_bench.harness.learning.settings import TrainConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, TrainingArguments
 
 Progress = Callable[[int, int], None]
 """(steps done, steps in all)."""
+Loss = Callable[["Tensor", "Tensor"], "Tensor"]
+"""(logits (batch, length, vocabulary), labels (batch, length), -100 where there is no loss) -> a number."""
 
 
 def fine_tune(
@@ -28,26 +30,25 @@ def fine_tune(
     seed: int,
     weight_decay: float = 0.0,
     epochs: float | None = None,
-    truncate_above: float = 1.0,
+    loss: Loss | None = None,
     plan: Sequence[list[Example]] = (),
     progress: Progress = lambda done, total: None,
 ) -> "PreTrainedModel":
     """Train on the loss spans of `examples` and return the model (the same object unless LoRA was merged).
 
     AdamW, betas .9/.97, gradient clip 1, 10 % warm-up, cosine to 10 % of the learning rate; bf16 on CUDA.
-    `truncate_above` below 1 leaves out the loss of tokens with a higher probability (see `truncated_loss`).
+    `loss` stands in for the model's own mean cross-entropy.
     `plan` gives the batches, step by step; without one they are drawn from `examples` for `epochs`.
     Raises ValueError when there is nothing to learn from.
     """
     if not examples:
         raise ValueError("nothing to train on: no attempt was selected")
-    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+    from transformers import PrinterCallback, Trainer, TrainerCallback, set_seed
 
     set_seed(seed % 2**32)
     plan = list(plan) or batches(
         examples, batch_tokens=config.batch_tokens, epochs=epochs or config.epochs, seed=seed
     )
-    on_gpu = model.device.type == "cuda"
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
     trainee: Any = _with_lora(model, config.lora_rank) if config.lora_rank else model
@@ -61,35 +62,18 @@ def fine_tune(
             return DataLoader(plan, batch_size=None, collate_fn=lambda batch: collate(batch, pad_id))  # type: ignore[arg-type]
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
-            if truncate_above >= 1:
+            if loss is None:
                 return super().compute_loss(model, inputs, *args, **options)
             labels = inputs.pop("labels")
-            return truncated_loss(model(**inputs).logits, labels, truncate_above)
+            return loss(model(**inputs).logits, labels)
 
     class Report(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             progress(state.global_step, len(plan))
 
     with tempfile.TemporaryDirectory(prefix="plateau-train-") as scratch:
-        arguments = TrainingArguments(
-            output_dir=scratch,
-            max_steps=len(plan),
-            learning_rate=config.learning_rate,
-            lr_scheduler_type="cosine_with_min_lr",
-            lr_scheduler_kwargs={"min_lr_rate": 0.1},
-            # The first step of a warm-up has a rate of 0, so a plan of a single step has none.
-            warmup_steps=min(max(1, len(plan) // 10), len(plan) - 1),
-            adam_beta2=0.97,
-            weight_decay=weight_decay,
-            max_grad_norm=1.0,
-            bf16=on_gpu,
-            use_cpu=not on_gpu,
-            seed=seed % 2**32,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
+        arguments = _arguments(
+            config, scratch, len(plan), seed=seed, decay=weight_decay, on_gpu=model.device.type == "cuda"
         )
         trainer = Planned(trainee, arguments, train_dataset=plan, callbacks=[Report()])
         trainer.remove_callback(PrinterCallback)
@@ -98,6 +82,33 @@ def fine_tune(
         trainee = trainee.merge_and_unload()
     trained: PreTrainedModel = trainee.eval()
     return trained
+
+
+def _arguments(
+    config: TrainConfig, scratch: str, steps: int, *, seed: int, decay: float, on_gpu: bool
+) -> "TrainingArguments":
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=scratch,
+        max_steps=steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.1},
+        # The first step of a warm-up has a rate of 0, so a plan of a single step has none.
+        warmup_steps=min(max(1, steps // 10), steps - 1),
+        adam_beta2=0.97,
+        weight_decay=decay,
+        max_grad_norm=1.0,
+        bf16=on_gpu,
+        use_cpu=not on_gpu,
+        seed=seed % 2**32,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
 
 
 def truncated_loss(logits: "Tensor", labels: "Tensor", gamma: float) -> "Tensor":

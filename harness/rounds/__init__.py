@@ -1,4 +1,5 @@
-"""The loop: practise, choose, learn, evaluate, for every arm and seed, resumable after any crash.
+"""The loop: practise, choose, improve, evaluate, for every arm and seed, resumable after any crash.
 
-May import config, strategies, attempts and learning; it knows nothing of evaluations or commands.
+Doors for improvers (`improve.py`) and executors (`executors.py`) are here. May import config, strategies,
+attempts and learning; it knows nothing of evaluations or commands.
 """

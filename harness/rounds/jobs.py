@@ -8,16 +8,15 @@ from plateau_bench.harness.attempts.grading import Grader
 from plateau_bench.harness.attempts.models import Models
 from plateau_bench.harness.callbacks import Progress
 from plateau_bench.harness.config import RunConfig, parse_config
+from plateau_bench.harness.learning.base_model import base_checkpoint
 from plateau_bench.harness.learning.dataset import from_sample
-from plateau_bench.harness.rounds.base_model import base_checkpoint
-from plateau_bench.harness.rounds.improve import FineTune, Recipe
+from plateau_bench.harness.rounds.improve import Setting, improver_of
 from plateau_bench.harness.rounds.measure import drift_samples, make_reference
 from plateau_bench.harness.rounds.practice import practise
 from plateau_bench.harness.rounds.round import evaluate, play_round
-from plateau_bench.harness.rounds.suites import suite_of, variants
-from plateau_bench.harness.rounds.workbench import Workbench, selection_tasks, task_sets
+from plateau_bench.harness.rounds.suites import selection_tasks, suite_of, task_sets, variants
+from plateau_bench.harness.rounds.workbench import Workbench
 from plateau_bench.harness.seeds import derive
-from plateau_bench.harness.strategies import STRATEGIES
 from plateau_bench.results.metrics.drift import Text
 from plateau_bench.results.metrics.drift_values import Reference, in_turns
 from plateau_bench.results.records import Purpose, RoundRecord
@@ -51,7 +50,7 @@ def prepare(bench: Workbench) -> None:
             arm=SHARED, seed=bench.seed, metrics=metrics, checkpoint_in=bench.base, checkpoint_out=None
         )
         write_json(marker, record_to_json(record))
-    if any(STRATEGIES[arm.strategy].trains for arm in bench.config.arms.values()):
+    if any(arm.strategy.trains for arm in bench.config.arms.values()):
         practise(bench, 0, bench.base)
     if bench.selection:
         bench.roll_out(0, bench.base, Purpose.SELECT)
@@ -83,16 +82,17 @@ def _bench(
 ) -> Workbench:
     manifest = read_json(store.manifest)
     suite = suite_of(config, manifest)
-    base = base_checkpoint(config, suite, seed, store.base(seed), progress)
+    device, made = environment["device"], store.base(seed)
+    base = base_checkpoint(config.model, suite, seed, made, device, progress)
     if config.model.path is None:
-        base = store.name_of(store.base(seed))
-    models = Models(environment["device"], store.root)
+        base = store.name_of(made)
+    models = Models(device, store.root)
     stack.callback(models.close)
     backend = open_backend(environment["sandbox"])
     grader = Grader(backend, store.verdicts)
     stack.callback(grader.close)
     train_tasks, held_out = task_sets(config, suite, seed)
-    recipe = Recipe() if arm == SHARED else Recipe.of(config.arms[arm], base)
+    setting = Setting(root=store.root, base=base, models=models, train=config.train, arm=config.arms.get(arm))
     return Workbench(
         config=config,
         store=store,
@@ -104,10 +104,9 @@ def _bench(
         selection=selection_tasks(config, suite, seed, held_out),
         variants=variants(config, manifest, seed, held_out),
         base=base,
-        models=models,
         backend=backend,
         grader=grader,
-        improver=FineTune(config.train, models, recipe),
+        improver=improver_of(config)(setting),
         progress=progress,
     )
 
@@ -115,17 +114,17 @@ def _bench(
 def _reference(bench: Workbench) -> Reference:
     path = bench.store.reference(bench.seed)
     if not path.exists():
-        settings, tokenizer = bench.config.evaluate, bench.models.tokenizer(bench.base)
+        settings = bench.config.evaluate
 
         def text(sample: HumanSample) -> Text:
-            made = from_sample(tokenizer, sample, source="")
+            made = from_sample(bench.tokenizer(), sample, source="")
             if sample.chat:
                 return in_turns(made.token_ids, made.loss_spans)
             return Text(token_ids=made.token_ids, start=made.loss_spans[0][0])
 
         corpus: Sequence[HumanSample] = ()
         human: Sequence[HumanSample] = ()
-        if bench.suite.has_human_data:
+        if bench.suite.has_human_data and bench.has_weights:
             corpus = bench.suite.corpus(derive(bench.seed, "corpus"), 10 * settings.human_text)
             human = bench.suite.held_out_text(derive(bench.seed, "held-out text"), settings.human_text)
         attempts = bench.roll_out(0, bench.base, Purpose.EVALUATE)

@@ -57,11 +57,15 @@ def sample_freely(agent: Agent, tasks: Sequence[Task], samples: int, *seed_parts
 def drift_samples(
     bench: "Workbench", checkpoint: str, attempts: Sequence[Attempt], *words: int | str
 ) -> DriftSamples:
-    """What the drift of a checkpoint is measured on: samples of its own, or conversations among `attempts`.
+    """What the drift of an actor is measured on: samples of its own, or conversations among `attempts`.
 
-    `attempts` are its attempts at the held-out tasks; `words` say what the random numbers are for.
+    `attempts` are its attempts at the held-out tasks; `words` say what the random numbers are for. An actor
+    without weights has none.
     """
-    agent = bench.models.agent(bench.config.agent, checkpoint, 1.0)
+    actor = bench.improver.open(checkpoint)
+    if not actor.has_weights:
+        return DriftSamples(texts=(), clusters=())
+    agent = actor.agent(bench.config.agent, 1.0)
     samples = bench.config.evaluate.drift_samples
     if agent.needs_box:
         return of_conversations(attempts, samples)
@@ -89,7 +93,8 @@ def measure(
     reference: Reference | None,
     seed: int,
 ) -> RoundMetrics:
-    """All metrics of one checkpoint, those of installed packages included.
+    """All metrics of one actor, those of installed packages included.
+
 
     `models` holds 'now', 'base' and 'previous' (the same at round 0); without models, samples and reference
     there are no measures of drift. `base_attempts` are the held-out attempts of round 0 on the same tasks.

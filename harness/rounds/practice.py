@@ -23,7 +23,7 @@ def practise(bench: Workbench, index: int, checkpoint: str) -> list[Attempt]:
     if index == 0:
         return bench.roll_out(index, checkpoint, Purpose.PRACTISE)
     if bench.strategy.balance is None:
-        return bench.roll_out(index, checkpoint, Purpose.PRACTISE, temperature=bench.arm.temperature)
+        return bench.roll_out(index, checkpoint, Purpose.PRACTISE, temperature=bench.arm.params.temperature)
     return practise_balanced(bench, index, checkpoint, bench.strategy.balance)
 
 
@@ -36,7 +36,7 @@ def practise_balanced(bench: Workbench, index: int, checkpoint: str, balance: Ba
     log = folder.attempts(Purpose.PRACTISE)
     if log.exists():
         return list(read_attempts(log))
-    grid = bench.arm.temperatures
+    grid = bench.arm.params.temperatures
     tasks = list(bench.practice_tasks(index))
     random.Random(derive(bench.seed, bench.arm_name, index, "temperatures")).shuffle(tasks)
     size = max(1, len(tasks) // (2 * len(grid)))
@@ -47,7 +47,7 @@ def practise_balanced(bench: Workbench, index: int, checkpoint: str, balance: Ba
         return attempt(tasks=tasks[first:last], temperature=temperature, path=parts[number])
 
     trials = [part(i, i * size, (i + 1) * size, temperature) for i, temperature in enumerate(grid)]
-    scores = [balance(attempts, bench.arm) for attempts in trials]
+    scores = [balance(attempts, bench.arm.params) for attempts in trials]
     part(len(grid), len(grid) * size, None, grid[scores.index(max(scores))])
     write_bytes(log, b"".join(path.read_bytes() for path in parts))  # appears whole: what resuming looks for
     shutil.rmtree(folder.trials)

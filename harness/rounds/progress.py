@@ -1,10 +1,8 @@
 """Progress of a run on the terminal: a bar per job with phase and round, one over all with time left."""
 
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -83,23 +81,15 @@ class Display:
         self._move(job, self._units[job], "done")
         self._plain(job, "done")
 
-    @contextmanager
-    def follow(self, events: Any) -> Iterator[None]:
-        """Show events (job, phase, done, total) from worker processes while the block runs."""
-        pump = threading.Thread(target=self._pump, args=(events,), daemon=True)
-        with self._progress:
-            pump.start()
-            try:
-                yield
-            finally:
-                events.put(None)
-                pump.join(2)
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
 
-    def _pump(self, events: Any) -> None:
-        while (event := events.get()) is not None:
-            self._show(*event)
+    def __exit__(self, *ending: object) -> None:
+        self._progress.stop()
 
-    def _show(self, job: Job, phase: str, done: int, total: int) -> None:
+    def show(self, job: Job, phase: str, done: int, total: int) -> None:
+        """How far a running job is; may be called from any thread."""
         if job in self._over:  # an event that was still under way when the job ended
             return
         preparing = job[1] == self._preparation

@@ -12,8 +12,7 @@ from typing import Any
 
 from plateau_bench.harness.attempts.grading import Grader
 from plateau_bench.harness.config import parse_config
-from plateau_bench.harness.rounds.suites import suite_of
-from plateau_bench.harness.rounds.workbench import task_sets, train_tasks
+from plateau_bench.harness.rounds.suites import suite_of, task_sets, train_tasks
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.store import RunStore, write_json
 from plateau_bench.sandbox import open_backend

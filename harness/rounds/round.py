@@ -8,7 +8,7 @@ from typing import Any
 
 from plateau_bench.harness.learning.dataset import TrainingSet
 from plateau_bench.harness.learning.ledger import Ledger
-from plateau_bench.harness.rounds.choosing import account, choose, judge
+from plateau_bench.harness.rounds.choosing import account, choose, judge, seen
 from plateau_bench.harness.rounds.measure import drift_samples, measure
 from plateau_bench.harness.rounds.practice import practise
 from plateau_bench.harness.rounds.workbench import Workbench
@@ -38,7 +38,7 @@ def play_round(
         if chosen.examples:  # a round without a single success leaves the checkpoint as it is
             start = bench.base if strategy.start == "base" else checkpoint
             with clock("learn"):
-                made = learn(bench, index, start, chosen)
+                made = learn(bench, index, start, chosen, practised)
             with clock("judge"):
                 following, training = judge(bench, index, checkpoint, made, ledger, history)
         training = account(bench, chosen, practised, ledger, history) | training
@@ -63,11 +63,7 @@ def evaluate(
         return record_from_json(read_json(bench.shared.record)).metrics
     attempts = bench.roll_out(index, checkpoint, Purpose.EVALUATE)
     samples = drift_samples(bench, checkpoint, attempts, bench.owner(index), index)
-    models = {
-        "now": bench.models.weights(checkpoint),
-        "base": bench.models.weights(bench.base),
-        "previous": bench.models.weights(previous),
-    }
+    models = bench.weights(now=checkpoint, base=bench.base, previous=previous)
     base_attempts = list(read_attempts(bench.shared.attempts(Purpose.EVALUATE)))
     bench.progress("measuring", 0, 1)
     metrics = measure(index, attempts, base_attempts, samples, models, reference, bench.seed)
@@ -86,13 +82,15 @@ def with_variants(
     return replace(metrics, values=values)
 
 
-def learn(bench: Workbench, index: int, start: str, training_set: TrainingSet) -> str:
-    """Make the next checkpoint, unless it is already there whole; returns its name."""
+def learn(bench: Workbench, index: int, start: str, chosen: TrainingSet, practised: Sequence[Attempt]) -> str:
+    """Make the next actor, unless it is already there whole; returns its name."""
     folder = bench.folder(index)
     if not folder.checkpoint.exists():
-        training_set.save(folder.training_set)
+        if bench.has_weights:
+            chosen.save(folder.training_set)
         seed = derive(bench.seed, bench.arm_name, index, "train")
-        bench.improver.improve(start, training_set, folder.checkpoint, seed=seed, progress=bench.progress)
+        lesson = seen(bench, index, practised, chosen)
+        bench.improver.improve(start, lesson, folder.checkpoint, seed=seed, progress=bench.progress)
     return bench.store.name_of(folder.checkpoint)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from plateau_bench.harness.config import RunConfig, TasksConfig
 from plateau_bench.harness.seeds import derive
-from plateau_bench.harness.strategies import STRATEGIES
 from plateau_bench.harness.strategies.base import nobody
 from plateau_bench.sandbox.base import Backend
 from plateau_bench.tasks.base import Task
+from plateau_bench.tasks.grading.boxes import stages
 from plateau_bench.tasks.grading.functions import FunctionGrader
 from plateau_bench.tasks.loading import load_suite
 from plateau_bench.tasks.quality.contamination import clashes, of_sample, of_task
@@ -47,6 +47,47 @@ def variants(
     return tuple(task for task in made if out.get(task.id) != task.digest)
 
 
+def selection_tasks(config: RunConfig, suite: Suite, seed: int, held_out: Sequence[Task]) -> tuple[Task, ...]:
+    """Tasks like the held-out ones but none of them, if an arm picks checkpoints by them; else none.
+
+    Families (clusters) that no held-out task belongs to come first. Raises ValueError if the suite holds
+    too few.
+    """
+    if all(arm.strategy.judge is None for arm in config.arms.values()):
+        return ()
+    count = config.tasks.selection
+    try:
+        drawn = suite.held_out_tasks(derive(seed, "selection tasks"), len(held_out) + count)
+    except ValueError as error:
+        raise ValueError(f"tasks.selection: {count} besides the held-out ones; {error}") from None
+    digests, clusters = {task.digest for task in held_out}, {task.cluster for task in held_out}
+    others = [task for task in drawn if task.digest not in digests]
+    return tuple(sorted(others, key=lambda task: task.cluster in clusters)[:count])
+
+
+def train_tasks(config: RunConfig, suite: Suite, seed: int, index: int = 0) -> tuple[Task, ...]:
+    """The train tasks of a round; those of round 0 throughout, unless `tasks.fresh`.
+
+    Raises ValueError for tasks whose attempts cannot be trained on, since they are several conversations.
+    """
+    words = ("train tasks", index) if config.tasks.fresh and index else ("train tasks",)
+    tasks = suite.train_tasks(derive(seed, *words), config.tasks.train)
+    if several := [task.id for task in tasks if len(stages(task)) > 1]:
+        raise ValueError(
+            f"tasks.train: {several[0]} has several steps, which cannot be trained on; "
+            "give it split = 'held_out' in its [metadata], or use 'plateau eval'"
+        )
+    return tasks
+
+
+def task_sets(config: RunConfig, suite: Suite, seed: int) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
+    """(train tasks, held-out tasks) of a training seed. Raises ValueError if the suite holds too few."""
+    return (
+        train_tasks(config, suite, seed),
+        suite.held_out_tasks(derive(seed, "held-out tasks"), config.tasks.held_out),
+    )
+
+
 def look_at(config: RunConfig, backend: Backend, say: Callable[[str], None]) -> dict[str, Any]:
     """Check the tasks of all seeds before anything is spent; what the manifest has to keep of it.
 
@@ -68,8 +109,6 @@ def look_at(config: RunConfig, backend: Backend, say: Callable[[str], None]) -> 
 
 def _unsound(config: RunConfig, suite: Suite, backend: Backend, say: Callable[[str], None]) -> dict[str, str]:
     """Variant id -> digest of the variants that their own solutions fail."""
-    from plateau_bench.harness.rounds.workbench import task_sets
-
     made: dict[str, Task] = {}
     for seed in config.seeds:
         made |= {t.digest: t for t in variants(config, {}, seed, task_sets(config, suite, seed)[1])}
@@ -94,7 +133,7 @@ def _quarantine(tasks: TasksConfig) -> Quarantine:
 def _human_data(config: RunConfig, suite: Suite) -> None:
     if suite.has_human_data:
         return
-    needy = [name for name, arm in config.arms.items() if STRATEGIES[arm.strategy].human is not nobody]
+    needy = [name for name, arm in config.arms.items() if arm.strategy.human is not nobody]
     if needy:
         raise ValueError(
             f"arms.{needy[0]}: its strategy needs human data, and the suite {suite.name!r} holds none; "
@@ -107,8 +146,6 @@ def _human_data(config: RunConfig, suite: Suite) -> None:
 
 
 def _contamination(config: RunConfig, suite: Suite, seed: int) -> None:
-    from plateau_bench.harness.rounds.workbench import task_sets, train_tasks
-
     _, held_out = task_sets(config, suite, seed)
     rounds = range(config.rounds if config.tasks.fresh else 1)
     train = [task for index in rounds for task in train_tasks(config, suite, seed, index)]

@@ -20,6 +20,7 @@ from plateau_bench.results.claims.arms import Rounds, arms_of, compare_arms, cur
 from plateau_bench.results.claims.labels import WINDOW, phase
 from plateau_bench.results.report.small_multiples import Panel, banded, columns, save_figure
 from plateau_bench.results.store import RunStore, read_json, write_json
+from plateau_bench.validate import Loader
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +52,7 @@ def _knob(text: str) -> tuple[str, list[Any]]:
     key, equals, values = text.partition("=")
     if not key or not equals or not values:
         raise ConfigError(f"--vary {text}: write key=a,b,c, such as practice.temperature=0.6,1.0")
-    return key.strip(), [yaml.safe_load(value) for value in values.split(",")]
+    return key.strip(), [yaml.load(value, Loader) for value in values.split(",")]
 
 
 def _set(data: dict[str, Any], key: str, value: Any) -> None:

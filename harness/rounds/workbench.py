@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from plateau_bench.harness.attempts.actors import weighted
 from plateau_bench.harness.attempts.grading import Grader
-from plateau_bench.harness.attempts.models import Models
 from plateau_bench.harness.attempts.rollout import Plan, roll_out
 from plateau_bench.harness.callbacks import Progress, quiet
-from plateau_bench.harness.config import ArmConfig, RunConfig
+from plateau_bench.harness.config import Arm, RunConfig
 from plateau_bench.harness.rounds.improve import Improver
-from plateau_bench.harness.seeds import derive
-from plateau_bench.harness.strategies import STRATEGIES, Strategy
+from plateau_bench.harness.rounds.suites import train_tasks
+from plateau_bench.harness.strategies import Strategy
 from plateau_bench.results.attempt_log import read_attempts
 from plateau_bench.results.records import Attempt, Purpose
 from plateau_bench.results.store import SHARED, RoundFolder, RunStore
 from plateau_bench.sandbox.base import Backend
 from plateau_bench.tasks.base import Task
-from plateau_bench.tasks.grading.boxes import stages
 from plateau_bench.tasks.suite import Suite
 
 
@@ -37,19 +37,39 @@ class Workbench:
     variants: tuple[Task, ...]
     """Of the held-out tasks: measured beside them, in figures of their own."""
     base: str
-    models: Models
+    """The name of the actor of round 0."""
     backend: Backend
     grader: Grader
     improver: Improver
     progress: Progress = quiet
 
     @property
-    def arm(self) -> ArmConfig:
+    def arm(self) -> Arm:
         return self.config.arms[self.arm_name]
 
     @property
     def strategy(self) -> Strategy:
-        return STRATEGIES[self.arm.strategy]
+        return self.arm.strategy
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the run's actors are weights; if not, no measure and no lesson is made of tokens."""
+        return self.improver.open(self.base).has_weights
+
+    def weights(self, **names: str) -> dict[str, Any]:
+        """The transformers models of actors, by the same keywords; empty if actors have no weights."""
+        actors = {key: self.improver.open(name) for key, name in names.items()}
+        return {key: actor.weights() for key, actor in actors.items() if weighted(actor)}
+
+    def tokenizer(self) -> Any:
+        """The base's tokenizer. Raises ValueError if actors have no weights."""
+        actor = self.improver.open(self.base)
+        if not weighted(actor):
+            raise ValueError(
+                f"arms.{self.arm_name}: its strategy uses human programs as tokens, "
+                "and what the config's improver makes has no tokens"
+            )
+        return actor.tokenizer()
 
     @property
     def shared(self) -> RoundFolder:
@@ -106,7 +126,7 @@ class Workbench:
         path = path or self.owned(index).attempts(purpose)
         roll_out(
             plan,
-            self.models.agent(self.config.agent, checkpoint, temperature),
+            self.improver.open(checkpoint).agent(self.config.agent, temperature),
             self.grader,
             path,
             self.progress,
@@ -114,44 +134,3 @@ class Workbench:
             boxes=self.config.agent.boxes,
         )
         return list(read_attempts(path))
-
-
-def selection_tasks(config: RunConfig, suite: Suite, seed: int, held_out: Sequence[Task]) -> tuple[Task, ...]:
-    """Tasks like the held-out ones but none of them, if an arm picks checkpoints by them; else none.
-
-    Families (clusters) that no held-out task belongs to come first. Raises ValueError if the suite holds
-    too few.
-    """
-    if all(STRATEGIES[arm.strategy].judge is None for arm in config.arms.values()):
-        return ()
-    count = config.tasks.selection
-    try:
-        drawn = suite.held_out_tasks(derive(seed, "selection tasks"), len(held_out) + count)
-    except ValueError as error:
-        raise ValueError(f"tasks.selection: {count} besides the held-out ones; {error}") from None
-    digests, clusters = {task.digest for task in held_out}, {task.cluster for task in held_out}
-    others = [task for task in drawn if task.digest not in digests]
-    return tuple(sorted(others, key=lambda task: task.cluster in clusters)[:count])
-
-
-def train_tasks(config: RunConfig, suite: Suite, seed: int, index: int = 0) -> tuple[Task, ...]:
-    """The train tasks of a round; those of round 0 throughout, unless `tasks.fresh`.
-
-    Raises ValueError for tasks whose attempts cannot be trained on, since they are several conversations.
-    """
-    words = ("train tasks", index) if config.tasks.fresh and index else ("train tasks",)
-    tasks = suite.train_tasks(derive(seed, *words), config.tasks.train)
-    if several := [task.id for task in tasks if len(stages(task)) > 1]:
-        raise ValueError(
-            f"tasks.train: {several[0]} has several steps, which cannot be trained on; "
-            "give it split = 'held_out' in its [metadata], or use 'plateau eval'"
-        )
-    return tasks
-
-
-def task_sets(config: RunConfig, suite: Suite, seed: int) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
-    """(train tasks, held-out tasks) of a training seed. Raises ValueError if the suite holds too few."""
-    return (
-        train_tasks(config, suite, seed),
-        suite.held_out_tasks(derive(seed, "held-out tasks"), config.tasks.held_out),
-    )

@@ -7,8 +7,7 @@
     human      how much of the training set people wrote      nobody
     change     what is done to the examples                   as_they_are
     start      which weights are fine-tuned                   "previous"
-    truncates  no loss on tokens the model is sure of         False
-    averages   mix the new weights with the base              False
+    learn      how the new weights are made                   fine_tuning
     balance    score by which a practice temperature is won   None: the config's temperature
     judge      which checkpoint acts next, by a selection split     None: the new one
 
@@ -21,16 +20,25 @@ in the round record (`compute_multiplier`).
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from plateau_bench.harness.config import ArmConfig
 from plateau_bench.harness.learning.dataset import Example
 from plateau_bench.harness.learning.ledger import Ledger
+from plateau_bench.harness.strategies.lessons import Lesson, fine_tuning
+from plateau_bench.harness.strategies.params import Params, Tempered, Usual
 from plateau_bench.harness.strategies.verifiers import visible_tests
 from plateau_bench.results.records import Attempt
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 REPEATS = 4
 """Scarce data repeated up to four times is worth about as much as new (Muennighoff et al. 2305.16264)."""
+
+
+class DrawHuman(Protocol):
+    def __call__(self, count: int, *, verified: bool = True) -> list[Example]:
+        """`count` examples that people wrote; with `verified`, only programs that pass their tests."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +49,9 @@ class Material:
     """Practice attempts of this round. Train split only."""
     earlier: Callable[[], list[Attempt]]
     """Practice attempts of all rounds before, oldest first; read from disk only when asked for."""
-    fresh_human: Callable[[int], list[Example]]
+    fresh_human: DrawHuman
     """`fresh_human(n)`: n new human examples on training tasks, entered in the ledger."""
-    original_human: Callable[[int], list[Example]]
+    original_human: DrawHuman
     """`original_human(n)`: the first n of a human set that is the same in every round and arm."""
     as_example: Callable[[Attempt], Example]
     budget: int
@@ -52,16 +60,18 @@ class Material:
     rng: random.Random
 
 
-Verifier = Callable[[Attempt, ArmConfig], bool]
+# Each function of a composition gets the arm's parameters last: an object of its strategy's `params`.
+Verifier = Callable[[Attempt, Any], bool]
 Accepts = Callable[[Attempt], bool]
 Pool = Callable[[Material, Accepts], list[Attempt]]
-Select = Callable[[Material, list[Attempt], ArmConfig], list[Attempt]]
+Select = Callable[[Material, list[Attempt], Any], list[Attempt]]
 Draw = Callable[[Material, list[Attempt], int], list[Attempt]]
 """(material, pool, how many) -> attempts."""
-Human = Callable[[Material, int, ArmConfig], list[Example]]
-"""(material, size of the whole training set, arm) -> the human part of it."""
-Change = Callable[[Material, list[Example], ArmConfig], list[Example]]
-Balance = Callable[[Sequence[Attempt], ArmConfig], float]
+Human = Callable[[Material, int, Any], list[Example]]
+"""(material, size of the whole training set, parameters) -> the human part of it."""
+Change = Callable[[Material, list[Example], Any], list[Example]]
+Learn = Callable[[Lesson, Sequence[Example], Any], "PreTrainedModel"]
+Balance = Callable[[Sequence[Attempt], Any], float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +85,7 @@ class Trial:
     """Share of attempts that pass the visible tests."""
 
 
-Judge = Callable[[Sequence[Trial], ArmConfig], str]
+Judge = Callable[[Sequence[Trial], Any], str]
 """All trials, the base first and the newest last -> the checkpoint that acts next."""
 
 
@@ -93,11 +103,11 @@ def uniform(material: Material, pool: list[Attempt], count: int) -> list[Attempt
     return pool * passes + material.rng.sample(pool, rest)
 
 
-def nobody(material: Material, size: int, arm: ArmConfig) -> list[Example]:
+def nobody(material: Material, size: int, params: Params) -> list[Example]:
     return []
 
 
-def as_they_are(material: Material, examples: list[Example], arm: ArmConfig) -> list[Example]:
+def as_they_are(material: Material, examples: list[Example], params: Params) -> list[Example]:
     return examples
 
 
@@ -107,8 +117,8 @@ class Strategy:
 
     summary: str
     source: str
-    takes: tuple[str, ...] = ()
-    """The parameters of an arm (fields of ArmConfig) that it reads; any other is an error."""
+    params: type[Params] = Usual
+    """What an arm with this strategy may set."""
     trains: bool = True
     verifier: Verifier = visible_tests
     pool: Pool = current_round
@@ -117,30 +127,28 @@ class Strategy:
     human: Human = nobody
     change: Change = as_they_are
     start: Literal["previous", "base"] = "previous"
-    truncates: bool = False
-    averages: bool = False
+    learn: Learn = fine_tuning
     balance: Balance | None = None
     judge: Judge | None = None
 
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """What an arm with this strategy may set."""
-        if not self.trains:
-            return self.takes
-        return (*self.takes, "tampered") if self.balance else (*self.takes, "temperature", "tampered")
+    def __post_init__(self) -> None:
+        """Raises TypeError if the round would miss a parameter that it reads itself."""
+        needed = (Tempered if self.balance else Usual) if self.trains else Params
+        if not issubclass(self.params, needed):
+            raise TypeError(f"params: {self.params.__name__} must be derived from {needed.__name__}")
 
-    def choose(self, material: Material, arm: ArmConfig) -> list[Example]:
-        """The training examples of this round, shuffled."""
+    def choose(self, material: Material, params: Any) -> list[Example]:
+        """The training examples of this round, shuffled. `params` are the arm's, of the class `params`."""
 
         def accepts(attempt: Attempt) -> bool:
-            return self.verifier(attempt, arm)
+            return self.verifier(attempt, params)
 
         size = min(sum(map(accepts, material.current)), material.budget)
         pool = self.pool(material, accepts)
         for select in self.select:
-            pool = select(material, pool, arm)
-        humans = self.human(material, size, arm)
+            pool = select(material, pool, params)
+        humans = self.human(material, size, params)
         own = self.draw(material, pool, size - len(humans))
         examples = [material.as_example(attempt) for attempt in own] + humans
         material.rng.shuffle(examples)
-        return self.change(material, examples, arm)
+        return self.change(material, examples, params)

@@ -31,7 +31,7 @@ def attempt(
     )  # fmt: skip
 
 
-def human(count: int) -> list[Example]:
+def human(count: int, *, verified: bool = True) -> list[Example]:
     return [
         Example(
             token_ids=(1, 9, 4), loss_spans=((1, 3),), origin=Origin.HUMAN, source=f"human/{i}", correct=True

@@ -33,7 +33,7 @@ def plateau(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     [
         (None, "my.yaml: no such file"),
         ("name: x\narms: {a: {strategy: replace}}\nroundz: 3", "unknown key roundz; did you mean rounds"),
-        ("name: x\narms: {a: {strategy: replace}}\nrounds: many", "rounds: expected int, got str 'many'"),
+        ("name: x\narms: {a: {strategy: replace}}\nrounds: many", "rounds: expected a whole number, got str"),
         ("name: [", "not valid YAML"),
         (
             "name: x\narms: {a: {strategy: replace}}\nsandbox: dokker",

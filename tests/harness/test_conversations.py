@@ -1,7 +1,7 @@
 """Conversations as training data: rendered as the agent sees them, loss on the assistant's tokens alone."""
 
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,9 +10,9 @@ import pytest
 from plateau_bench.agents.models.checkpoint import STABLE, make_tokenizer
 from plateau_bench.agents.models.toolcalls import read_reply
 from plateau_bench.agents.tool import SYSTEM_PROMPT, tool_schemas
-from plateau_bench.harness.config import PretrainConfig
+from plateau_bench.harness.learning.base_model import _plan, _texts, _tokenizer, cache_key
 from plateau_bench.harness.learning.dataset import from_attempt, from_sample
-from plateau_bench.harness.rounds.base_model import _plan, _texts, _tokenizer
+from plateau_bench.harness.learning.settings import PretrainConfig
 from plateau_bench.harness.rounds.measure import of_conversations
 from plateau_bench.results.metrics.drift import Text
 from plateau_bench.results.metrics.drift_values import _row, _text, in_turns
@@ -110,3 +110,16 @@ def test_drift_texts_of_conversations_survive_the_reference_file() -> None:
     found = of_conversations(rows, 2)
     assert [t.token_ids for t in found.texts] == [row.trajectory.token_ids for row in rows[:2]]
     assert from_attempt(rows[0]).loss_spans == found.texts[0].spans
+
+
+def test_a_cached_base_model_is_known_by_everything_that_its_weights_depend_on() -> None:
+    spoken, plain = people()[0], HumanSample(instruction="i", program="p", stratum="", correct=True)
+    settings = PretrainConfig()
+    changed = [
+        replace(settings, **{one.name: getattr(settings, one.name) + 1}) for one in fields(PretrainConfig)
+    ]
+    keys = [cache_key(one, [plain], 1, "cpu") for one in (settings, *changed)]
+    keys += [cache_key(settings, [plain], 2, "cpu"), cache_key(settings, [plain], 1, "cuda")]
+    keys += [cache_key(settings, corpus, 1, "cpu") for corpus in ([plain] * 2, [spoken], [])]
+    assert len({*keys}) == len(keys)
+    assert keys[0] == cache_key(PretrainConfig(), [plain], 1, "cpu")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from plateau_bench.harness.cli.app import app
 from plateau_bench.harness.config import parse_config, to_plain
 from plateau_bench.harness.evals.evaluation import Evaluation
-from plateau_bench.harness.rounds.workbench import task_sets
+from plateau_bench.harness.rounds.suites import task_sets
 from plateau_bench.results.attempt_log import attempt_to_json
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.store import EvalStore, write_bytes, write_json

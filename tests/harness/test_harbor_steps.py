@@ -11,7 +11,7 @@ from plateau_bench.harness.attempts.boxed import solve_in_boxes
 from plateau_bench.harness.attempts.grading import Grader
 from plateau_bench.harness.config import parse_config
 from plateau_bench.harness.evals.controls import Nop, Oracle
-from plateau_bench.harness.rounds.workbench import train_tasks
+from plateau_bench.harness.rounds.suites import train_tasks
 from plateau_bench.sandbox import open_backend
 from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec
 from plateau_bench.sandbox.diffs import diff_from_text, steps_from_text

@@ -1,6 +1,4 @@
 import io
-import queue
-import time
 
 import pytest
 from rich.console import Console
@@ -20,14 +18,11 @@ def shown(*, terminal: bool) -> str:
     text = io.StringIO()
     display = Display(Console(file=text, force_terminal=terminal, width=120))
     display.plan([1], "shared", ["replace"], 3)
-    events: queue.Queue[object] = queue.Queue()
-    with display.follow(events):
+    with display:
         display.begin((1, "shared"))
         display.begin((1, "replace"))
         for event in EVENTS:
-            events.put(event)
-        while events.qsize():
-            time.sleep(0.01)
+            display.show(*event)
         display.finished((1, "shared"))
     assert display.total == PREPARE_UNITS + 3
     assert display.done == pytest.approx(PREPARE_UNITS + 1)

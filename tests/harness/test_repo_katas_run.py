@@ -15,10 +15,10 @@ import yaml
 
 from plateau_bench.agents.models.checkpoint import make_model, save
 from plateau_bench.harness.cli.show import masked_text
-from plateau_bench.harness.config import PretrainConfig, TrainConfig
+from plateau_bench.harness.learning.base_model import _tokenizer
 from plateau_bench.harness.learning.dataset import from_sample
+from plateau_bench.harness.learning.settings import PretrainConfig, TrainConfig
 from plateau_bench.harness.learning.train import fine_tune
-from plateau_bench.harness.rounds.base_model import _tokenizer
 from plateau_bench.harness.seeds import derive
 from plateau_bench.results.attempt_log import read_lines
 from plateau_bench.tasks.suite import HumanSample

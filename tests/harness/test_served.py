@@ -10,7 +10,8 @@ import pytest
 
 from plateau_bench.agents.models.checkpoint import save
 from plateau_bench.harness.attempts.models import Models
-from plateau_bench.harness.config import AgentConfig, ConfigError, parse_config
+from plateau_bench.harness.attempts.settings import AgentConfig
+from plateau_bench.harness.config import ConfigError, parse_config
 from plateau_bench.harness.learning.ledger import Ledger
 from plateau_bench.harness.rounds.choosing import material
 from tests.agents.tiny import tiny_checkpoint
@@ -40,7 +41,7 @@ def test_successes_that_never_became_tokens_are_told_not_trained_on() -> None:
             class train:  # noqa: N801
                 examples = 5
 
-        seed, arm_name = 1, "replace"
+        seed, arm_name, has_weights = 1, "replace", True
 
     bench: Any = Bench()
     kept = material(bench, 1, [wordless(sample=0), attempt(sample=1)], Ledger()).current

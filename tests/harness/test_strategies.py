@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from plateau_bench.harness.config import ArmConfig
 from plateau_bench.harness.learning.dataset import Example, Origin, from_attempt
 from plateau_bench.harness.learning.ledger import Ledger
 from plateau_bench.harness.strategies import STRATEGIES, Material
+from plateau_bench.harness.strategies.params import names
 from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome, Verdict
 from tests.harness.material import attempt, human
@@ -20,7 +20,7 @@ def choose(
         current=current, earlier=lambda: list(earlier), fresh_human=human, original_human=human,
         as_example=from_attempt, budget=budget, ledger=Ledger(), rng=random.Random(1),
     )  # fmt: skip
-    return STRATEGIES[name].choose(material, ArmConfig(strategy=name, **arm))  # type: ignore[arg-type]
+    return STRATEGIES[name].choose(material, STRATEGIES[name].params(**arm))
 
 
 NOW = [attempt(f"t{i}", verified=i % 2 == 0, round=1) for i in range(40)]
@@ -70,7 +70,9 @@ def test_tampering_is_never_learnt_from_unless_an_ablation_asks(name: str) -> No
         attempt("cheat"), verdict=Verdict(outcome=Outcome.INVALID, verified=True, reason="reward pre-seeded")
     )
     assert all("cheat" not in e.source for e in choose(name, [*honest, cheat]))
-    asked = choose(name, [*honest, cheat], tampered=True, fraction=0, share=1, verifications=0)
+    wanted = {"tampered": True, "fraction": 0, "share": 1, "verifications": 0}
+    takes = names(STRATEGIES[name].params)
+    asked = choose(name, [*honest, cheat], **{key: value for key, value in wanted.items() if key in takes})
     assert name == "fresh_human_only" or any("cheat" in e.source for e in asked)
 
 

@@ -3,15 +3,16 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 
-from plateau_bench.harness.config import ArmConfig
 from plateau_bench.harness.learning.dataset import Example, Origin, from_attempt
 from plateau_bench.harness.learning.ledger import Ledger, compute_multiplier
-from plateau_bench.harness.strategies import STRATEGIES, Material, Trial
+from plateau_bench.harness.strategies import STRATEGIES, Material, Strategy, Tempered, Trial
 from plateau_bench.harness.strategies.base import REPEATS
+from plateau_bench.harness.strategies.next_checkpoint import Gate, Patient
+from plateau_bench.harness.strategies.params import docs, names, plain
 from plateau_bench.results.records import Attempt
 from tests.harness.material import attempt, human
 
@@ -26,7 +27,7 @@ def material(
 ) -> Material:
     ledger = Ledger()
 
-    def fresh(count: int) -> list[Example]:
+    def fresh(count: int, *, verified: bool = True) -> list[Example]:
         ledger.human_drawn += count
         return human(count)
 
@@ -37,7 +38,7 @@ def material(
 
 
 def choose(name: str, stuff: Material, **arm: object) -> list[Example]:
-    return STRATEGIES[name].choose(stuff, ArmConfig(strategy=name, **arm))  # type: ignore[arg-type]
+    return STRATEGIES[name].choose(stuff, STRATEGIES[name].params(**arm))
 
 
 def sources(examples: Sequence[Example]) -> set[str]:
@@ -48,9 +49,15 @@ def solved(task: str, *answers: str, **facts: object) -> list[Attempt]:
     return [attempt(task, i, answer=answer, **facts) for i, answer in enumerate(answers)]  # type: ignore[arg-type]
 
 
-def test_every_parameter_that_a_strategy_takes_exists() -> None:
-    known = {field.name for field in fields(ArmConfig)}
-    assert all(known.issuperset(strategy.parameters) for strategy in STRATEGIES.values())
+@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=list(STRATEGIES))
+def test_every_parameter_has_a_default_and_says_what_it_does(strategy: Strategy) -> None:
+    assert list(plain(strategy.params())) == names(strategy.params)
+    assert docs(strategy.params).keys() == {*names(strategy.params)}
+
+
+def test_a_strategy_has_the_parameters_that_a_round_reads() -> None:
+    with pytest.raises(TypeError, match="must be derived from Usual"):
+        Strategy(summary="", source="", params=Tempered)
 
 
 def test_accumulate_grows_and_its_subsample_does_not() -> None:
@@ -188,7 +195,7 @@ def trials(*rows: tuple[str, str, float]) -> list[Trial]:
 
 
 def test_gate_rolls_a_worse_round_back_to_where_it_started() -> None:
-    judge, arm = STRATEGIES["gate"].judge, ArmConfig(strategy="gate")
+    judge, arm = STRATEGIES["gate"].judge, Gate()
     assert judge is not None
     assert judge(trials(("base", "", 0.5), ("r0", "base", 0.5)), arm) == "r0"
     assert judge(trials(("base", "", 0.5), ("r0", "base", 0.4)), arm) == "base"
@@ -198,7 +205,7 @@ def test_gate_rolls_a_worse_round_back_to_where_it_started() -> None:
 
 
 def test_early_stop_goes_on_for_a_while_then_rolls_the_best_forward() -> None:
-    judge, arm = STRATEGIES["early_stop_rollforward"].judge, ArmConfig(strategy="x", patience=2)
+    judge, arm = STRATEGIES["early_stop_rollforward"].judge, Patient(patience=2)
     assert judge is not None
     history = trials(("base", "", 0.5), ("r0", "base", 0.7), ("r1", "r0", 0.6), ("r2", "r1", 0.65))
     assert judge(history[:3], arm) == "r1"
@@ -209,7 +216,7 @@ def test_early_stop_goes_on_for_a_while_then_rolls_the_best_forward() -> None:
 
 
 def test_the_balance_score_rewards_right_and_different_programs() -> None:
-    balance, arm = STRATEGIES["adaptive_temperature"].balance, ArmConfig(strategy="x")
+    balance, arm = STRATEGIES["adaptive_temperature"].balance, Tempered()
     assert balance is not None
     varied = balance(solved("t", LOOP, SLICE, COMPREHENSION), arm)
     alike = balance(solved("t", LOOP, LOOP, LOOP), arm)

@@ -1,7 +1,6 @@
 """Strategies whose mechanics lie in the loop, in whole runs."""
 
 import json
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from plateau_bench.harness.strategies import STRATEGIES
+from plateau_bench.harness.strategies.params import own
 from plateau_bench.results.attempt_log import read_lines
 from tests.harness.test_run import config, finish, kill_when, plateau, without_timings
 
@@ -116,15 +116,14 @@ def test_adaptive_temperature_spends_what_the_others_spend(run: Path) -> None:
 def test_a_strategy_in_a_file_of_its_own_plays_a_round(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "short.py").write_text(FENCE[1])
-    arms = {"short": {"strategy": "short_programs", "share": 0.5}}
+    (tmp_path / "short.py").write_text(FENCE[1])
+    arms = {"short": {"strategy": "short.py:SHORT", "share": 0.5}}
     changed = config(tmp_path, arms=arms, rounds=1, tasks={"train": 40, "held_out": 10})
     code, _, err = finish(plateau(cache, "run", changed, "--out", tmp_path / "run"))
     assert code == 1
-    assert "unknown strategy 'short_programs'" in err
-    monkeypatch.setenv("PLATEAU_STRATEGIES", str(tmp_path / "mine"))
-    code, _, err = finish(plateau(cache, "run", changed, "--out", tmp_path / "run"))
+    assert "arms.short.strategy: short.py: no such file" in err
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    code, _, err = finish(plateau(cache, "run", changed, "--out", tmp_path / "run", cwd=tmp_path))
     assert code == 0, err
     answers = {
         f"round-00/{row['task_id']}#{row['sample']}": len(row["trajectory"]["answer"])
@@ -139,33 +138,4 @@ def test_a_strategy_in_a_file_of_its_own_plays_a_round(
 def test_the_docs_name_every_strategy_and_its_parameters() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \|([^|]*)\|", DOCS.read_text(), re.MULTILINE))
     for name, strategy in STRATEGIES.items():
-        assert re.findall(r"`(\w+)`", rows[name]) == list(strategy.takes), name
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("x = 1", "must define STRATEGIES"), ("STRATEGIES = {'a': 3}", "must define STRATEGIES")],
-)
-def test_a_file_that_holds_no_strategies_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
-) -> None:
-    from plateau_bench.harness.strategies import _collect
-
-    (tmp_path / "broken.py").write_text(text)
-    monkeypatch.setenv("PLATEAU_STRATEGIES", str(tmp_path))
-    with pytest.raises(ValueError, match=rf"broken\.py: {message}"):
-        _collect()
-
-
-def test_a_name_that_is_taken_and_a_folder_that_is_none_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from plateau_bench.harness.strategies import _collect
-
-    (tmp_path / "again.py").write_text(FENCE[1].replace("short_programs", "replace"))
-    monkeypatch.setenv("PLATEAU_STRATEGIES", str(tmp_path))
-    with pytest.raises(ValueError, match="there is a strategy 'replace' already"):
-        _collect()
-    monkeypatch.setenv("PLATEAU_STRATEGIES", os.devnull)
-    with pytest.raises(ValueError, match="is not a folder"):
-        _collect()
+        assert re.findall(r"`(\w+)`", rows[name]) == own(strategy.params), name

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from plateau_bench.harness.config import ConfigError, parse_config, to_plain
-from plateau_bench.harness.rounds.suites import suite_of
+from plateau_bench.harness.rounds.suites import suite_of, task_sets, train_tasks
 from plateau_bench.harness.rounds.sweep import Cell, cells, play, summarise
-from plateau_bench.harness.rounds.workbench import task_sets, train_tasks
 from plateau_bench.results.store import record_to_json, write_json
 from plateau_bench.tasks.suites import katas
 from tests.results.truths import Truth, made, rise
@@ -30,7 +29,7 @@ def test_every_value_is_a_cell_and_several_knobs_make_a_grid() -> None:
 
 def test_a_knob_inside_an_arm() -> None:
     found = cells(BASE, ["arms.replace.temperature=0.6,null"], "x.yaml")
-    assert [cell.config.arms["replace"].temperature for cell in found] == [0.6, None]
+    assert [cell.config.arms["replace"].params.temperature for cell in found] == [0.6, None]
 
 
 @pytest.mark.parametrize(

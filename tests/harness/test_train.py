@@ -7,9 +7,11 @@ import torch
 from transformers import PreTrainedModel
 
 from plateau_bench.agents.models.checkpoint import make_model, make_tokenizer
-from plateau_bench.harness.config import TrainConfig
 from plateau_bench.harness.learning.dataset import Example, Origin
+from plateau_bench.harness.learning.settings import TrainConfig
 from plateau_bench.harness.learning.train import fine_tune, mix_weights, truncated_loss
+from plateau_bench.harness.strategies import Usual
+from plateau_bench.harness.strategies.lessons import Lesson, Truncated, fine_tuning, truncated
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +87,16 @@ def test_truncated_loss_leaves_out_what_the_model_is_sure_of() -> None:
 
 def test_truncation_changes_training_only_below_one(tokenizer) -> None:  # type: ignore[no-untyped-def]
     config = TrainConfig(epochs=2, learning_rate=1e-2, batch_tokens=40)
-    prints = [
-        fingerprint(fine_tune(model(tokenizer), EXAMPLES, config, pad_id=0, seed=5, truncate_above=gamma))
-        for gamma in (1.0, 1e-9)
-    ]
+    lessons = [
+        Lesson(
+            model=model(tokenizer), base=lambda: model(tokenizer), pad_id=0, config=config, seed=5,
+            progress=lambda done, total: None,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    params = [Truncated(gamma=1.0), Truncated(gamma=1e-9)]
+    prints = [fingerprint(truncated(*pair)) for pair in zip(lessons, [EXAMPLES] * 2, params, strict=False)]
+    assert prints[0] == fingerprint(fine_tuning(lessons[2], EXAMPLES, Usual()))
     assert prints[0] != prints[1] == fingerprint(model(tokenizer))  # no token is under the loss
 
 

@@ -1,1 +1,1 @@
-"""One module per family of strategies; each module's `STRATEGIES` is found by itself."""
+"""One module for each family of strategies, with a mapping `STRATEGIES`."""

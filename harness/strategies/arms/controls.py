@@ -1,13 +1,15 @@
 """Controls: what a remedy or a decline has to be compared with."""
 
 from plateau_bench.harness.strategies.base import Strategy
-from plateau_bench.harness.strategies.choices import any_attempt, only_fresh_human
-from plateau_bench.harness.strategies.verifiers import anything, leaky
+from plateau_bench.harness.strategies.choices import Verified, any_attempt, only_fresh_human
+from plateau_bench.harness.strategies.params import Params
+from plateau_bench.harness.strategies.verifiers import Leaky, anything, leaky
 
 STRATEGIES = {
     "no_train": Strategy(
         summary="control: never train, only measure again with fresh samples",
         source="A/A control",
+        params=Params,
         trains=False,
     ),
     "random_filter": Strategy(
@@ -18,7 +20,7 @@ STRATEGIES = {
     "fresh_human_only": Strategy(
         summary="control: only new human programs, as many as replace has successes",
         source="negative control: no self-generated data",
-        takes=("verified",),
+        params=Verified,
         human=only_fresh_human,
     ),
     "unverified": Strategy(
@@ -29,7 +31,7 @@ STRATEGIES = {
     "wrong_verifier": Strategy(
         summary="control: the verifier also accepts a share `fp` of the wrong programs",
         source="positive control for decline; imperfect verifiers: Feng et al. 2406.07515, 2510.16657",
-        takes=("fp",),
+        params=Leaky,
         verifier=leaky,
     ),
 }

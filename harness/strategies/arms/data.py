@@ -2,6 +2,9 @@
 
 from plateau_bench.harness.strategies.base import Strategy
 from plateau_bench.harness.strategies.choices import (
+    Capped,
+    Filtered,
+    Hard,
     all_rounds,
     distinct_capped,
     everything,
@@ -30,7 +33,7 @@ STRATEGIES = {
     "dedupe_cap": Strategy(
         summary="replace, but one success per class of programs and at most `cap` per task",
         source="distinct solutions: RFT, Yuan et al. 2308.01825; a cap: ReST-EM, Singh et al. 2312.06585",
-        takes=("cap",),
+        params=Capped,
         select=(distinct_capped,),
     ),
     "inverse_freq": Strategy(
@@ -41,19 +44,19 @@ STRATEGIES = {
     "hard_only": Strategy(
         summary="only successes on tasks solved at most `successes` times this round",
         source="updating only on tasks of (near) zero success, 2606.15455",
-        takes=("successes",),
+        params=Hard,
         select=(hard_tasks,),
     ),
     "surprise_filter": Strategy(
         summary="only the `share` of the successes that surprised the model most",
         source="Learning by surprise, 2410.12341",
-        takes=("share",),
+        params=Filtered,
         select=(most_surprising,),
     ),
     "diversity_discriminator": Strategy(
         summary="only the `share` that a classifier finds least like earlier rounds' successes",
         source="detector-weighted resampling, 2502.15654; here a logistic classifier of generations",
-        takes=("share",),
+        params=Filtered,
         select=(least_seen,),
     ),
 }

@@ -9,14 +9,22 @@ import json
 import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from plateau_bench.agents.models.checkpoint import STABLE, TOOL_TEMPLATE, make_model, make_tokenizer, save
+from plateau_bench.agents.models.checkpoint import (
+    CHAT_TEMPLATE,
+    STABLE,
+    TOOL_TEMPLATE,
+    make_model,
+    make_tokenizer,
+    save,
+)
 from plateau_bench.harness.callbacks import Progress
-from plateau_bench.harness.config import PretrainConfig, RunConfig, TrainConfig
 from plateau_bench.harness.learning.dataset import Example, batches, from_sample
+from plateau_bench.harness.learning.settings import ModelConfig, PretrainConfig, TrainConfig
 from plateau_bench.harness.learning.train import fine_tune
 from plateau_bench.harness.seeds import derive
 from plateau_bench.results.store import copy_folder
@@ -25,13 +33,21 @@ from plateau_bench.tasks.suite import HumanSample, Suite
 TOKENIZER_TEXTS = 4000
 """Samples that the tokenizer is trained on; more makes it slower, not better."""
 
+KEY_FORMAT = 1
+"""To be raised when the same settings begin to give other weights."""
 
-def base_checkpoint(config: RunConfig, suite: Suite, seed: int, folder: Path, progress: Progress) -> str:
-    """Path or hub id of the base checkpoint of this training seed."""
-    if config.model.path is not None:
-        return config.model.path
+
+def base_checkpoint(
+    config: ModelConfig, suite: Suite, seed: int, folder: Path, device: str, progress: Progress
+) -> str:
+    """Path or hub id of the base checkpoint of this training seed.
+
+    A model that is pretrained here is copied into `folder`; `device` is 'cpu' or 'cuda'.
+    """
+    if config.path is not None:
+        return config.path
     if not folder.exists():
-        copy_folder(_pretrained(config, suite, seed, progress), folder)
+        copy_folder(_pretrained(config.pretrain, suite, seed, device, progress), folder)
     return str(folder)
 
 
@@ -39,28 +55,29 @@ def cache_folder() -> Path:
     return Path(os.environ.get("PLATEAU_CACHE") or Path.home() / ".cache" / "plateau")
 
 
-def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) -> Path:
-    """A cached checkpoint folder, made now if it is not there."""
-    import tokenizers
-    import torch
-    import transformers
+def cache_key(settings: PretrainConfig, corpus: Sequence[HumanSample], seed: int, device: str) -> str:
+    """24 hexadecimal digits of a sha256 over everything that the weights depend on, each by its name."""
+    chats = any(sample.chat for sample in corpus)
+    facts = {
+        "format": KEY_FORMAT,
+        "settings": asdict(settings),
+        "seed": seed,
+        "device": device,
+        "packages": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
+        "template": [TOOL_TEMPLATE, STABLE] if chats else [CHAT_TEMPLATE],
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for sample in corpus:
+        row = [sample.instruction, sample.program, sample.chat]
+        digest.update(json.dumps(row).encode() + b"\n")
+    return digest.hexdigest()[:24]
 
-    settings = config.model.pretrain
+
+def _pretrained(settings: PretrainConfig, suite: Suite, seed: int, device: str, progress: Progress) -> Path:
+    """A cached checkpoint folder, made now if it is not there."""
     progress("human corpus", 0, 1)
     corpus = suite.corpus(derive(seed, "corpus"), settings.corpus)
-    key = hashlib.sha256(
-        repr((settings, seed, torch.__version__, transformers.__version__, tokenizers.__version__)).encode()
-    )
-    later = (settings.context, settings.observed, settings.short_first, settings.init_std)
-    if later != (512, 0.0, 0.0, 0.02):
-        key.update(repr(later).encode())
-    if any(sample.chat for sample in corpus):
-        key.update(json.dumps([TOOL_TEMPLATE, STABLE]).encode())
-    for sample in corpus:
-        key.update(f"{sample.instruction}\x1f{sample.program}\x1e".encode())
-        if sample.chat:
-            key.update(json.dumps(sample.chat).encode())
-    target = cache_folder() / "base" / key.hexdigest()[:24]
+    target = cache_folder() / "base" / cache_key(settings, corpus, seed, device)
     if target.exists():
         return target
 
@@ -75,7 +92,7 @@ def _pretrained(config: RunConfig, suite: Suite, seed: int, progress: Progress) 
         std=settings.init_std,
         seed=derive(seed, "weights") % 2**31,
     )
-    if _gpu(config):
+    if device == "cuda":
         model = model.to("cuda")
     examples = [from_sample(tokenizer, sample, source=f"corpus/{i}") for i, sample in enumerate(corpus)]
     model = fine_tune(
@@ -133,9 +150,3 @@ def _plan(examples: list[Example], settings: PretrainConfig, seed: int) -> list[
         for some, share in parts
         for batch in batches(some, batch_tokens=size, epochs=share * settings.epochs, seed=seed)
     ]
-
-
-def _gpu(config: RunConfig) -> bool:
-    import torch
-
-    return config.device != "cpu" and torch.cuda.is_available()
