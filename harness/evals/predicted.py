@@ -17,7 +17,7 @@ from plateau_bench.results.records import Attempt
 from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError
 from plateau_bench.sandbox.diffs import steps_from_text
 from plateau_bench.tasks.base import Outcome, Task
-from plateau_bench.tasks.formats.rows import OTHER_KEYS, read_rows
+from plateau_bench.tasks.formats.rows import read_rows
 from plateau_bench.validate import Text
 
 _MISSING = "no prediction"
@@ -44,7 +44,6 @@ class Predicted:
 class PredictionRow:
     """One row of a file of predictions."""
 
-    __pydantic_config__ = OTHER_KEYS
     instance_id: Text
     model_name_or_path: Text
     model_patch: Text | None = None
