@@ -56,7 +56,7 @@ def _size(text: Any) -> int:
 
 def _folder(path: str) -> str:
     if path and (not path.startswith("/") or path == "/" or ".." in PurePosixPath(path).parts):
-        raise ValueError(f"must be an absolute path below /, not {path!r}")
+        raise ValueError(f"must be an absolute path below /, not {path[:80]!r}")
     if path and taken(path):
         raise ValueError(f"must be somewhere else: {taken(path)} is where graders write")
     return path
@@ -67,7 +67,7 @@ def _values(variables: dict[str, str]) -> dict[str, str]:
     found = {}
     for name, value in variables.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(f"{name} must be named by letters, digits and _")
+            raise ValueError(f"{name[:80]} must be named by letters, digits and _")
         template = re.fullmatch(r"\$\{([^}:]+)(:-([^}]*))?\}", value)
         if template and not template[2]:
             raise ValueError(f"{name} must have a value, for boxes get no variables of this machine")
