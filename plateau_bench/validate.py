@@ -8,8 +8,9 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Hashable, Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
+from functools import cache, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,6 +23,7 @@ from plateau_bench.plugins import nearest
 T = TypeVar("T")
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _NOT_PLAIN = (PydanticSerializationError, RecursionError, ValueError)
 
 
@@ -76,6 +78,25 @@ def validated(kind: type[T], data: Any, source: str, at: str = "") -> T:
     raise ValueError(f"{source}: {_said(kind, problem, at)}")
 
 
+def validated_loosely(kind: type[T], data: dict[str, Any], source: str) -> tuple[T, list[str]]:
+    """Return `data` as a `kind`, and the dotted names of keys that it has no field for.
+
+    Such keys are taken out of `data`. Raises ValueError as `validated` does.
+    """
+    unknown = []
+    try:
+        _adapter(typing.cast(Any, kind)).validate_json(to_json(data, inf_nan_mode="constants"))
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            if problem["type"] in _UNKNOWN:
+                *place, key = problem["loc"]
+                del reduce(getitem, place, typing.cast(Any, data))[key]
+                unknown.append(_dotted(problem["loc"]))
+    except _NOT_PLAIN:
+        pass  # `validated` says what is wrong
+    return validated(kind, data, source), unknown
+
+
 def _odd_key(data: Any) -> str:
     """The beginning of a message: the first key whose value is no plain data."""
     for key, value in data.items() if isinstance(data, Mapping) else ():
@@ -89,7 +110,7 @@ def _odd_key(data: Any) -> str:
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     for one in _dataclasses(kind, set()):
-        if not hasattr(one, "__pydantic_config__"):  # nothing unknown is ever passed over in silence
+        if "__pydantic_config__" not in one.__dict__:  # nothing unknown is ever passed over in silence
             setattr(one, "__pydantic_config__", _STRICT)  # noqa: B010
     return TypeAdapter(kind) if dataclasses.is_dataclass(kind) else TypeAdapter(kind, config=_STRICT)
 
@@ -126,7 +147,7 @@ def _said(kind: Any, problem: ErrorDetails, at: str) -> str:
     place = problem["loc"]
     key = _dotted((at, *place) if at else place)
     match problem["type"]:
-        case "extra_forbidden" | "unexpected_keyword_argument":
+        case unknown if unknown in _UNKNOWN:
             return f"unknown key {key}{nearest(str(place[-1]), _keys_at(kind, place[:-1]))}"
         case "missing" | "missing_argument":
             return f"missing key {key}"

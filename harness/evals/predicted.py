@@ -11,7 +11,7 @@ from pathlib import Path
 from plateau_bench.agents.base import Agent, Ending, Trajectory
 from plateau_bench.sandbox.base import Sandbox
 from plateau_bench.tasks.base import Task
-from plateau_bench.tasks.formats.rows import OTHER_KEYS, read_rows
+from plateau_bench.tasks.formats.rows import read_rows
 from plateau_bench.validate import Text
 
 MISSING = "no prediction"
@@ -37,7 +37,6 @@ class Predicted:
 class PredictionRow:
     """One row of a file of predictions."""
 
-    __pydantic_config__ = OTHER_KEYS
     instance_id: Text
     model_name_or_path: Text
     model_patch: Text | None = None

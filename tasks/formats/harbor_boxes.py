@@ -99,7 +99,7 @@ class Folder:
         if not row.source or ".." in PurePosixPath(row.source).parts or path == "/" or taken(path):
             raise ValueError(
                 f"{self.file}: artifacts: source must be a path in the agent's box, not one of the graders', "
-                f"and is {row.source!r}"
+                f"and is {row.source[:80]!r}"
             )
         return path, tuple(row.exclude)
 

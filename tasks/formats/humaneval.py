@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from plateau_bench.tasks.base import Case, Task
 from plateau_bench.tasks.formats.asserts import parse, read_asserts, read_check
-from plateau_bench.tasks.formats.rows import OTHER_KEYS, Row, Texts, read_rows, unpacked
+from plateau_bench.tasks.formats.rows import Row, Texts, read_rows, unpacked
 from plateau_bench.tasks.grading.published_programs import PublishedTests, digest_of
 from plateau_bench.tasks.guest.exchange import pack
 from plateau_bench.tasks.suite import FixedSuite, split_of
@@ -72,7 +72,6 @@ Inputs = Annotated[tuple[tuple[Any, ...], ...], BeforeValidator(_inputs)]
 class PublishedRow:
     """The keys that any row may have."""
 
-    __pydantic_config__ = OTHER_KEYS
     task_id: Annotated[str, BeforeValidator(_id)]
     cluster: Any = None
     stratum: Any = None

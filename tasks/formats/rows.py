@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator
 
 from plateau_bench.tasks.files import json_of
-from plateau_bench.validate import Text, validated
+from plateau_bench.validate import Text, validated_loosely
 
 T = TypeVar("T")
 
@@ -31,8 +31,11 @@ class Row:
     """'HumanEval.jsonl.gz:3'."""
 
     def read(self, kind: type[T]) -> T:
-        """The row as a dataclass. Raises ValueError that names the file, the row and the key."""
-        return validated(kind, self.data, self.place)
+        """The row as a dataclass; keys that it has no field for have no effect.
+
+        Raises ValueError that names the file, the row and the key.
+        """
+        return validated_loosely(kind, dict(self.data), self.place)[0]
 
 
 def unpacked(value: Any) -> Any:
@@ -46,8 +49,6 @@ def unpacked(value: Any) -> Any:
 
 
 Texts = Annotated[tuple[Text, ...], BeforeValidator(unpacked)]
-OTHER_KEYS = ConfigDict(extra="ignore", strict=True)
-"""How rows are read: suites add keys of their own, which have no effect here."""
 
 
 def read_rows(path: Path, table_by: str = "") -> Iterator[Row]:

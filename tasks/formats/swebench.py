@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from plateau_bench.tasks.files import json_of, text_of
-from plateau_bench.tasks.formats.rows import OTHER_KEYS, SUFFIXES, Row, Texts, read_rows
+from plateau_bench.tasks.formats.rows import SUFFIXES, Row, Texts, read_rows
 from plateau_bench.tasks.grading.expected_file import is_id
 from plateau_bench.validate import Text, read_yaml
 
@@ -56,7 +56,6 @@ Word = Annotated[str, BeforeValidator(lambda value: str(value or ""))]
 class Instance:
     """One row, checked. Ids of tests are as published: cut at their first space."""
 
-    __pydantic_config__ = OTHER_KEYS
     id: Annotated[
         str,
         _like(_NAME, "a name of letters, digits, '_', '-' and '.'"),

@@ -8,18 +8,17 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from plateau_bench.sandbox.network.allow import AllowList
 from plateau_bench.tasks.base import Split
 from plateau_bench.tasks.files import inside, text_of
-from plateau_bench.validate import Text, validated
+from plateau_bench.validate import Text, validated_loosely
 
 _FREE = ("schema_version", "version", "source", "task", "metadata")
 """Keys that describe a task; they, and what is in them and means nothing here, are not reported."""
@@ -57,7 +56,7 @@ def _size(text: Any) -> int:
 
 def _folder(path: str) -> str:
     if path and (not path.startswith("/") or path == "/" or ".." in PurePosixPath(path).parts):
-        raise ValueError(f"must be an absolute path below /, not {path!r}")
+        raise ValueError(f"must be an absolute path below /, not {path[:80]!r}")
     if path and taken(path):
         raise ValueError(f"must be somewhere else: {taken(path)} is where graders write")
     return path
@@ -68,7 +67,7 @@ def _values(variables: dict[str, str]) -> dict[str, str]:
     found = {}
     for name, value in variables.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(f"{name} must be named by letters, digits and _")
+            raise ValueError(f"{name[:80]} must be named by letters, digits and _")
         template = re.fullmatch(r"\$\{([^}:]+)(:-([^}]*))?\}", value)
         if template and not template[2]:
             raise ValueError(f"{name} must have a value, for boxes get no variables of this machine")
@@ -109,14 +108,7 @@ OneContainer = Annotated[Any, _refused("tasks have one container", "main")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table of the file."""
-
-    __pydantic_config__ = ConfigDict(extra="ignore", strict=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network(Table):
+class Network:
     """The keys of a table that may say what a box reaches."""
 
     network_mode: Literal["public", "no-network", "allowlist"] | None = None
@@ -148,7 +140,7 @@ class Network(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealthcheckTable(Table):
+class HealthcheckTable:
     """`healthcheck`: seconds, with Docker's meaning."""
 
     command: Command
@@ -181,7 +173,7 @@ class EnvironmentTable(Network):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollectTable(Table):
+class CollectTable:
     """`verifier.collect`: a command that is run before the artifacts are taken."""
 
     command: Command
@@ -213,7 +205,7 @@ class VerifierTable(Network):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArtifactTable(Table):
+class ArtifactTable:
     """`artifacts`: what a separate verifier is given; a text instead of a table is its `source`."""
 
     source: Text
@@ -229,7 +221,7 @@ Artifact = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepTable(Table):
+class StepTable:
     """`steps`: one step of a task that has several."""
 
     name: Annotated[str, AfterValidator(_step_name)]
@@ -248,7 +240,7 @@ class StepTable(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetadataTable(Table):
+class MetadataTable:
     """`metadata`: the free keys that mean something here."""
 
     grading: Literal["", "values"] = ""
@@ -263,21 +255,21 @@ class MetadataTable(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NameTable(Table):
+class NameTable:
     """`task`: of its keys only the name has an effect."""
 
     name: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SolutionTable(Table):
+class SolutionTable:
     """`solution`: what the script of the solution is given."""
 
     env: Variables = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskToml(Table):
+class TaskToml:
     """The whole file."""
 
     task: NameTable = field(default_factory=NameTable)
@@ -307,38 +299,12 @@ def read_task_toml(file: Path) -> tuple[TaskToml, list[str]]:
         raise ValueError(f"{file}: {error}") from error
     except RecursionError:
         raise ValueError(f"{file}: nested too deeply") from None
-    found = validated(TaskToml, data, str(file))
-    separate = any(level.separate for level in (found.verifier, *(step.verifier for step in found.steps)))
-    return found, sorted(_unread(TaskToml, data, "", () if separate else ("artifacts", "collect")))
-
-
-_hints = cache(get_type_hints)
-
-
-def _unread(kind: type, data: Mapping[str, Any], place: str, idle: Collection[str]) -> Iterator[str]:
-    """Keys of a table and those below it that `kind` has no field for, or that are `idle`."""
-    hints = _hints(kind)
-    for key, value in data.items():
-        if place + key in _FREE:
-            continue
-        if key not in hints or key in idle:
-            yield place + key
-        elif table := _table_in(hints[key]):
-            rows = (
-                {f"{key}[{i}]": row for i, row in enumerate(value)}
-                if isinstance(value, list)
-                else {key: value}
-            )
-            for name, row in rows.items():
-                if isinstance(row, dict):
-                    yield from _unread(table, row, f"{place}{name}.", idle)
-
-
-def _table_in(hint: Any) -> type | None:
-    """The class of tables that a type consists of, if any."""
-    if isinstance(hint, type) and issubclass(hint, Table):
-        return hint
-    return next(filter(None, map(_table_in, get_args(hint))), None)
+    found, unknown = validated_loosely(TaskToml, data, str(file))
+    stages = {"": found} | {f"steps[{i}].": step for i, step in enumerate(found.steps)}
+    if not any(stage.verifier.separate for stage in stages.values()):  # only then they have an effect
+        unknown += [f"{place}artifacts" for place, stage in stages.items() if stage.artifacts]
+        unknown += [f"{place}verifier.collect" for place, stage in stages.items() if stage.verifier.collect]
+    return found, sorted(key for key in unknown if key.partition(".")[0] not in _FREE)
 
 
 def to_toml(tables: Mapping[str, Mapping[str, object]]) -> str:

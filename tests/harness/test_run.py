@@ -60,7 +60,7 @@ def _hears_ctrl_c() -> None:
 def plateau(cache: Path, *arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
     environment = os.environ | {"PLATEAU_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "harness", *map(str, arguments)], env=environment, text=True,
+        [sys.executable, "-m", "plateau_bench.harness", *map(str, arguments)], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         preexec_fn=_hears_ctrl_c, **options,
     )  # fmt: skip

@@ -8,12 +8,17 @@ import pytest
 from typer.testing import CliRunner
 
 from plateau_bench.harness.evals.evaluation import Evaluation
-from plateau_bench.tasks.base import Split
+from plateau_bench.harness.rounds.suites import look_at, suite_of
+from plateau_bench.tasks.base import Outcome, Split
 from plateau_bench.tasks.cli import app
+from plateau_bench.tasks.grading.functions import grade_functions
 from plateau_bench.tasks.loading import load_suite
 from plateau_bench.tasks.quality.quarantine import Entry, WithoutQuarantined, quarantine_path
 from plateau_bench.tasks.suite import FixedSuite, Suite
 from plateau_bench.tasks.suites import katas, repo_katas
+from tests.harness.test_suites import config
+from tests.tasks.test_grade import TrustedBackend
+from tests.tasks.trusted_box import TrustedBox
 
 SOURCE = """
 from __future__ import annotations
@@ -147,3 +152,21 @@ def test_dotted_paths_and_entry_points(file: Path, monkeypatch: pytest.MonkeyPat
 def test_what_is_no_suite_is_refused(file: Path, name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_suite(name.format(file=file))
+
+
+def test_a_run_takes_a_suite_in_a_file(file: Path) -> None:
+    name = f"{file}:Sums"
+    settings = config(name, tasks={"suite": name, "train": 3, "held_out": 3})
+    assert look_at(settings, TrustedBackend(), print) == {}
+    assert [task.id for task in suite_of(settings, {}).held_out_tasks(0, 2)] == [
+        "sums/held_out-1-0",
+        "sums/held_out-1-1",
+    ]
+
+
+def test_the_example_in_the_docs_is_a_suite(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    (tmp_path / "plus.py").write_text(text.partition("```python\n")[2].partition("```")[0])
+    tasks = load_suite(f"{tmp_path}/plus.py:Plus").train_tasks(0, 3)
+    verdicts = grade_functions([(task, task.solution) for task in tasks], TrustedBox())
+    assert {verdict.outcome for verdict in verdicts} == {Outcome.PASSED}
