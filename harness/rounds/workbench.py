@@ -111,7 +111,7 @@ class Workbench:
             path,
             self.progress,
             backend=self.backend,
-            boxes=self.config.agent.boxes,
+            at_once=self.config.agent.boxes,
         )
         return list(read_attempts(path))
 
