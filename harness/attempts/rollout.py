@@ -81,12 +81,12 @@ def roll_out(
     progress: Progress = quiet,
     *,
     backend: Backend | None = None,
-    boxes: int = 16,
+    at_once: int = 16,
     recorded: Recorded | None = None,
 ) -> None:
     """Make the attempts of `plan` that the log does not hold yet, wave by wave in the plan's order.
 
-    An agent that needs boxes gets them from `backend`, at most `boxes` at a time. `progress` counts tasks.
+    An agent that needs boxes gets them from `backend`, at most `at_once` at a time. `progress` counts tasks.
     Raises SandboxError only if no box can be made at all; a broken attempt is an INFRA verdict.
     """
     size = BOXED_WAVE if agent.needs_box else WAVE
@@ -99,7 +99,7 @@ def roll_out(
     with ThreadPoolExecutor(1, "grading") as grader:
         pending: Future[None] | None = None
         for wave in waves[log.finished_waves :]:
-            groups = _solve(agent, [(task, plan.sampling_seeds(task)) for task in wave], backend, boxes)
+            groups = _solve(agent, [(task, plan.sampling_seeds(task)) for task in wave], backend, at_once)
             _wait(pending)
             pending = grader.submit(_grade_and_record, plan, wave, groups, grade, log, recorded)
             done += len(wave)
@@ -163,13 +163,13 @@ def _wait(pending: Future[None] | None) -> None:
 
 
 def _solve(
-    agent: Agent, jobs: Sequence[tuple[Task, Sequence[int]]], backend: Backend | None, boxes: int
+    agent: Agent, jobs: Sequence[tuple[Task, Sequence[int]]], backend: Backend | None, at_once: int
 ) -> list[list[Trajectory]]:
     if not agent.needs_box:
         return solve_many(agent, [(task.instruction, seeds) for task, seeds in jobs], wave=WAVE)
     if backend is None:
         raise ValueError(f"agent {agent.name!r} needs boxes, and no backend was given")
-    return solve_in_boxes(agent, backend, jobs, at_once=boxes)
+    return solve_in_boxes(agent, backend, jobs, at_once=at_once)
 
 
 def _grade_and_record(

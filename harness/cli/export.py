@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -67,22 +68,15 @@ def export(
 
 
 def _instructions(folder: Path, is_run: bool) -> Callable[[Attempt], str]:
-    """The suite is read only if it is asked for."""
-    known: dict[int, dict[str, Task]] = {}
+    """What was asked in an attempt. The suite is read only if somebody wants to know."""
+    from plateau_bench.harness.evals.evaluation import read_evaluation
+    from plateau_bench.harness.rounds.regrade import task_of, tasks_of_run
 
-    def instruction(attempt: Attempt) -> str:
-        if not known:
-            from plateau_bench.harness.evals.evaluation import read_evaluation
-            from plateau_bench.harness.rounds.regrade import tasks_of_run
+    @cache
+    def known() -> dict[int, dict[str, Task]]:
+        if is_run:
+            return tasks_of_run(folder)[1]
+        what = read_evaluation(folder)
+        return {what.seed: {task.id: task for task in what.chosen()}}
 
-            if is_run:
-                known.update(tasks_of_run(folder)[1])
-            else:
-                what = read_evaluation(folder)
-                known[what.seed] = {task.id: task for task in what.chosen()}
-        task = known.get(attempt.seed, {}).get(attempt.task_id)
-        if task is None or task.digest != attempt.task_digest:
-            raise ValueError(f"{attempt.task_id}: the suite has changed, so what was asked is not known")
-        return task.instruction
-
-    return instruction
+    return lambda attempt: task_of(attempt, known()).instruction

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from plateau_bench.agents.models.endpoint import Budget
+    from plateau_bench.agents.vendors.agent import Vendor
 
 CONTROLS = ("oracle", "nop")
 LIMITS = Limits(completion_tokens=4096, steps=50)
@@ -66,49 +67,50 @@ def read_agent(text: str) -> AgentSpec:
     Raises ValueError naming the file and the key.
     """
     if text.endswith((".yaml", ".yml")):
-        return _with_vendor(_from_file(text), text)
+        data = read_yaml(Path(text))
+        if isinstance(data, Mapping):
+            data = {"name": Path(text).stem, **data}
+            if isinstance(data.get("limits"), Mapping):
+                data["limits"] = asdict(LIMITS) | data["limits"]
+        return _with_vendor(validated(AgentSpec, data, text), text)
     kind, _, model = text.partition(":")
     if kind.endswith(".py"):  # file.py:Class:MODEL
         name, _, model = model.partition(":")
         kind = f"{kind}:{name}"
     if kind in CONTROLS and not model:
         return AgentSpec(name=kind, kind=kind)
-    if kind == "replay" and model:
-        return AgentSpec(name=f"replay-{Path(model).parent.name}", kind=kind, attempts=model)
-    if kind == "predictions" and model:
-        name = read_predictions(Path(model)).model.replace("/", "__")
-        return AgentSpec(name=name, kind=kind, attempts=model)
+    where = f"--agent {text}"
     if not model:
         raise ValueError(
-            f"--agent {text}: expected a YAML file, oracle, nop, replay:FILE, KIND:MODEL or VENDOR:MODEL"
+            f"{where}: expected a YAML file, oracle, nop, replay:FILE, KIND:MODEL or VENDOR:MODEL"
         )
+    if kind == "replay":
+        return AgentSpec(name=f"replay-{Path(model).parent.name}", kind=kind, attempts=model)
+    if kind == "predictions":
+        name = read_predictions(Path(model)).model.replace("/", "__")
+        return AgentSpec(name=name, kind=kind, attempts=model)
     name = text.replace("/", "-").replace(":", "-").strip("-")
     if kind in names("agents", AGENTS) or ("." in kind and not kind.endswith((".yaml", ".yml"))):
-        return _with_vendor(AgentSpec(name=name, kind=kind, model=model), f"--agent {text}")
-    return _with_vendor(AgentSpec(name=name, kind="cli", vendor=kind, model=model), f"--agent {text}")
-
-
-def _from_file(text: str) -> AgentSpec:
-    data = read_yaml(Path(text))
-    if isinstance(data, Mapping):
-        data = {"name": Path(text).stem, **data}
-        if isinstance(data.get("limits"), Mapping):
-            data["limits"] = asdict(LIMITS) | data["limits"]
-    return validated(AgentSpec, data, text)
+        return _with_vendor(AgentSpec(name=name, kind=kind, model=model), where)
+    return _with_vendor(AgentSpec(name=name, kind="cli", vendor=kind, model=model), where)
 
 
 def _with_vendor(spec: AgentSpec, where: str) -> AgentSpec:
     """A description is read at once: its mistakes come first, and it must not change on the way."""
     if spec.kind != "cli":
         return spec
-    from plateau_bench.agents.vendors.agent import read_vendor
-
     if spec.vendor is None:
         raise ValueError(f"{where}: vendor: an agent of kind cli needs one, as 'mini-swe-agent'")
     try:
-        return replace(spec, vendor_digest=read_vendor(spec.vendor).digest)
+        return replace(spec, vendor_digest=_vendor(spec.vendor).digest)
     except ValueError as error:
         raise ValueError(f"{where}: vendor: {error}") from None
+
+
+def _vendor(name: str) -> "Vendor":
+    from plateau_bench.agents.vendors.agent import read_vendor
+
+    return read_vendor(name)
 
 
 def open_agent(spec: AgentSpec, plan: Plan, budget: "Budget | None") -> Agent:
@@ -129,11 +131,8 @@ def open_agent(spec: AgentSpec, plan: Plan, budget: "Budget | None") -> Agent:
     if spec.model is None:
         raise ValueError(f"{spec.name}: model: an agent of kind {spec.kind} needs one")
     options: dict[str, Any] = {"limits": spec.limits, "temperature": spec.temperature}
-    if spec.kind == "cli":
-        from plateau_bench.agents.vendors.agent import read_vendor
-
-        assert spec.vendor is not None
-        options["vendor"] = replace(read_vendor(spec.vendor), name=spec.name)
+    if spec.kind == "cli" and spec.vendor:
+        options["vendor"] = replace(_vendor(spec.vendor), name=spec.name)
     return make_agent(spec.kind, _model(spec, spec.model, budget), **options)
 
 
@@ -153,11 +152,5 @@ def _model(spec: AgentSpec, name: str, budget: "Budget | None") -> "BaseChatMode
         key = os.environ.get(spec.api_key_env)
         if not key:
             raise ValueError(f"{spec.name}: api_key_env: {spec.api_key_env} is not set; export it first")
-    return open_endpoint(
-        name,
-        base_url=spec.base_url,
-        api_key=key,
-        price=spec.price,
-        timeout_s=spec.timeout_s,
-        budget=budget,
-    )
+    options: dict[str, Any] = {"base_url": spec.base_url, "price": spec.price, "timeout_s": spec.timeout_s}
+    return open_endpoint(name, api_key=key, budget=budget, **options)

@@ -129,26 +129,13 @@ def evaluate_agent(
     agent = open_agent(spec, plan, budget)
     recorded = partial(progress, spec.name, len(plan.tasks) * plan.samples)
     limited = budget is not None and (budget.usd is not None or budget.tokens is not None)
-    with (
-        closing(Grader(backend, store.verdicts)) as grader,
-        hold(store.lock(spec.name), str(log.parent)),
-    ):
-        if spec.is_local:  # the model wants batches
-            roll_out(plan, agent, grader, log, backend=backend, boxes=at_once, recorded=recorded)
-        else:
-            as_they_come(
-                plan,
-                agent,
-                grader,
-                log,
-                backend=backend,
-                at_once=at_once,
-                recorded=recorded,
-                last=lambda attempt: limited and _spent(attempt),
-            )
+
+    def spent(attempt: Attempt) -> bool:
+        made = attempt.trajectory
+        return limited and made.ending is Ending.COST_LIMIT and "budget" in made.error
+
+    # Weights in this process want batches.
+    make: Callable[..., None] = roll_out if spec.is_local else partial(as_they_come, last=spent)
+    with closing(Grader(backend, store.verdicts)) as grade, hold(store.lock(spec.name), str(log.parent)):
+        make(plan, agent, grade, log, backend=backend, at_once=at_once, recorded=recorded)
     return in_order(log)
-
-
-def _spent(attempt: Attempt) -> bool:
-    """Whether the budget of the whole evaluation ended an attempt."""
-    return attempt.trajectory.ending is Ending.COST_LIMIT and "budget" in attempt.trajectory.error

@@ -3,7 +3,7 @@
 Records stay as they are; what differs is written to `regrade.json` beside them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -64,16 +64,18 @@ def tasks_of_run(root: Path) -> tuple[dict[str, Any], dict[int, dict[str, Task]]
     return manifest, tasks
 
 
+def task_of(attempt: Attempt, tasks: Mapping[int, Mapping[str, Task]]) -> Task:
+    """The task of an attempt, among those by seed and id. Raises ValueError if it is another one by now."""
+    task = tasks.get(attempt.seed, {}).get(attempt.task_id)
+    if task is None or task.digest != attempt.task_digest:
+        raise ValueError(f"{attempt.task_id}: the suite has changed since this was made, so the task is gone")
+    return task
+
+
 def _differences(
     batch: Sequence[Attempt], tasks: dict[int, dict[str, Task]], grader: Grader
 ) -> list[dict[str, Any]]:
-    for attempt in batch:
-        task = tasks[attempt.seed].get(attempt.task_id)
-        if task is None or task.digest != attempt.task_digest:
-            raise ValueError(
-                f"{attempt.task_id}: the suite has changed since this run, so its tests are gone"
-            )
-    verdicts = grader([(tasks[a.seed][a.task_id], a.trajectory) for a in batch])
+    verdicts = grader([(task_of(attempt, tasks), attempt.trajectory) for attempt in batch])
     return [
         {
             "seed": a.seed,

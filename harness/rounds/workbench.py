@@ -131,6 +131,6 @@ class Workbench:
             path,
             self.progress,
             backend=self.backend,
-            boxes=self.config.agent.boxes,
+            at_once=self.config.agent.boxes,
         )
         return list(read_attempts(path))

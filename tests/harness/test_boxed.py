@@ -131,9 +131,9 @@ def test_a_rollout_records_the_conversation_and_reads_it_back(
         arm="a", seed=1, round=0, purpose=Purpose.PRACTISE, tasks=(task(),), samples=2, temperature=0.5
     )  # fmt: skip
     log = tmp_path / "log.jsonl"
-    roll_out(plan, agent(), grader, log, backend=backend, boxes=2)
+    roll_out(plan, agent(), grader, log, backend=backend, at_once=2)
     made = list(read_attempts(log))
-    roll_out(plan, agent(), grader, log, backend=backend, boxes=2)
+    roll_out(plan, agent(), grader, log, backend=backend, at_once=2)
     assert made == list(read_attempts(log))
     assert made[0].verdict.verified
     assert made[1].trajectory.messages[2].tool_calls[0].arguments == {"command": "python3 test.py"}

@@ -224,6 +224,20 @@ def test_a_wrong_agent_is_named(
     assert good.price.written == 2.0
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "model"),
+    [
+        ("tool:openai:gpt-5", "tool", "openai:gpt-5"),
+        ("package.module.Mine:openai:gpt-5", "package.module.Mine", "openai:gpt-5"),
+        ("place/mine.py:Mine:openai:gpt-5", "place/mine.py:Mine", "openai:gpt-5"),
+    ],
+)
+def test_an_agent_is_named_by_its_kind_and_model(text: str, kind: str, model: str) -> None:
+    spec = read_agent(text)
+    assert (spec.kind, spec.model) == (kind, model)
+    assert "/" not in spec.name
+
+
 def test_commands_end_to_end(tmp_path: Path) -> None:
     out = str(tmp_path / "e")
     common = ["--tasks", "6", "-n", "1", "--out", out, "--sandbox", "bubblewrap"]
