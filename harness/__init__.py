@@ -1,4 +1,5 @@
-"""The only package that composes: rounds of self-training, evaluations of agents, and the command line.
+"""The loop of self-training and the evaluation of agents, and the command `plateau` over both.
 
-It may import every other package, and none of them imports it. Start reading at `rounds/round.py`.
+May import every other package; nothing imports it. Inside, imports run down: cli, then rounds and evals,
+config, strategies and attempts, learning, seeds and callbacks. Start reading at `rounds/round.py`.
 """

@@ -25,7 +25,7 @@ def strategies(
             name: {
                 "summary": one.summary,
                 "parameters": parameters[name],
-                "meaning": docs(one.params),
+                "meaning": {key: docs(one.params)[key] for key in parameters[name]},
                 "source": one.source,
             }
             for name, one in found.items()

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from plateau_bench.harness.attempts.grading import Grader
 from plateau_bench.harness.attempts.models import Models
 from plateau_bench.harness.callbacks import Progress
-from plateau_bench.harness.config import RunConfig, parse_config
+from plateau_bench.harness.config import parse_config
 from plateau_bench.harness.learning.base_model import base_checkpoint
 from plateau_bench.harness.learning.dataset import from_sample
 from plateau_bench.harness.rounds.improve import Setting, improver_of
@@ -28,12 +29,10 @@ from plateau_bench.tasks.suite import HumanSample
 def run_job(root: Path, seed: int, arm: str, progress: Progress) -> None:
     """Play one arm of one seed, or prepare the seed if `arm` is SHARED; resumes what was begun."""
     store = RunStore(root)
-    manifest = read_json(store.manifest)
-    config = parse_config(manifest["config"], str(store.manifest))
     with ExitStack() as stack:
         # A killed run's worker may need a moment to die.
         stack.enter_context(hold(store.arm_lock(seed, arm), str(store.arm(seed, arm)), wait_s=10))
-        bench = _bench(store, config, manifest["environment"], seed, arm, progress, stack)
+        bench = _bench(store, seed, arm, progress, stack)
         if arm == SHARED:
             prepare(bench)
         else:
@@ -71,24 +70,18 @@ def play_arm(bench: Workbench) -> None:
     bench.progress("round", bench.config.rounds + 1, bench.config.rounds + 1)
 
 
-def _bench(
-    store: RunStore,
-    config: RunConfig,
-    environment: dict[str, str],
-    seed: int,
-    arm: str,
-    progress: Progress,
-    stack: ExitStack,
-) -> Workbench:
+def _bench(store: RunStore, seed: int, arm: str, progress: Progress, stack: ExitStack) -> Workbench:
+    """The tools of a job, as the run's manifest says; `stack` puts them away."""
     manifest = read_json(store.manifest)
+    config = parse_config(manifest["config"], str(store.manifest))
     suite = suite_of(config, manifest)
-    device, made = environment["device"], store.base(seed)
+    device, made = manifest["environment"]["device"], store.base(seed)
     base = base_checkpoint(config.model, suite, seed, made, device, progress)
     if config.model.path is None:
         base = store.name_of(made)
     models = Models(device, store.root)
     stack.callback(models.close)
-    backend = open_backend(environment["sandbox"])
+    backend = open_backend(manifest["environment"]["sandbox"])
     grader = Grader(backend, store.verdicts)
     stack.callback(grader.close)
     train_tasks, held_out = task_sets(config, suite, seed)
@@ -115,9 +108,10 @@ def _reference(bench: Workbench) -> Reference:
     path = bench.store.reference(bench.seed)
     if not path.exists():
         settings = bench.config.evaluate
+        tokenizer: Any = bench.tokenizer() if bench.has_weights else None
 
         def text(sample: HumanSample) -> Text:
-            made = from_sample(bench.tokenizer(), sample, source="")
+            made = from_sample(tokenizer, sample, source="")
             if sample.chat:
                 return in_turns(made.token_ids, made.loss_spans)
             return Text(token_ids=made.token_ids, start=made.loss_spans[0][0])

@@ -35,7 +35,7 @@ class Workbench:
     selection: tuple[Task, ...]
     """Tasks that only pick checkpoints; empty unless an arm of the run does that."""
     variants: tuple[Task, ...]
-    """Of the held-out tasks: measured beside them, in figures of their own."""
+    """Variants of the held-out tasks: measured beside them, in figures of their own."""
     base: str
     """The name of the actor of round 0."""
     backend: Backend

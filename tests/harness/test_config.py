@@ -58,6 +58,12 @@ def test_the_main_job_is_what_the_defaults_describe() -> None:
         ),
         ({"practice": {"temperature": -1}}, "practice.temperature: at least 0"),
         ({"model": {"path": 3}}, "model.path: expected a text, got int 3"),
+        ({"agent": {"vendorr": "x"}}, "unknown key agent.vendorr; did you mean vendor?"),
+        ({"seeds": [1, "x"]}, "seeds[1]: expected a whole number, got str 'x'"),
+        ({"seeds": []}, "seeds: give at least one integer"),
+        ({"arms": {"a": 3}}, "arms.a: expected keys and values, got int 3"),
+        ({"train": {"learning_rate": float("nan")}}, "train.learning_rate: above 0"),
+        ({"improver": "finetune"}, "improver: expected keys and values, got str"),
         ({"train": None}, "train: expected keys and values, got nothing"),
     ],
 )
