@@ -1,13 +1,14 @@
-"""Prints the figures of the suite that docs/katas.md speaks of.
-
-`python -m experiments.katas [SIZE]`."""
+"""`python -m experiments.katas [SIZE]` prints the figures that docs/katas.md speaks of."""
 
 import random
-import sys
 import time
 from collections import Counter
 from itertools import product
+from typing import Annotated
 
+import typer
+
+from plateau_bench.harness.cli.terminal import call
 from plateau_bench.tasks.base import Case
 from plateau_bench.tasks.suites import katas
 from plateau_bench.tasks.suites.katas import grammar
@@ -44,7 +45,12 @@ def _leaks(count: int) -> float:
     return leaked / wrong
 
 
-def main(size: int = 40_000) -> None:
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(size: Annotated[int, typer.Argument(min=1, help="Samples or tasks to draw.")] = 40_000) -> None:
+    """Print how the katas and their stand-in corpus are composed."""
     sides = _split()
     ops = sum(map(len, grammar.TABLES.values()))
     print(f"{ops} operations, {sides.total()} combinations, {sides[True]} of them held out")
@@ -62,4 +68,4 @@ def main(size: int = 40_000) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    call(app)

@@ -1,12 +1,13 @@
-"""Prints the figures of the suite that docs/repo-katas.md speaks of.
+"""`python -m experiments.repo_katas [SIZE]` prints the figures that docs/repo-katas.md speaks of."""
 
-`python -m experiments.repo_katas [SIZE]`."""
-
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from typing import Annotated
 
+import typer
+
+from plateau_bench.harness.cli.terminal import call
 from plateau_bench.tasks.base import PackageTests
 from plateau_bench.tasks.suites import repo_katas
 
@@ -16,7 +17,12 @@ def _shares(values: Iterable[object]) -> str:
     return ", ".join(f"{name} {n / counts.total():.3f}" for name, n in sorted(counts.items()))
 
 
-def main(size: int = 2_000) -> None:
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(size: Annotated[int, typer.Argument(min=1, help="Samples or tasks to draw.")] = 2_000) -> None:
+    """Print how the repository katas and their transcripts are composed."""
     for title, tasks in (
         ("train", repo_katas.train_tasks(0, size)),
         ("held-out", repo_katas.held_out_tasks(0, size)),
@@ -36,4 +42,4 @@ def main(size: int = 2_000) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    call(app)

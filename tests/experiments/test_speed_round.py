@@ -35,7 +35,8 @@ def test_time_is_counted_for_the_innermost_known_function_and_only_in_the_rounds
     assert {"busy", "idle"} <= set(shares.ticks) <= {"busy", "idle", "other"}
     assert 0.1 < shares.cpu["busy"] < 0.25
     assert shares.cpu["idle"] < 0.1
-    assert shares.seconds >= 0.4
+    # Processor time is that of all threads, the watching one included, so the wall may lag behind it.
+    assert shares.seconds >= 0.2 + 0.95 * 0.2
     assert 0.2 <= shares.cpu_s < 0.4
 
 

@@ -71,7 +71,7 @@ class Notes:
         scratch.mkdir(parents=True)
         (scratch / FILE).write_text(self.open(start).notes + f"seen: {best.task_id}\n" * self.params.lines)
         scratch.rename(folder)
-        progress(1, 1)
+        progress("notes", 1, 1)
 
 
 class InProcess:

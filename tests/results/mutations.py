@@ -214,9 +214,6 @@ MUTATIONS: list[Mutation] = [
              "experiments/test_reproduce_laws.py::test_law_of_refits_by_enumerating_every_draw"),
     Mutation("refitting", "experiments/reproduce/categorical.py", "(generation * now + drawn) / (generation + 1)", "(now + drawn) / 2",
              "experiments/test_reproduce_laws.py::test_law_of_refits_against_the_simulation"),
-    Mutation("rare tokens", "harness/rounds/measure.py", "~head & ~tail", "~head", "test_round_values.py::test_perplexity_by_frequency_by_hand"),
-    Mutation("context-rare tokens", "harness/rounds/measure.py", "np.exp(-human.token_nll[0])", "np.exp(-human.token_nll[1])",
-             "test_round_values.py::test_perplexity_by_frequency_by_hand"),
 ]  # fmt: skip
 
 
