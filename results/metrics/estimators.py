@@ -109,8 +109,8 @@ def mean_interval(
 
     `bounds` is the range a value can take: with one cluster the interval is that whole range, and where
     every task sits on a bound it is the exact binomial one over clusters instead of a point. None if no
-    value is left or nothing finite bounds the mean (one cluster, no `bounds`). `n` counts clusters. The
-    same arguments give the same interval.
+    value is left or nothing finite bounds the mean (one cluster or all tasks on a bound, where the range
+    has no end). `n` counts clusters. The same arguments give the same interval.
     """
     ones = np.ones(np.shape(values))
     return ratio_interval(values, ones, clusters, seed=seed, boot=boot, bounds=bounds)
@@ -138,8 +138,10 @@ def ratio_interval(
     tops, bottoms = tops[told], bottoms[told]
     groups = tops.size
     value = float(tops.sum() / bottoms.sum())
+    if (groups == 1 or value in bounds) and not np.isfinite(bounds).all():
+        return None
     if groups == 1:
-        return Estimate(value, *bounds, 1) if np.isfinite(bounds).all() else None
+        return Estimate(value, *bounds, 1)
     if value in bounds:
         # Every task sits on the bound; a resample can only repeat it. Clopper-Pearson over clusters.
         reach = (1 - _TAILS[0] ** (1 / groups)) * (bounds[1] - bounds[0])

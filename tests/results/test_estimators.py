@@ -138,6 +138,7 @@ def test_all_tasks_at_a_bound_still_leave_doubt() -> None:
     one = mean_interval([0.3], ["a"], seed=0, bounds=(0.0, 1.0))
     assert one == (0.3, 0.0, 1.0, 1)
     assert mean_interval([0.3], ["a"], seed=0) is None  # nothing bounds it
+    assert mean_interval([1.0] * 10, _names(10), seed=0, bounds=(1.0, math.inf)) is None
 
 
 def test_mean_interval_covers_the_truth() -> None:
