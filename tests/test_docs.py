@@ -102,6 +102,10 @@ def shown(text: str) -> Iterator[list[str]]:
             yield shlex.split(command.replace("...", " "))
 
 
+def own_options(command: Any) -> set[str]:
+    return {opt for one in command.params for opt in (*one.opts, *one.secondary_opts)}
+
+
 def problem(words: list[str]) -> str:
     """What is wrong with a command line; '' for nothing."""
     name, *rest = words
@@ -115,7 +119,7 @@ def problem(words: list[str]) -> str:
         if rest[0] not in commands(command):
             return f"{name}: no command {rest[0]}"
         command, rest = commands(command)[rest[0]], rest[1:]
-    known = {"--help", *(opt for one in command.params for opt in (*one.opts, *one.secondary_opts))}
+    known = {"--help", *own_options(command)}
     return ", ".join(f"{name}: no {word}" for word in rest if word[:1] == "-" and word not in known)
 
 
@@ -124,6 +128,21 @@ def test_command_lines_name_commands_and_options_that_exist(path: Path) -> None:
     if path.name == SPARED:
         return
     assert [found for words in shown(path.read_text()) if (found := problem(words))] == []
+
+
+def options(command: Any) -> set[str]:
+    return own_options(command).union(*map(options, commands(command).values()))
+
+
+@every_page
+def test_options_that_are_named_exist_somewhere(path: Path) -> None:
+    if path.name == SPARED:
+        return
+    apps = [f"{file.parent.relative_to(ROOT)}" for file in ROOT.glob("experiments/*/__main__.py")]
+    modules = [importlib.import_module(f"{app.replace('/', '.')}.__main__") for app in apps]
+    known = options(PLATEAU).union(*(options(typer.main.get_command(module.app)) for module in modules))
+    words = [word for span in spans(path.read_text()) if span.startswith("--") for word in span.split()]
+    assert [word for word in words if word.startswith("-") and word not in known] == []
 
 
 def test_the_readmes_commands_are_seen() -> None:
