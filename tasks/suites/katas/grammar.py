@@ -13,8 +13,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from plateau_bench.tasks.base import Case, FunctionTests
-from plateau_bench.tasks.suites.katas import int_ops, word_ops
-from plateau_bench.tasks.suites.katas.op import FILTER, INTS, MAP, REDUCE, SEQ, WORDS, Op
+from plateau_bench.tasks.suites.katas.op import INTS, WORDS, Op
+from plateau_bench.tasks.suites.katas.ops import OPERATIONS
 
 ZIPF_EXPONENT = 1.3
 HELD_OUT_SHARE = 0.15
@@ -22,14 +22,7 @@ STRATA = ("head", "torso", "tail")
 VISIBLE, HIDDEN = 2, 10
 
 TABLES: dict[tuple[str, str], tuple[Op, ...]] = {
-    (family, kind): tuple(place(family, kind) for place in table)
-    for family, tables in ((INTS, int_ops), (WORDS, word_ops))
-    for kind, table in (
-        (FILTER, tables.FILTERS),
-        (MAP, tables.MAPS),
-        (SEQ, tables.SEQS),
-        (REDUCE, tables.REDUCERS),
-    )
+    place: tuple(unplaced(*place) for unplaced in table) for place, table in OPERATIONS.items()
 }
 """(family, kind) -> operations, most common first; the index is the rank that Zipf's law is taken over."""
 
