@@ -1,17 +1,19 @@
 """Published function-level tests, and the programs that are made of them for a grading box."""
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 from plateau_bench.sandbox.base import Output, Program, ProgramBox, ProgramResult, Status
 from plateau_bench.tasks.base import FunctionTests
 from plateau_bench.tasks.grading.compare import line
-from plateau_bench.tasks.grading.guests import texts
+from plateau_bench.tasks.guest import exchange, testcode
 from plateau_bench.tasks.guest.exchange import pack, unpack
 
 CHUNK = 64
@@ -56,10 +58,14 @@ def completed(tests: PublishedTests, answer: str) -> str:
 
 
 @cache
-def guest(*names: str) -> str:
-    """Source that loads guest modules, so that they share no name with what else the program holds."""
+def guest(*modules: ModuleType) -> str:
+    """Source that loads guest modules, so that they share no name with what else the program holds.
+
+    Those that others import come first.
+    """
+    texts = [(module.__name__, inspect.getsource(module)) for module in modules]
     return (
-        f"import sys, types\nfor name, text in {texts(*names)!r}:\n"
+        f"import sys, types\nfor name, text in {texts!r}:\n"
         "    GUEST = types.ModuleType(name)\n"
         "    exec(text, GUEST.__dict__)\n"
         "    sys.modules.setdefault(name, GUEST)\n"
@@ -68,7 +74,7 @@ def guest(*names: str) -> str:
 
 def own_code(function: str, args: tuple[Any, ...], cpu_s: float) -> Program:
     """A program that makes one call into the guest `testcode`."""
-    source = guest("exchange", "testcode") + f"work = GUEST.{function}\n"
+    source = guest(exchange, testcode) + f"work = GUEST.{function}\n"
     return Program(source=source, entry_point="work", calls=[args], cpu_s=cpu_s)
 
 
@@ -88,7 +94,7 @@ def answering(
 ) -> list[Program]:
     """Programs that make calls of the code under test, `CHUNK` calls each; `limits` are their CPU seconds."""
     source = (
-        f"{completed(tests, answer)}\n\n\n{guest('exchange')}\n\n"
+        f"{completed(tests, answer)}\n\n\n{guest(exchange)}\n\n"
         f"def plateau_answers(call):\n    return GUEST.answer({tests.entry_point}, call)\n"
     )
     return [
