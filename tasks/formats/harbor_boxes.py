@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from plateau_bench.sandbox.base import BASE_IMAGE, SandboxSpec
-from plateau_bench.tasks.base import Healthcheck, Verifier
+from plateau_bench.tasks.base import Verifier
 from plateau_bench.tasks.files import files_below, tree_digest
 from plateau_bench.tasks.formats.task_toml import (
     ArtifactTable,
     EnvironmentTable,
-    HealthcheckTable,
     StepTable,
     TaskToml,
     taken,
@@ -89,7 +88,7 @@ class Folder:
             collect=tuple(
                 (hook.command, hook.timeout_sec) for one in reversed(levels) for hook in one.collect
             ),
-            healthcheck=healthcheck_of(own.healthcheck) if own else None,
+            healthcheck=own.healthcheck if own else None,
             bundled=bundled,
             build=build,
         )
@@ -117,20 +116,6 @@ def read_box(path: Path, toml: TaskToml, public: Sequence[str] | None) -> Folder
     spec = _spec(table, _image_of(files) if built else image or BASE_IMAGE, workdir)
     spec = replace(spec, network=asked.hosts(public, f"{path / 'task.toml'}: {key}"))
     return Folder(path=path, toml=toml, box=spec, built=built, files=files, public=public)
-
-
-def healthcheck_of(table: HealthcheckTable | None) -> Healthcheck | None:
-    """The check that a table describes; None if there is no table."""
-    if table is None:
-        return None
-    return Healthcheck(
-        command=table.command,
-        interval_s=table.interval_sec,
-        timeout_s=table.timeout_sec,
-        start_s=table.start_period_sec,
-        start_interval_s=table.start_interval_sec,
-        retries=max(1, int(table.retries)),
-    )
 
 
 def refuse_compose(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from plateau_bench.sandbox.network.allow import AllowList
-from plateau_bench.tasks.base import Split
+from plateau_bench.tasks.base import Command, Healthcheck, Positive, Split
 from plateau_bench.tasks.files import inside, text_of
 from plateau_bench.validate import Text, validated_loosely
 
@@ -94,9 +94,6 @@ def _gate(reward: Any) -> bool:
     return any(one > 0 for one in least)
 
 
-Command = Annotated[Text, Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Mebibytes = Annotated[int, Field(gt=0, le=10**9)]
 Size = Annotated[int, BeforeValidator(_size)]
 Workdir = Annotated[Text, AfterValidator(_folder)]
@@ -140,18 +137,6 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealthcheckTable:
-    """`healthcheck`: seconds, with Docker's meaning."""
-
-    command: Command
-    interval_sec: NotNegative = 5.0
-    timeout_sec: Positive = 30.0
-    start_period_sec: NotNegative = 0.0
-    start_interval_sec: NotNegative = 5.0
-    retries: NotNegative = 3
-
-
-@dataclass(frozen=True, kw_only=True)
 class EnvironmentTable(Network):
     """`environment`: what a box offers."""
 
@@ -164,7 +149,7 @@ class EnvironmentTable(Network):
     """The spelling of schema 1.0, as is `storage`."""
     storage_mb: Mebibytes | None = None
     storage: Size | None = None
-    healthcheck: HealthcheckTable | None = None
+    healthcheck: Healthcheck | None = None
     os: Annotated[Literal["", "linux"], BeforeValidator(lambda name: str(name).lower())] = ""
     gpus: Annotated[Any, _refused("boxes have no GPU")] = None
     tpu: Annotated[Any, _refused("boxes have no TPU")] = None
@@ -227,7 +212,7 @@ class StepTable:
     name: Annotated[str, AfterValidator(_step_name)]
     agent: Network = field(default_factory=Network)
     verifier: VerifierTable = field(default_factory=VerifierTable)
-    healthcheck: HealthcheckTable | None = None
+    healthcheck: Healthcheck | None = None
     artifacts: tuple[Artifact, ...] = ()
     min_reward: Annotated[bool, BeforeValidator(_gate)] = False
     """In the file a number, or a table of numbers: whether one of them is above 0."""

@@ -3,14 +3,14 @@
 {"runner": "pytest", "tests": ["checks/test_a.py::test_b[1]"], "deleted": ["old.py"], "own": ["_pytest"]}
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from plateau_bench.tasks.files import json_of
 from plateau_bench.validate import validated
 
 NAME = "expected.json"
@@ -58,19 +58,6 @@ class Expected:
     """Modules of the project that share a name with one of the standard library or of pytest."""
 
 
-def read_json(files: Mapping[str, bytes], name: str, place: Path) -> Any:
-    """The plain data of one JSON file among a task's tests, which lie in `place`.
-
-    Raises ValueError that names the file.
-    """
-    try:
-        return json.loads(files[name])
-    except KeyError:
-        raise ValueError(f"{place / name}: is missing") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place / name}: is not JSON ({error})") from None
-
-
 def read_expected(files: Mapping[str, bytes], place: Path) -> Expected | None:
     """The content of `expected.json` among a task's tests; None if there is none.
 
@@ -78,7 +65,7 @@ def read_expected(files: Mapping[str, bytes], place: Path) -> Expected | None:
     """
     if NAME not in files:
         return None
-    data = read_json(files, NAME, place)
+    data = json_of(files[NAME], str(place / NAME))
     if isinstance(data, dict) and "runner" not in data:
         raise ValueError(
             f'{place / NAME}: missing key runner: write "runner": "pytest", with ids as pytest names them, '

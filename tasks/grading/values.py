@@ -15,8 +15,8 @@ from pydantic import Field
 
 from plateau_bench.sandbox.base import Backend, Output, Program
 from plateau_bench.tasks.base import Case, FunctionTests, Verdict
+from plateau_bench.tasks.files import json_of
 from plateau_bench.tasks.grading.compare import graded
-from plateau_bench.tasks.grading.expected_file import read_json
 from plateau_bench.tasks.grading.functions import verdict_of
 from plateau_bench.validate import validated
 
@@ -46,7 +46,9 @@ def read_cases(files: Mapping[str, bytes], place: Path) -> Cases:
 
     Raises ValueError that names the file, the key and what is wrong.
     """
-    return validated(Cases, read_json(files, NAME, place), str(place / NAME))
+    if NAME not in files:
+        raise ValueError(f"{place / NAME}: is missing")
+    return validated(Cases, json_of(files[NAME], str(place / NAME)), str(place / NAME))
 
 
 def grade_values(source: str, cases: Cases, backend: Backend) -> Verdict:
