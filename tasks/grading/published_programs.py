@@ -4,17 +4,21 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from plateau_bench.sandbox.base import Output, Program, ProgramBox, ProgramResult, Status
 from plateau_bench.tasks.base import FunctionTests
 from plateau_bench.tasks.grading.compare import line
 from plateau_bench.tasks.guest import exchange, testcode
 from plateau_bench.tasks.guest.exchange import pack, unpack
+
+T = TypeVar("T")
+Work = Generator[list[Program], Any, T]
+"""Something that has lists of programs run, one after the other, and gives a result at its end."""
 
 CHUNK = 64
 """Calls of one program: what it answers has to fit in one message of the box."""
@@ -108,10 +112,20 @@ def answering(
     ]
 
 
-def run_parts(box: ProgramBox, parts: Sequence[Sequence[Program]]) -> list[list[ProgramResult]]:
-    """Run lists of programs in one call of the box; the results, list by list. Raises SandboxError."""
-    results = iter(box.run([program for part in parts for program in part]))
-    return [[next(results) for _ in part] for part in parts]
+def run_together(box: ProgramBox, works: Sequence[Work[T]]) -> list[T]:
+    """What each work gives; what they ask for at one time is one call of the box. Raises SandboxError."""
+    done: dict[int, T] = {}
+    results: dict[int, list[ProgramResult] | None] = dict.fromkeys(range(len(works)))
+    while results:
+        asked: dict[int, list[Program]] = {}
+        for i, mine in results.items():
+            try:
+                asked[i] = works[i].send(mine)
+            except StopIteration as end:
+                done[i] = end.value
+        ran = iter(box.run([program for programs in asked.values() for program in programs]))
+        results = {i: [next(ran) for _ in programs] for i, programs in asked.items()}
+    return [done[i] for i in range(len(works))]
 
 
 def merge(results: Sequence[ProgramResult]) -> tuple[list[Output], str]:
