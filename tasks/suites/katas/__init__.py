@@ -45,12 +45,8 @@ def corpus(seed: int, size: int) -> list[HumanSample]:
 def fresh_human(seed: int, count: int, *, verified: bool) -> list[HumanSample]:
     """New human samples on training combinations; `verified` keeps only the correct ones."""
     rng = random.Random(f"katas/fresh/{seed}/{verified}")
-    samples: list[HumanSample] = []
-    while len(samples) < count:
-        sample = _sample(grammar.draw(rng, held_out=False), rng)
-        if sample.correct or not verified:
-            samples.append(sample)
-    return samples
+    samples = (_sample(grammar.draw(rng, held_out=False), rng) for _ in itertools.count())
+    return list(itertools.islice((one for one in samples if one.correct or not verified), count))
 
 
 def held_out_text(seed: int, size: int) -> list[HumanSample]:

@@ -11,34 +11,26 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from plateau_bench.tasks.suites.katas.grammar import Pipeline
-from plateau_bench.tasks.suites.katas.op import FILTER, INTS, MAP, WORDS, Op
+from plateau_bench.tasks.suites.katas.op import FILTER, MAP, Op
 
 STYLES = {"comp": 30, "loop": 24, "fused": 18, "func": 14, "while": 8, "recursion": 6}
 """Style -> how often people reach for it, percent."""
 
-_OPENERS = {
-    INTS: (
-        "Write f(a) for a list of ints: ",
-        "Given a list of ints a, write f(a): ",
-        "f(a) gets a list of ints: ",
-        "Define f(a) on ints: ",
-        "Make f(a) for int lists: ",
-    ),
-    WORDS: (
-        "Write f(a) for a list of words: ",
-        "Given a list of words a, write f(a): ",
-        "f(a) gets a list of words: ",
-        "Define f(a) on words: ",
-        "Make f(a) for word lists: ",
-    ),
-}
+_OPENERS = (
+    "Write f(a) for a list of {kind}s: ",
+    "Given a list of {kind}s a, write f(a): ",
+    "f(a) gets a list of {kind}s: ",
+    "Define f(a) on {kind}s: ",
+    "Make f(a) for {kind} lists: ",
+)
 _CONNECTORS = (", then ", "; then ", ", next ", ", and then ")
 
 
 def instruction(pipeline: Pipeline, rng: random.Random) -> str:
     """`"Write f(a) for a list of ints: keep the even numbers, then square each, then return the sum"`."""
     phrases = [step.phrase(rng) for step in pipeline]
-    return rng.choice(_OPENERS[pipeline[0].op.family]) + rng.choice(_CONNECTORS).join(phrases)
+    opener = rng.choice(_OPENERS).format(kind=pipeline[0].op.family.removesuffix("s"))
+    return opener + rng.choice(_CONNECTORS).join(phrases)
 
 
 class _Part(NamedTuple):
@@ -254,8 +246,6 @@ def _recursive(run: _Run, name: str, v: str) -> list[str]:
     own = sink.op.recursion if sink else None
     base, step = own or ("[]", "[{x}] + {rest}")
     rest = f"{name}(a[1:])"
-    if sink:
-        step = sink.fill(step)
     work = _element(run, "return " + step.replace("{rest}", rest), v, "[{x}]" in step)
     lines = ["if not a:", f" return {base}", f"{v} = a[0]", *_guarded(run, work)]
     return [*lines, f"return {rest}"] if run.keep else lines
