@@ -100,7 +100,7 @@ def _stage(task: Task, common: Folder, step: StepTable | None) -> Task:
     if not instruction:
         raise ValueError(f"{place / 'instruction.md'}: is empty")
     toml = common.toml
-    levels = [step.verifier, toml.verifier] if step else [toml.verifier]
+    levels = [level for level, _ in common.levels(step)]
     named = f"{common.file}: verifier"
     networks = [level.hosts(common.public, named) for level in levels if level.network_mode]
     tests = FolderTests(

@@ -13,6 +13,7 @@ from plateau_bench.tasks.formats.task_toml import (
     EnvironmentTable,
     StepTable,
     TaskToml,
+    VerifierTable,
     taken,
 )
 
@@ -45,6 +46,11 @@ class Folder:
         """Where the instruction, the tests and the solution of a step lie, or those of the task."""
         return self.path / "steps" / step.name if step else self.path
 
+    def levels(self, step: StepTable | None) -> list[tuple[VerifierTable, Path]]:
+        """The `verifier` tables of a step, or of the task, and the folder of tests beside each; own first."""
+        whole = [(self.toml.verifier, self.path / "tests")]
+        return [(step.verifier, self.place(step) / "tests"), *whole] if step else whole
+
     @property
     def start(self) -> dict[str, bytes]:
         """The workspace that an agent starts from; an image that is built holds it already."""
@@ -55,17 +61,12 @@ class Folder:
 
         `network`: what the `verifier` tables say, None if they do not. Raises ValueError.
         """
-        levels = [step.verifier, self.toml.verifier] if step else [self.toml.verifier]
-        places = (
-            [self.path / "steps" / step.name / "tests", self.path / "tests"]
-            if step
-            else [self.path / "tests"]
-        )
+        levels = [level for level, _ in self.levels(step)]
         if not next((level.separate for level in levels if level.separate is not None), False):
             return None
         own = next((level.environment for level in levels if level.environment), None)
         image, bundled, build, recipe = self.box.image, False, None, b""
-        for level, place in zip(levels, places, strict=True):
+        for level, place in self.levels(step):
             files = files_below(place)
             refuse_compose(place, files)
             if level.environment and level.environment.docker_image:

@@ -33,7 +33,9 @@ _SETS = {"similar_elements", "find_char_long", "common_in_nested_lists", "extrac
     "larg_nnum", "intersection_array", "find_dissimilar", "Diff",
 }  # fmt: skip
 """MBPP functions whose answers EvalPlus compares as sets."""
-LICENCES = {"HumanEval": "MIT", "HumanEval+": "MIT (HumanEval), Apache-2.0 (EvalPlus)"} | {
+LICENCES = {
+    "HumanEval": "MIT",
+    "HumanEval+": "MIT (HumanEval), Apache-2.0 (EvalPlus)",
     "MBPP": "CC-BY-4.0",
     "MBPP+": "CC-BY-4.0 (MBPP), Apache-2.0 (EvalPlus)",
 }

@@ -7,6 +7,7 @@ The answer is one file, which imports nothing of the workspace.
 """
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,12 +56,9 @@ def grade_values(source: str, cases: Cases, backend: Backend) -> Verdict:
     """Call the function in a fresh program box. Raises SandboxError if the box broke."""
     tests = cases.tests
     calls = [case.args for case in tests.hidden]
-    box = backend.open_program_box()
-    try:
-        program = Program(source=source, entry_point=tests.entry_point, calls=calls, cpu_s=cases.cpu_s)
+    program = Program(source=source, entry_point=tests.entry_point, calls=calls, cpu_s=cases.cpu_s)
+    with closing(backend.open_program_box()) as box:
         (result,) = box.run([program])
-    finally:
-        box.close()
     outputs = None if result.outputs is None else tuple(map(_plain, result.outputs))
     found = verdict_of(tests, replace(result, outputs=outputs))
     return graded(found.outcome, found.reason)  # with no visible case, all of them hold
