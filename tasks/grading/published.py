@@ -11,7 +11,7 @@ CPU limits are relative: to what the solution needs on this machine, and to the 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from plateau_bench.sandbox.base import Output, Program, ProgramBox, ProgramResult, Status
@@ -67,14 +67,13 @@ class SolutionRuns:
     slowness: float = 0.0
     """CPU time here over CPU time at nominal speed; 0 before it was measured."""
 
-    def ready(self, tasks: Sequence[Task], box: ProgramBox) -> None:
+    def ready(self, tasks: Iterable[Task], box: ProgramBox) -> None:
         """Learn what is missing. Raises SandboxError if the box died."""
-        if not self.slowness:
+        missing = {task.digest: task for task in tasks if task.digest not in self.known}
+        if missing and not self.slowness:
             self.slowness = measure(box)
-        missing = [task for task in tasks if task.digest not in self.known]
-        if missing:
-            runs = run_together(box, [_learn(task, self.slowness) for task in missing])
-            self.known |= {task.digest: run for task, run in zip(missing, runs, strict=True)}
+        runs = run_together(box, [_learn(task, self.slowness) for task in missing.values()])
+        self.known |= zip(missing, runs, strict=True)
 
 
 def measure(box: ProgramBox) -> float:
@@ -82,20 +81,6 @@ def measure(box: ProgramBox) -> float:
     results = box.run([own_code("calibrate", (LOOPS,), 30.0)] * 3)
     times = [said for said, _ in map(read_json, results) if isinstance(said, float) and said > 0]
     return min(20.0, max(0.25, min(times) / NOMINAL_S)) if times else 1.0
-
-
-def grade_published(
-    pairs: Sequence[tuple[Task, str]], box: ProgramBox, solutions: SolutionRuns
-) -> list[Verdict]:
-    """Verdicts in the order of `pairs`. A task whose own code does not work gives INFRA, naming why.
-
-    Raises SandboxError if the box died.
-    """
-    solutions.ready(list({task.digest: task for task, _ in pairs}.values()), box)
-    limit = OWN_S * solutions.slowness
-    return run_together(
-        box, [_grade(_tests(task), solutions.known[task.digest], answer, limit) for task, answer in pairs]
-    )
 
 
 def _tests(task: Task) -> PublishedTests:
@@ -196,11 +181,13 @@ def _seconds(clock: Output) -> float:
 # --- verdicts ------------------------------------------------------------------------------------------
 
 
-def _grade(tests: PublishedTests, solution: SolutionRun, answer: str, limit: float) -> Work[Verdict]:
+def grading(task: Task, answer: str, solutions: SolutionRuns) -> Work[Verdict]:
     """Let a program answer the calls, compare, and let test code judge if there is any.
 
-    Where the test asks for calls that depend on earlier answers, the program is run again for these.
+    Where the test asks for calls that depend on earlier answers, the program is run again for these. A task
+    whose own code does not work gives INFRA, naming why. `solutions` have to be ready for the task.
     """
+    tests, solution, limit = _tests(task), solutions.known[task.digest], OWN_S * solutions.slowness
     if solution.broken:
         return graded(Outcome.INFRA, line("this task is broken", solution.broken))
     outputs, ended = merge((yield answering(tests, answer, solution.calls, solution.limits)))
@@ -230,12 +217,8 @@ def _by_cases(tests: PublishedTests, solution: SolutionRun, outputs: list[Output
     """The verdict by cases and inputs alone."""
     seen: list[str] = []
     unseen: list[str] = []
-    for i, (name, case) in enumerate(_cases(tests, solution)):
-        if case is None:
-            continue
-        shown = name.startswith("visible")
-        found = _unordered(outputs[i]) if tests.as_set and "input" in name else outputs[i]
-        (seen if shown else unseen).append(complaint(name, case, found))
+    for name, case, output in _cases(tests, solution, outputs):
+        (seen if name.startswith("visible") else unseen).append(complaint(name, case, output))
     reason = next(filter(None, unseen + seen), "")
     if reason:
         verified = bool(seen) and not any(seen)
@@ -243,22 +226,20 @@ def _by_cases(tests: PublishedTests, solution: SolutionRun, outputs: list[Output
     return graded(Outcome.PASSED)
 
 
-def _cases(tests: PublishedTests, solution: SolutionRun) -> list[tuple[str, Case | None]]:
-    """Names and cases in the order of the solution's calls, with None for those that do not count.
-
-    The script's own calls are not among them.
-    """
-    named: list[tuple[str, Case | None]] = [*named_cases(tests)]
+def _cases(
+    tests: PublishedTests, solution: SolutionRun, outputs: list[Output]
+) -> Iterator[tuple[str, Case, Output]]:
+    """Names, cases and answers, but for inputs that the solution raises on and for the script's own calls."""
+    known = named_cases(tests)
+    yield from ((name, case, output) for (name, case), output in zip(known, outputs, strict=False))
     inputs = [(f"visible input {i}", args) for i, args in enumerate(tests.visible_inputs, 1)]
     inputs += [(f"hidden input {i}", args) for i, args in enumerate(tests.hidden_inputs, 1)]
-    for name, args in inputs:
-        found = solution.outputs[len(named)]
-        if found.error is not None:
-            named.append((name, None))
-            continue
-        expected = (_unordered(found) if tests.as_set else found).value
-        named.append((name, Case(args=args, expected=expected, tolerance=tests.tolerance)))
-    return named
+    for i, (name, args) in enumerate(inputs, len(known)):
+        wanted, output = solution.outputs[i], outputs[i]
+        if wanted.error is None:
+            if tests.as_set:
+                wanted, output = _unordered(wanted), _unordered(output)
+            yield name, Case(args=args, expected=wanted.value, tolerance=tests.tolerance), output
 
 
 def _unordered(output: Output) -> Output:

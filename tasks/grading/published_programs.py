@@ -123,8 +123,9 @@ def run_together(box: ProgramBox, works: Sequence[Work[T]]) -> list[T]:
                 asked[i] = works[i].send(mine)
             except StopIteration as end:
                 done[i] = end.value
-        ran = iter(box.run([program for programs in asked.values() for program in programs]))
-        results = {i: [next(ran) for _ in programs] for i, programs in asked.items()}
+        programs = [program for mine in asked.values() for program in mine]
+        ran = iter(box.run(programs) if programs else ())
+        results = {i: [next(ran) for _ in mine] for i, mine in asked.items()}
     return [done[i] for i in range(len(works))]
 
 
