@@ -191,6 +191,8 @@ def grading(task: Task, answer: str, solutions: SolutionRuns) -> Work[Verdict]:
     if solution.broken:
         return graded(Outcome.INFRA, line("this task is broken", solution.broken))
     outputs, ended = merge((yield answering(tests, answer, solution.calls, solution.limits)))
+    if len(outputs) != len(solution.calls):
+        ended = ended or f"{len(outputs)} answers to {len(solution.calls)} calls"
     if ended:
         return graded(Outcome.FAILED, ended)
     verdict = _by_cases(tests, solution, outputs)
