@@ -155,7 +155,6 @@ def build(
     sandbox: Annotated[str, typer.Option(help="The backend that builds them.")] = "docker",
 ) -> None:
     """Build the images of a suite's task folders ahead of a run; checks the engine's disk first."""
-    from plateau_bench.sandbox import open_backend
     from plateau_bench.tasks.formats import building
 
     images = building.to_build(every_task(suite, 1, 0))

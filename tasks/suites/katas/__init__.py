@@ -89,10 +89,13 @@ def held_out_tasks(seed: int, count: int) -> tuple[Task, ...]:
     seen: set[str] = set()
     tasks = []
     for number in range(count):
-        for attempt in itertools.count(1):
+        attempts = 0
+        while True:
+            attempts += 1
             pipeline = grammar.draw_held_out(rng, STRATA[number % len(STRATA)])
-            known = grammar.combo(pipeline) in seen and attempt < _ATTEMPTS
-            if not known and (tests := grammar.draw_tests(pipeline, rng)):
+            if grammar.combo(pipeline) in seen and attempts < _ATTEMPTS:
+                continue
+            if tests := grammar.draw_tests(pipeline, rng):
                 break
         seen.add(grammar.combo(pipeline))
         text = instruction(pipeline, rng)

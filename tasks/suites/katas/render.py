@@ -7,7 +7,7 @@ from a comprehension for a given pipeline is not offered for it.
 import random
 import re
 from collections.abc import Callable
-from itertools import accumulate
+from functools import partial
 from typing import NamedTuple
 
 from plateau_bench.tasks.suites.katas.grammar import Pipeline
@@ -72,14 +72,12 @@ def render(pipeline: Pipeline, style: str, rng: random.Random) -> str | None:
 
 
 _IMPORTS = (("math", "prod"), ("functools", "reduce"))
-_STYLE_NAMES = tuple(STYLES)
-_STYLE_WEIGHTS = tuple(accumulate(STYLES.values()))
 
 
 def render_any(pipeline: Pipeline, rng: random.Random) -> tuple[str, str]:
     """(style, program), the style drawn by how often people use it among those that fit."""
     while True:
-        style = rng.choices(_STYLE_NAMES, cum_weights=_STYLE_WEIGHTS)[0]
+        (style,) = rng.choices(tuple(STYLES), tuple(STYLES.values()))
         program = render(pipeline, style, rng)
         if program is not None:
             return style, program
@@ -198,11 +196,8 @@ def _guarded(run: _Run, lines: list[str]) -> list[str]:
     return [f"if {run.keep}:", _indent(lines)] if run.keep else lines
 
 
-Header = Callable[[str, str], list[str]]
-"""(source, variable) -> lines that open a pass over the source."""
-
-
-def _passes(runs: list[_Run], v: str, header: Header) -> list[str] | None:
+def _passes(runs: list[_Run], v: str, opening: str) -> list[str] | None:
+    """Loops; `opening` begins a pass over `{a}` whose current element is to be called `{v}`."""
     lines: list[str] = []
     names = iter("bcd")
     source, looped, answer = "a", False, "a"
@@ -216,7 +211,7 @@ def _passes(runs: list[_Run], v: str, header: Header) -> list[str] | None:
             fill = sink.fill if fold and sink else str
             init, body, answer = (fill(text).replace("{r}", target) for text in (init, body, answer))
             work = _element(run, body, v, bool(_INLINE.search(body)))
-            lines += [init, *header(source, v), _indent(_guarded(run, work))]
+            lines += [init, opening.format(a=source, v=v), _indent(_guarded(run, work))]
             source = target
         if sink and not fold:
             name = next(names)
@@ -228,16 +223,6 @@ def _passes(runs: list[_Run], v: str, header: Header) -> list[str] | None:
     if equals and last == answer:
         return [*lines[:-1], f"return {value}"]
     return [*lines, f"return {answer}"]
-
-
-def _loop(runs: list[_Run], v: str) -> list[str] | None:
-    return _passes(runs, v, lambda source, v: [f"for {v} in {source}:"])
-
-
-def _while(runs: list[_Run], v: str) -> list[str] | None:
-    return _passes(
-        runs, v, lambda source, v: ["i = 0", f"while i < len({source}):", f" {v} = {source}[i]\n i += 1"]
-    )
 
 
 def _recursive(run: _Run, name: str, v: str) -> list[str]:
@@ -270,9 +255,9 @@ def _recursion(runs: list[_Run], v: str) -> list[str] | None:
 Writer = Callable[[list[_Run], str], list[str] | None]
 _WRITERS: dict[str, Writer] = {
     "comp": _comp,
-    "loop": _loop,
+    "loop": partial(_passes, opening="for {v} in {a}:"),
     "fused": _fused,
     "func": _func,
-    "while": _while,
+    "while": partial(_passes, opening="i = 0\nwhile i < len({a}):\n {v} = {a}[i]\n i += 1"),
     "recursion": _recursion,
 }
