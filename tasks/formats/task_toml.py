@@ -18,8 +18,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from plateau_bench.sandbox.network.allow import AllowList
 from plateau_bench.tasks.base import Command, Healthcheck, Positive, Split
 from plateau_bench.tasks.files import inside, text_of
-from plateau_bench.validate import Text, validated_loosely
+from plateau_bench.validate import Text, must_be, validated_loosely
 
+_STEP = re.compile(r'(?!.*[. ]\Z)[^<>:"/\\|?*\x00-\x1f\x7f]{1,200}')
 _FREE = ("schema_version", "version", "source", "task", "metadata")
 """Keys that describe a task; they, and what is in them and means nothing here, are not reported."""
 
@@ -78,12 +79,6 @@ def _values(variables: dict[str, str]) -> dict[str, str]:
 def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     AllowList(hosts)  # raises ValueError for what is no host
     return hosts
-
-
-def _step_name(name: str) -> str:
-    if not re.fullmatch(r'[^<>:"/\\|?*\x00-\x1f\x7f]{1,200}', name) or name.endswith((".", " ")):
-        raise ValueError(f"must be the name of a folder in steps/, not {name[:80]!r}")
-    return name
 
 
 def _gate(reward: Any) -> bool:
@@ -209,7 +204,7 @@ Artifact = Annotated[
 class StepTable:
     """`steps`: one step of a task that has several."""
 
-    name: Annotated[str, AfterValidator(_step_name)]
+    name: Annotated[str, must_be("the name of a folder in steps/", _STEP.fullmatch)]
     agent: Network = field(default_factory=Network)
     verifier: VerifierTable = field(default_factory=VerifierTable)
     healthcheck: Healthcheck | None = None

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from plateau_bench.tasks.files import json_of
-from plateau_bench.validate import validated
+from plateau_bench.validate import must_be, validated
 
 NAME = "expected.json"
 
@@ -27,22 +27,14 @@ def is_id(text: str) -> bool:
     return bool(inner) and path.endswith(".py") and is_path(path)
 
 
-def _id(text: str) -> str:
-    if not is_id(text):
-        raise ValueError(f"must be an id such as 'a/test_b.py::test_c', not {text[:100]!r}")
-    return text
-
-
-def _path(text: str) -> str:
-    if not is_path(text):
-        raise ValueError(f"must be a path below the workspace, not {text[:100]!r}")
-    return text
-
-
 def _once(tests: tuple[str, ...]) -> tuple[str, ...]:
     if not tests:
         raise ValueError("must name at least one test, such as 'a/test_b.py::test_c'")
     return tuple(dict.fromkeys(tests))
+
+
+Id = Annotated[str, must_be("an id such as 'a/test_b.py::test_c'", is_id)]
+Below = Annotated[str, must_be("a path below the workspace", is_path)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +42,9 @@ class Expected:
     """What `expected.json` asks for."""
 
     runner: Literal["pytest"]
-    tests: Annotated[tuple[Annotated[str, AfterValidator(_id)], ...], AfterValidator(_once)]
+    tests: Annotated[tuple[Id, ...], AfterValidator(_once)]
     """Ids as pytest writes them, relative to the workspace. All of these tests have to pass."""
-    deleted: tuple[Annotated[str, AfterValidator(_path)], ...] = ()
+    deleted: tuple[Below, ...] = ()
     """Files of the workspace that are deleted before the tests run."""
     own: frozenset[Annotated[str, Field(min_length=1)]] = frozenset()
     """Modules of the project that share a name with one of the standard library or of pytest."""
