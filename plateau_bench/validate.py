@@ -8,7 +8,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, reduce
 from operator import getitem
 from pathlib import Path
@@ -35,6 +35,17 @@ def _without_nul(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_without_nul)]
 """A text that can be a file's content, a variable or an argument."""
+
+
+def must_be(what: str, holds: Callable[[str], Any]) -> AfterValidator:
+    """A check of texts for a field's type; `what` is the message's end: 'must be a name, not ...'."""
+
+    def check(text: str) -> str:
+        if not holds(text):
+            raise ValueError(f"must be {what}, not {text[:80]!r}")
+        return text
+
+    return AfterValidator(check)
 
 
 class Loader(yaml.SafeLoader):

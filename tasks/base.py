@@ -4,9 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from plateau_bench.sandbox.base import SandboxSpec
+from plateau_bench.validate import Text
+
+Command = Annotated[Text, Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 class Split(StrEnum):
@@ -61,14 +68,17 @@ class FunctionTests:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Healthcheck:
-    """A command that has to succeed before anybody works in a box; seconds, with Docker's meaning."""
+    """A command that has to succeed before anybody works in a box; seconds, with Docker's meaning.
 
-    command: str
-    interval_s: float = 5.0
-    timeout_s: float = 30.0
-    start_s: float = 0.0
-    start_interval_s: float = 5.0
-    retries: int = 3
+    The other names are those of the table `healthcheck` in a task.toml.
+    """
+
+    command: Command
+    interval_s: Annotated[NotNegative, Field(alias="interval_sec")] = 5.0
+    timeout_s: Annotated[Positive, Field(alias="timeout_sec")] = 30.0
+    start_s: Annotated[NotNegative, Field(alias="start_period_sec")] = 0.0
+    start_interval_s: Annotated[NotNegative, Field(alias="start_interval_sec")] = 5.0
+    retries: Annotated[NotNegative, AfterValidator(lambda number: max(1, int(number)))] = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

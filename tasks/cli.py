@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,24 +56,22 @@ def list_tasks(
     from plateau_bench.tasks.quality.quarantine import is_quarantined, quarantine_path, read_quarantine
 
     tasks = every_task(suite, count, seed)
-    for name, counts in _summary(tasks).items():
-        typer.echo(f"{name:12} " + ", ".join(f"{n} {key}" for key, n in counts.most_common(12)))
+    summary = {
+        "tasks": [task.split.value for task in tasks],
+        "strata": [task.stratum or "none" for task in tasks],
+        "tests": [type(task.tests).__name__.removesuffix("Tests").lower() for task in tasks],
+        "licences": [task.tags.get("licence", "not stated") for task in tasks],
+    }
+    for name, values in summary.items():
+        typer.echo(f"{name:12} " + ", ".join(f"{n} {key}" for key, n in Counter(values).most_common(12)))
     typer.echo(f"{'clusters':12} {len({task.cluster or task.id for task in tasks})}")
     place = quarantine_path(suite)
     if place.exists():
-        out = [task for task in tasks if is_quarantined(task, read_quarantine(place))]
+        quarantine = read_quarantine(place)
+        out = [task for task in tasks if is_quarantined(task, quarantine)]
         typer.echo(f"{'quarantine':12} {len(out)} (see {place})")
     for task in tasks if rows else ():
         typer.echo(f"{task.split:9} {task.stratum or '-':8} {task.id}")
-
-
-def _summary(tasks: Sequence[Task]) -> dict[str, Counter[str]]:
-    return {
-        "tasks": Counter(task.split.value for task in tasks),
-        "strata": Counter(task.stratum or "none" for task in tasks),
-        "tests": Counter(type(task.tests).__name__.removesuffix("Tests").lower() for task in tasks),
-        "licences": Counter(task.tags.get("licence", "not stated") for task in tasks),
-    }
 
 
 @app.command()
@@ -155,21 +152,19 @@ def build(
     sandbox: Annotated[str, typer.Option(help="The backend that builds them.")] = "docker",
 ) -> None:
     """Build the images of a suite's task folders ahead of a run; checks the engine's disk first."""
-    from plateau_bench.sandbox import open_backend
     from plateau_bench.tasks.formats import building
 
     images = building.to_build(every_task(suite, 1, 0))
     chosen = dict(islice(images.items(), limit or None))
+    failed = 0
     with _bar("building", len(chosen)) as bar:
-
-        def done(image: str, problem: str) -> None:
+        for image, problem in building.build(chosen, open_backend(sandbox), at_once=at_once):
             if problem:
+                failed += 1
                 bar.console.out(f"{image} ({chosen[image]}): {problem}", highlight=False)
             bar.advance(bar.task_ids[0])
-
-        problems = building.build(chosen, open_backend(sandbox), at_once=at_once, done=done)
-    typer.echo(f"{len(chosen) - len(problems)} images are there, {len(problems)} could not be built")
-    raise typer.Exit(1 if problems else 0)
+    typer.echo(f"{len(chosen) - failed} images are there, {failed} could not be built")
+    raise typer.Exit(1 if failed else 0)
 
 
 @importers.command()

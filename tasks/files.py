@@ -26,7 +26,7 @@ def text_of(file: Path) -> str:
         raise ValueError(f"{file}: cannot be read ({error.strerror})") from error
 
 
-def json_of(text: str, place: str) -> Any:
+def json_of(text: str | bytes, place: str) -> Any:
     """The data in a JSON text. Raises ValueError that begins with `place`."""
     if len(text) > MAX_BYTES:
         raise ValueError(f"{place}: is longer than {MAX_BYTES // 10**6} MB")

@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from plateau_bench.tasks.base import Split, Task
 
@@ -69,20 +69,13 @@ class MadeSuite:
     shares_parts = False
     tasks: tuple[Task, ...] | None = None
 
-    def corpus(self, seed: int, size: int) -> Sequence[HumanSample]:
-        raise self._no_humans()
+    def _no_humans(self, *arguments: object, **options: object) -> NoReturn:
+        raise ValueError(f"tasks.suite: {self.name} holds no human data; only 'katas' comes with some")
 
-    def fresh_human(self, seed: int, count: int, *, verified: bool) -> Sequence[HumanSample]:
-        raise self._no_humans()
-
-    def held_out_text(self, seed: int, size: int) -> Sequence[HumanSample]:
-        raise self._no_humans()
+    corpus = fresh_human = held_out_text = _no_humans
 
     def with_visible(self, count: int) -> Suite:
         raise ValueError(f"tasks.visible: the tests of the suite {self.name!r} are as they are; drop the key")
-
-    def _no_humans(self) -> ValueError:
-        return ValueError(f"tasks.suite: {self.name} holds no human data; only 'katas' comes with some")
 
 
 def split_of(cluster: str) -> Split:

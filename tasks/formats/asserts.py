@@ -58,10 +58,8 @@ def read_asserts(statements: Sequence[ast.stmt], function: str) -> tuple[Case, .
 def _case(test: ast.expr, function: str) -> Case | None:
     try:
         match test:
-            case ast.Compare(left=call, ops=[ast.Eq()], comparators=[right]):
-                return _called(call, function, value(right), 0.0)
-            case ast.Compare(left=call, ops=[ast.Is()], comparators=[right]):
-                return _called(call, function, value(right), None)
+            case ast.Compare(left=call, ops=[ast.Eq() | ast.Is() as op], comparators=[right]):
+                return _called(call, function, value(right), 0.0 if isinstance(op, ast.Eq) else None)
             case ast.Compare(
                 left=ast.Call(
                     func=ast.Name(id="abs"),

@@ -1,6 +1,6 @@
 """Images of folder tasks that bring a Dockerfile, built ahead of a run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from plateau_bench.sandbox.base import Backend, SandboxError
@@ -17,29 +17,20 @@ def to_build(tasks: Sequence[Task]) -> dict[str, str]:
     return images
 
 
-def build(
-    images: dict[str, str],
-    backend: Backend,
-    *,
-    at_once: int = 2,
-    done: Callable[[str, str], None] = lambda image, problem: None,
-) -> dict[str, str]:
-    """Build the images that the backend lacks; return image -> what went wrong, for those that failed.
+def build(images: Mapping[str, str], backend: Backend, *, at_once: int = 2) -> Iterator[tuple[str, str]]:
+    """Build the images that the backend lacks; give each image when it is done, and what went wrong.
 
     Raises SandboxUnavailable before the first build if there is no room for them all or the backend makes
     no images.
     """
     missing = sorted(backend.missing(images))
-    problems = {}
     with ThreadPoolExecutor(at_once, "build") as pool:
         jobs = {pool.submit(backend.build, image, images[image]): image for image in missing}
-        for image in images.keys() - set(missing):
-            done(image, "")
+        yield from ((image, "") for image in images.keys() - set(missing))
         for future in as_completed(jobs):
-            image, problem = jobs[future], ""
+            problem = ""
             try:
                 future.result()
             except SandboxError as error:
-                problem = problems[image] = str(error)
-            done(image, problem)
-    return problems
+                problem = str(error)
+            yield jobs[future], problem

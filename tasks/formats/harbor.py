@@ -19,7 +19,7 @@ from pathlib import Path
 
 from plateau_bench.tasks.base import FolderTests, Task
 from plateau_bench.tasks.files import files_below, text_of, tree_digest
-from plateau_bench.tasks.formats.harbor_boxes import PUBLISHED, Folder, healthcheck_of, read_box
+from plateau_bench.tasks.formats.harbor_boxes import PUBLISHED, Folder, read_box
 from plateau_bench.tasks.formats.task_toml import StepTable, read_task_toml
 from plateau_bench.tasks.grading import expected_file, values
 from plateau_bench.tasks.grading.boxes import folder_tests, stages, tests_of
@@ -84,7 +84,7 @@ def _with_steps(task: Task, common: Folder) -> Task:
     together = FolderTests(
         tests_dir=common.path / "tests",
         files=common.start,
-        healthcheck=healthcheck_of(common.toml.environment.healthcheck),
+        healthcheck=common.toml.environment.healthcheck,
         steps=tuple(steps),
         last_decides=common.toml.multi_step_reward_strategy == "final",
     )
@@ -100,7 +100,7 @@ def _stage(task: Task, common: Folder, step: StepTable | None) -> Task:
     if not instruction:
         raise ValueError(f"{place / 'instruction.md'}: is empty")
     toml = common.toml
-    levels = [step.verifier, toml.verifier] if step else [toml.verifier]
+    levels = [level for level, _ in common.levels(step)]
     named = f"{common.file}: verifier"
     networks = [level.hosts(common.public, named) for level in levels if level.network_mode]
     tests = FolderTests(
@@ -113,7 +113,7 @@ def _stage(task: Task, common: Folder, step: StepTable | None) -> Task:
         solution_env=toml.solution.env,
         network=next(iter(networks), ()),
         verifier=common.verifier(step, next(iter(networks), None)),
-        healthcheck=healthcheck_of(step.healthcheck if step else toml.environment.healthcheck),
+        healthcheck=step.healthcheck if step else toml.environment.healthcheck,
     )
     files = tests_of(tests)
     bundled = tests.verifier is not None and tests.verifier.bundled

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from plateau_bench.sandbox.base import BASE_IMAGE, SandboxSpec
-from plateau_bench.tasks.base import Healthcheck, Verifier
+from plateau_bench.tasks.base import Verifier
 from plateau_bench.tasks.files import files_below, tree_digest
 from plateau_bench.tasks.formats.task_toml import (
     ArtifactTable,
     EnvironmentTable,
-    HealthcheckTable,
     StepTable,
     TaskToml,
+    VerifierTable,
     taken,
 )
 
@@ -46,6 +46,11 @@ class Folder:
         """Where the instruction, the tests and the solution of a step lie, or those of the task."""
         return self.path / "steps" / step.name if step else self.path
 
+    def levels(self, step: StepTable | None) -> list[tuple[VerifierTable, Path]]:
+        """The `verifier` tables of a step, or of the task, and the folder of tests beside each; own first."""
+        whole = [(self.toml.verifier, self.path / "tests")]
+        return [(step.verifier, self.place(step) / "tests"), *whole] if step else whole
+
     @property
     def start(self) -> dict[str, bytes]:
         """The workspace that an agent starts from; an image that is built holds it already."""
@@ -56,17 +61,12 @@ class Folder:
 
         `network`: what the `verifier` tables say, None if they do not. Raises ValueError.
         """
-        levels = [step.verifier, self.toml.verifier] if step else [self.toml.verifier]
-        places = (
-            [self.path / "steps" / step.name / "tests", self.path / "tests"]
-            if step
-            else [self.path / "tests"]
-        )
+        levels = [level for level, _ in self.levels(step)]
         if not next((level.separate for level in levels if level.separate is not None), False):
             return None
         own = next((level.environment for level in levels if level.environment), None)
         image, bundled, build, recipe = self.box.image, False, None, b""
-        for level, place in zip(levels, places, strict=True):
+        for level, place in self.levels(step):
             files = files_below(place)
             refuse_compose(place, files)
             if level.environment and level.environment.docker_image:
@@ -89,7 +89,7 @@ class Folder:
             collect=tuple(
                 (hook.command, hook.timeout_sec) for one in reversed(levels) for hook in one.collect
             ),
-            healthcheck=healthcheck_of(own.healthcheck) if own else None,
+            healthcheck=own.healthcheck if own else None,
             bundled=bundled,
             build=build,
         )
@@ -117,20 +117,6 @@ def read_box(path: Path, toml: TaskToml, public: Sequence[str] | None) -> Folder
     spec = _spec(table, _image_of(files) if built else image or BASE_IMAGE, workdir)
     spec = replace(spec, network=asked.hosts(public, f"{path / 'task.toml'}: {key}"))
     return Folder(path=path, toml=toml, box=spec, built=built, files=files, public=public)
-
-
-def healthcheck_of(table: HealthcheckTable | None) -> Healthcheck | None:
-    """The check that a table describes; None if there is no table."""
-    if table is None:
-        return None
-    return Healthcheck(
-        command=table.command,
-        interval_s=table.interval_sec,
-        timeout_s=table.timeout_sec,
-        start_s=table.start_period_sec,
-        start_interval_s=table.start_interval_sec,
-        retries=max(1, int(table.retries)),
-    )
 
 
 def refuse_compose(folder: Path, files: Mapping[str, bytes]) -> None:

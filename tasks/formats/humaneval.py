@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from plateau_bench.tasks.base import Case, Task
 from plateau_bench.tasks.formats.asserts import parse, read_asserts, read_check
@@ -25,7 +25,7 @@ from plateau_bench.tasks.formats.rows import Row, Texts, read_rows, unpacked
 from plateau_bench.tasks.grading.published_programs import PublishedTests, digest_of
 from plateau_bench.tasks.guest.exchange import pack
 from plateau_bench.tasks.suite import FixedSuite, split_of
-from plateau_bench.validate import Text
+from plateau_bench.validate import Text, must_be
 
 VERSION = "published/1"
 """Part of every digest: another reading of the same row is another task."""
@@ -33,17 +33,13 @@ _SETS = {"similar_elements", "find_char_long", "common_in_nested_lists", "extrac
     "larg_nnum", "intersection_array", "find_dissimilar", "Diff",
 }  # fmt: skip
 """MBPP functions whose answers EvalPlus compares as sets."""
-LICENCES = {"HumanEval": "MIT", "HumanEval+": "MIT (HumanEval), Apache-2.0 (EvalPlus)"} | {
+LICENCES = {
+    "HumanEval": "MIT",
+    "HumanEval+": "MIT (HumanEval), Apache-2.0 (EvalPlus)",
     "MBPP": "CC-BY-4.0",
     "MBPP+": "CC-BY-4.0 (MBPP), Apache-2.0 (EvalPlus)",
 }
 """As published by the suites' makers; a row's own `licence` or `license` key goes first."""
-
-
-def _name(text: str) -> str:
-    if not text.isidentifier():
-        raise ValueError(f"must be the name of a function, not {text[:80]!r}")
-    return text
 
 
 def _id(value: Any) -> str:
@@ -64,7 +60,7 @@ def _inputs(value: Any) -> tuple[tuple[Any, ...], ...]:
     return tuple(map(tuple, found))
 
 
-Name = Annotated[Text, AfterValidator(_name)]
+Name = Annotated[Text, must_be("the name of a function", str.isidentifier)]
 Inputs = Annotated[tuple[tuple[Any, ...], ...], BeforeValidator(_inputs)]
 
 

@@ -17,19 +17,14 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from plateau_bench.tasks.files import json_of, text_of
 from plateau_bench.tasks.formats.rows import SUFFIXES, Row, Texts, read_rows
 from plateau_bench.tasks.grading.expected_file import is_id
-from plateau_bench.validate import Text, read_yaml
+from plateau_bench.validate import Text, must_be, read_yaml
 
 _FILES = {"problem_statement": "problem_statement.md", "patch": "gold.patch", "test_patch": "test.patch"}
 _NAME = r"(?!.*\.\.)\w[\w.-]*"
 
 
 def _like(pattern: str, what: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value, re.DOTALL):
-            raise ValueError(f"must be {what}, not {value[:80]!r}")
-        return value
-
-    return AfterValidator(check)
+    return must_be(what, re.compile(pattern, re.DOTALL).fullmatch)
 
 
 def _ids(tests: tuple[str, ...]) -> tuple[str, ...]:

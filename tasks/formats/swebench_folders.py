@@ -136,10 +136,9 @@ def _settings(instance: Instance, wanted: Wanted) -> str:
 
 def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
     """What git prints. Raises ValueError with its complaint."""
-    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1"}
-    env = {
-        key: value for key, value in env.items() if key not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-    }
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+    env = {key: value for key, value in os.environ.items() if key not in elsewhere}
+    env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1"}
     command = ["git", *_GIT, *arguments]
     try:
         done = subprocess.run(command, cwd=folder, input=stdin, capture_output=True, env=env, check=False)
@@ -160,11 +159,7 @@ def _found(instance: Instance, repos: str) -> str:
         return f"{repos.rstrip('/')}/{owner}/{name}"
     both = [f"{owner}{sign}{name}" for sign in ("/", "__", "+")]
     for spelling in [*both, name]:
-        for place in (
-            Path(repos) / spelling,
-            Path(repos) / f"{spelling}.git",
-            Path(repos) / spelling / "repo",
-        ):
+        for place in (Path(repos, spelling), Path(repos, f"{spelling}.git"), Path(repos, spelling, "repo")):
             if (place / "HEAD").is_file() or (place / ".git").exists():
                 return str(place.resolve())
     raise ValueError(f"{instance.place}: --repos: {repos} holds no repository {both[0]}, {both[1]} or {name}")

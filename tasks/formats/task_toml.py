@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from plateau_bench.sandbox.network.allow import AllowList
-from plateau_bench.tasks.base import Split
+from plateau_bench.tasks.base import Command, Healthcheck, Positive, Split
 from plateau_bench.tasks.files import inside, text_of
-from plateau_bench.validate import Text, validated_loosely
+from plateau_bench.validate import Text, must_be, validated_loosely
 
+_STEP = re.compile(r'(?!.*[. ]\Z)[^<>:"/\\|?*\x00-\x1f\x7f]{1,200}')
 _FREE = ("schema_version", "version", "source", "task", "metadata")
 """Keys that describe a task; they, and what is in them and means nothing here, are not reported."""
 
@@ -80,12 +81,6 @@ def _hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return hosts
 
 
-def _step_name(name: str) -> str:
-    if not re.fullmatch(r'[^<>:"/\\|?*\x00-\x1f\x7f]{1,200}', name) or name.endswith((".", " ")):
-        raise ValueError(f"must be the name of a folder in steps/, not {name[:80]!r}")
-    return name
-
-
 def _gate(reward: Any) -> bool:
     """Whether a `min_reward` asks for something: a number, or one for each key of the rewards."""
     least = list(reward.values()) if isinstance(reward, dict) else [reward]
@@ -94,9 +89,6 @@ def _gate(reward: Any) -> bool:
     return any(one > 0 for one in least)
 
 
-Command = Annotated[Text, Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Mebibytes = Annotated[int, Field(gt=0, le=10**9)]
 Size = Annotated[int, BeforeValidator(_size)]
 Workdir = Annotated[Text, AfterValidator(_folder)]
@@ -140,18 +132,6 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealthcheckTable:
-    """`healthcheck`: seconds, with Docker's meaning."""
-
-    command: Command
-    interval_sec: NotNegative = 5.0
-    timeout_sec: Positive = 30.0
-    start_period_sec: NotNegative = 0.0
-    start_interval_sec: NotNegative = 5.0
-    retries: NotNegative = 3
-
-
-@dataclass(frozen=True, kw_only=True)
 class EnvironmentTable(Network):
     """`environment`: what a box offers."""
 
@@ -164,7 +144,7 @@ class EnvironmentTable(Network):
     """The spelling of schema 1.0, as is `storage`."""
     storage_mb: Mebibytes | None = None
     storage: Size | None = None
-    healthcheck: HealthcheckTable | None = None
+    healthcheck: Healthcheck | None = None
     os: Annotated[Literal["", "linux"], BeforeValidator(lambda name: str(name).lower())] = ""
     gpus: Annotated[Any, _refused("boxes have no GPU")] = None
     tpu: Annotated[Any, _refused("boxes have no TPU")] = None
@@ -224,10 +204,10 @@ Artifact = Annotated[
 class StepTable:
     """`steps`: one step of a task that has several."""
 
-    name: Annotated[str, AfterValidator(_step_name)]
+    name: Annotated[str, must_be("the name of a folder in steps/", _STEP.fullmatch)]
     agent: Network = field(default_factory=Network)
     verifier: VerifierTable = field(default_factory=VerifierTable)
-    healthcheck: HealthcheckTable | None = None
+    healthcheck: Healthcheck | None = None
     artifacts: tuple[Artifact, ...] = ()
     min_reward: Annotated[bool, BeforeValidator(_gate)] = False
     """In the file a number, or a table of numbers: whether one of them is above 0."""

@@ -3,15 +3,15 @@
 {"runner": "pytest", "tests": ["checks/test_a.py::test_b[1]"], "deleted": ["old.py"], "own": ["_pytest"]}
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from plateau_bench.validate import validated
+from plateau_bench.tasks.files import json_of
+from plateau_bench.validate import must_be, validated
 
 NAME = "expected.json"
 
@@ -27,22 +27,14 @@ def is_id(text: str) -> bool:
     return bool(inner) and path.endswith(".py") and is_path(path)
 
 
-def _id(text: str) -> str:
-    if not is_id(text):
-        raise ValueError(f"must be an id such as 'a/test_b.py::test_c', not {text[:100]!r}")
-    return text
-
-
-def _path(text: str) -> str:
-    if not is_path(text):
-        raise ValueError(f"must be a path below the workspace, not {text[:100]!r}")
-    return text
-
-
 def _once(tests: tuple[str, ...]) -> tuple[str, ...]:
     if not tests:
         raise ValueError("must name at least one test, such as 'a/test_b.py::test_c'")
     return tuple(dict.fromkeys(tests))
+
+
+Id = Annotated[str, must_be("an id such as 'a/test_b.py::test_c'", is_id)]
+Below = Annotated[str, must_be("a path below the workspace", is_path)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,25 +42,12 @@ class Expected:
     """What `expected.json` asks for."""
 
     runner: Literal["pytest"]
-    tests: Annotated[tuple[Annotated[str, AfterValidator(_id)], ...], AfterValidator(_once)]
+    tests: Annotated[tuple[Id, ...], AfterValidator(_once)]
     """Ids as pytest writes them, relative to the workspace. All of these tests have to pass."""
-    deleted: tuple[Annotated[str, AfterValidator(_path)], ...] = ()
+    deleted: tuple[Below, ...] = ()
     """Files of the workspace that are deleted before the tests run."""
     own: frozenset[Annotated[str, Field(min_length=1)]] = frozenset()
     """Modules of the project that share a name with one of the standard library or of pytest."""
-
-
-def read_json(files: Mapping[str, bytes], name: str, place: Path) -> Any:
-    """The plain data of one JSON file among a task's tests, which lie in `place`.
-
-    Raises ValueError that names the file.
-    """
-    try:
-        return json.loads(files[name])
-    except KeyError:
-        raise ValueError(f"{place / name}: is missing") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place / name}: is not JSON ({error})") from None
 
 
 def read_expected(files: Mapping[str, bytes], place: Path) -> Expected | None:
@@ -78,7 +57,7 @@ def read_expected(files: Mapping[str, bytes], place: Path) -> Expected | None:
     """
     if NAME not in files:
         return None
-    data = read_json(files, NAME, place)
+    data = json_of(files[NAME], str(place / NAME))
     if isinstance(data, dict) and "runner" not in data:
         raise ValueError(
             f'{place / NAME}: missing key runner: write "runner": "pytest", with ids as pytest names them, '

@@ -6,6 +6,7 @@ strongest to the weakest. More: docs/grading.md.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -117,14 +118,12 @@ def _grade_once(
         mounts = tuple(mount for mount in mounts if tests or mount != "/tests")
         spec = replace(verifier.box, mounts=(*mounts, *_rooms(verifier, diff)))
         box = open_box(backend, spec, {}, verifier.healthcheck)
-    try:
+    with closing(box):
         if problem := _restore(box, diff):
             return graded(Outcome.FAILED, problem)
         if expected is None:
             return grade_script(box, own, tests)
         return grade_pytest(box, expected, tests, own.timeout_s)
-    finally:
-        box.close()
 
 
 def _rooms(verifier: Verifier, diff: Diff) -> list[str]:

@@ -25,8 +25,8 @@ from plateau_bench.sandbox.base import (
 )
 from plateau_bench.tasks.base import FunctionTests, Outcome, Task, Verdict
 from plateau_bench.tasks.grading.compare import complaint, graded, line, named_cases
-from plateau_bench.tasks.grading.published import SolutionRuns, grade_published
-from plateau_bench.tasks.grading.published_programs import PublishedTests
+from plateau_bench.tasks.grading.published import SolutionRuns, grading
+from plateau_bench.tasks.grading.published_programs import PublishedTests, Work, run_together
 
 Key = tuple[str, str]
 """(task digest, program digest): everything that a function-level verdict depends on."""
@@ -130,34 +130,25 @@ def grade_functions(
     keys = [(task.digest, program_digest(program)) for task, program in pairs]
     known = memo.get_many(keys) if memo else {}
     fresh = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
-    published = {key: pair for key, pair in fresh.items() if isinstance(pair[0].tests, PublishedTests)}
-    plain = {key: pair for key, pair in fresh.items() if key not in published}
-    verdicts: dict[Key, Verdict] = {}
-    if plain:
-        results = box.run([_program(task, program) for task, program in plain.values()])
-        judged = [
-            verdict_of(_tests(task), result)
-            for (task, _), result in zip(plain.values(), results, strict=True)
-        ]
-        verdicts |= zip(plain, judged, strict=True)
-    if published:
-        judged = grade_published(list(published.values()), box, solutions or SolutionRuns())
-        verdicts |= zip(published, judged, strict=True)
+    solutions = solutions or SolutionRuns()
+    solutions.ready((task for task, _ in fresh.values() if isinstance(task.tests, PublishedTests)), box)
+    works = [_grading(task, program, solutions) for task, program in fresh.values()]
+    verdicts = dict(zip(fresh, run_together(box, works), strict=True))
     if memo and verdicts:
         memo.put_many(verdicts)
     return [(known | verdicts)[key] for key in keys]
 
 
-def _tests(task: Task) -> FunctionTests:
-    if not isinstance(task.tests, FunctionTests):
+def _grading(task: Task, source: str, solutions: SolutionRuns) -> Work[Verdict]:
+    """Run a program, in the way that the task's tests ask for, and judge it."""
+    tests = task.tests
+    if isinstance(tests, PublishedTests):
+        return (yield from grading(task, source, solutions))
+    if not isinstance(tests, FunctionTests):
         raise ValueError(f"task {task.id} is a folder task; only function-level tasks can be graded here")
-    return task.tests
-
-
-def _program(task: Task, source: str) -> Program:
-    tests = _tests(task)
     calls = [case.args for case in (*tests.visible, *tests.hidden)]
-    return Program(source=source, entry_point=tests.entry_point, calls=calls)
+    (result,) = yield [Program(source=source, entry_point=tests.entry_point, calls=calls)]
+    return verdict_of(tests, result)
 
 
 class FunctionGrader:

@@ -11,7 +11,7 @@ CPU limits are relative: to what the solution needs on this machine, and to the 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from plateau_bench.sandbox.base import Output, Program, ProgramBox, ProgramResult, Status
@@ -20,12 +20,13 @@ from plateau_bench.tasks.grading.compare import complaint, graded, line, named_c
 from plateau_bench.tasks.grading.published_programs import (
     CHUNK,
     PublishedTests,
+    Work,
     answering,
     decoded,
     merge,
     own_code,
     read_json,
-    run_parts,
+    run_together,
 )
 from plateau_bench.tasks.guest.exchange import pack
 
@@ -66,15 +67,13 @@ class SolutionRuns:
     slowness: float = 0.0
     """CPU time here over CPU time at nominal speed; 0 before it was measured."""
 
-    def ready(self, tasks: Sequence[Task], box: ProgramBox) -> None:
+    def ready(self, tasks: Iterable[Task], box: ProgramBox) -> None:
         """Learn what is missing. Raises SandboxError if the box died."""
-        if not self.slowness:
+        missing = {task.digest: task for task in tasks if task.digest not in self.known}
+        if missing and not self.slowness:
             self.slowness = measure(box)
-        missing = [task for task in tasks if task.digest not in self.known]
-        if missing:
-            self.known |= zip(
-                (task.digest for task in missing), _learn(missing, box, self.slowness), strict=True
-            )
+        runs = run_together(box, [_learn(task, self.slowness) for task in missing.values()])
+        self.known |= zip(missing, runs, strict=True)
 
 
 def measure(box: ProgramBox) -> float:
@@ -82,28 +81,6 @@ def measure(box: ProgramBox) -> float:
     results = box.run([own_code("calibrate", (LOOPS,), 30.0)] * 3)
     times = [said for said, _ in map(read_json, results) if isinstance(said, float) and said > 0]
     return min(20.0, max(0.25, min(times) / NOMINAL_S)) if times else 1.0
-
-
-def grade_published(
-    pairs: Sequence[tuple[Task, str]], box: ProgramBox, solutions: SolutionRuns
-) -> list[Verdict]:
-    """Verdicts in the order of `pairs`. A task whose own code does not work gives INFRA, naming why.
-
-    Raises SandboxError if the box died.
-    """
-    solutions.ready(list({task.digest: task for task, _ in pairs}.values()), box)
-    jobs = [(_tests(task), solutions.known[task.digest], answer) for task, answer in pairs]
-    programs = [
-        [] if solution.broken else answering(tests, answer, solution.calls, solution.limits)
-        for tests, solution, answer in jobs
-    ]
-    merged = list(map(merge, run_parts(box, programs)))
-    verdicts = [_verdict_of(*job[:2], *found) for job, found in zip(jobs, merged, strict=True)]
-    pending = [i for i, verdict in enumerate(verdicts) if verdict is None]
-    exams = [_Exam.of(*jobs[i], merged[i][0]) for i in pending]
-    for i, verdict in zip(pending, _examine(exams, box, OWN_S * solutions.slowness), strict=True):
-        verdicts[i] = verdict
-    return [verdict for verdict in verdicts if verdict is not None]
 
 
 def _tests(task: Task) -> PublishedTests:
@@ -114,31 +91,22 @@ def _tests(task: Task) -> PublishedTests:
 # --- the task's own code -------------------------------------------------------------------------------
 
 
-def _learn(tasks: Sequence[Task], box: ProgramBox, slowness: float) -> list[SolutionRun]:
-    """Trace test code, then run solutions, all of them at once."""
-    limit = OWN_S * slowness
-    traced = _trace([_tests(task) for task in tasks], box, limit)
-    plans = []
-    for task, (asked, _) in zip(tasks, traced, strict=True):
-        tests = _tests(task)
-        calls = [json.dumps(pack(list(args))) for args in tests.arguments] + asked
-        chunks = max(1, -(-len(calls) // CHUNK))
-        plans.append((tests, calls, _timed(answering(tests, task.solution, calls, [limit] * chunks))))
-    results = run_parts(box, [programs for _, _, programs in plans])
-    return [
-        _solution_run(tests, calls, mine, failed, slowness)
-        for (tests, calls, _), mine, (_, failed) in zip(plans, results, traced, strict=True)
-    ]
-
-
-def _trace(all_tests: Sequence[PublishedTests], box: ProgramBox, limit: float) -> list[tuple[list[str], str]]:
-    """For each, the calls that its script makes and why it cannot be used; nothing if there is no script."""
-    asked = [(t.script, t.entry_point) for t in all_tests if t.script]
-    results = iter(box.run([own_code("trace", args, limit) for args in asked]))
-    return [_traced(next(results)) if tests.script else ([], "") for tests in all_tests]
+def _learn(task: Task, slowness: float) -> Work[SolutionRun]:
+    """Trace the test code, if there is any, then run the solution."""
+    tests, limit = _tests(task), OWN_S * slowness
+    asked: list[str] = []
+    failed = ""
+    if tests.script:
+        (result,) = yield [own_code("trace", (tests.script, tests.entry_point), limit)]
+        asked, failed = _traced(result)
+    calls = [json.dumps(pack(list(args))) for args in tests.arguments] + asked
+    limits = [limit] * max(1, -(-len(calls) // CHUNK))
+    results = yield _timed(answering(tests, task.solution, calls, limits))
+    return _solution_run(tests, calls, results, failed, slowness)
 
 
 def _traced(result: ProgramResult) -> tuple[list[str], str]:
+    """The calls that a script makes, and why it cannot be used."""
     said, problem = read_json(result)
     if problem:
         return [], f"the test code does not run: {problem}"
@@ -213,45 +181,67 @@ def _seconds(clock: Output) -> float:
 # --- verdicts ------------------------------------------------------------------------------------------
 
 
-def _verdict_of(
-    tests: PublishedTests, solution: SolutionRun, outputs: list[Output], ended: str
-) -> Verdict | None:
-    """A verdict by cases and inputs; None if those pass and there is a script still to ask."""
+def grading(task: Task, answer: str, solutions: SolutionRuns) -> Work[Verdict]:
+    """Let a program answer the calls, compare, and let test code judge if there is any.
+
+    Where the test asks for calls that depend on earlier answers, the program is run again for these. A task
+    whose own code does not work gives INFRA, naming why. `solutions` have to be ready for the task.
+    """
+    tests, solution, limit = _tests(task), solutions.known[task.digest], OWN_S * solutions.slowness
     if solution.broken:
         return graded(Outcome.INFRA, line("this task is broken", solution.broken))
+    outputs, ended = merge((yield answering(tests, answer, solution.calls, solution.limits)))
+    if len(outputs) != len(solution.calls):
+        ended = ended or f"{len(outputs)} answers to {len(solution.calls)} calls"
     if ended:
         return graded(Outcome.FAILED, ended)
+    verdict = _by_cases(tests, solution, outputs)
+    if verdict.outcome is not Outcome.PASSED or not tests.script:
+        return verdict
+    first = len(tests.arguments)
+    calls, outputs = list(solution.calls[first:]), outputs[first:]
+    for _ in range(ROUNDS):
+        answers = json.dumps([[pack(o.value)] if o.error is None else o.error for o in outputs])
+        (result,) = yield [own_code("check", (tests.script, f"[{','.join(calls)}]", answers), limit)]
+        said, problem = read_json(result)
+        failed, more = (problem, []) if problem else said
+        if not more:
+            return graded(Outcome.FAILED if failed else Outcome.PASSED, failed and line("the test", failed))
+        calls = list(map(json.dumps, more))
+        limits = [max(solution.limits)] * -(-len(calls) // CHUNK)
+        outputs, ended = merge((yield answering(tests, answer, calls, limits)))
+        if ended:
+            return graded(Outcome.FAILED, ended)
+    return graded(Outcome.FAILED, "the test asks for ever more")
+
+
+def _by_cases(tests: PublishedTests, solution: SolutionRun, outputs: list[Output]) -> Verdict:
+    """The verdict by cases and inputs alone."""
     seen: list[str] = []
     unseen: list[str] = []
-    for i, (name, case) in enumerate(_cases(tests, solution)):
-        if case is None:
-            continue
-        shown = name.startswith("visible")
-        found = _unordered(outputs[i]) if tests.as_set and "input" in name else outputs[i]
-        (seen if shown else unseen).append(complaint(name, case, found))
+    for name, case, output in _cases(tests, solution, outputs):
+        (seen if name.startswith("visible") else unseen).append(complaint(name, case, output))
     reason = next(filter(None, unseen + seen), "")
     if reason:
         verified = bool(seen) and not any(seen)
         return Verdict(outcome=Outcome.FAILED, verified=verified, reason=reason)
-    return None if tests.script else graded(Outcome.PASSED)
+    return graded(Outcome.PASSED)
 
 
-def _cases(tests: PublishedTests, solution: SolutionRun) -> list[tuple[str, Case | None]]:
-    """Names and cases in the order of the solution's calls, with None for those that do not count.
-
-    The script's own calls are not among them.
-    """
-    named: list[tuple[str, Case | None]] = [*named_cases(tests)]
+def _cases(
+    tests: PublishedTests, solution: SolutionRun, outputs: list[Output]
+) -> Iterator[tuple[str, Case, Output]]:
+    """Names, cases and answers, but for inputs that the solution raises on and for the script's own calls."""
+    known = named_cases(tests)
+    yield from ((name, case, output) for (name, case), output in zip(known, outputs, strict=False))
     inputs = [(f"visible input {i}", args) for i, args in enumerate(tests.visible_inputs, 1)]
     inputs += [(f"hidden input {i}", args) for i, args in enumerate(tests.hidden_inputs, 1)]
-    for name, args in inputs:
-        found = solution.outputs[len(named)]
-        if found.error is not None:
-            named.append((name, None))
-            continue
-        expected = (_unordered(found) if tests.as_set else found).value
-        named.append((name, Case(args=args, expected=expected, tolerance=tests.tolerance)))
-    return named
+    for i, (name, args) in enumerate(inputs, len(known)):
+        wanted, output = solution.outputs[i], outputs[i]
+        if wanted.error is None:
+            if tests.as_set:
+                wanted, output = _unordered(wanted), _unordered(output)
+            yield name, Case(args=args, expected=wanted.value, tolerance=tests.tolerance), output
 
 
 def _unordered(output: Output) -> Output:
@@ -259,54 +249,3 @@ def _unordered(output: Output) -> Output:
         return Output(value=frozenset(output.value)) if output.error is None else output
     except TypeError:
         return Output(error="not a collection of plain values")
-
-
-@dataclass(slots=True)
-class _Exam:
-    """Test code on its way to a verdict."""
-
-    tests: PublishedTests
-    answer: str
-    limit: float
-    calls: list[str]
-    outputs: list[Output]
-    reason: str = "the test asks for ever more"
-
-    @staticmethod
-    def of(tests: PublishedTests, solution: SolutionRun, answer: str, outputs: list[Output]) -> "_Exam":
-        first = len(tests.arguments)
-        calls = list(solution.calls[first:])
-        return _Exam(tests, answer, max(solution.limits), calls, outputs[first:])
-
-    def question(self, limit: float) -> Program:
-        answers = json.dumps([[pack(o.value)] if o.error is None else o.error for o in self.outputs])
-        return own_code("check", (self.tests.script, f"[{','.join(self.calls)}]", answers), limit)
-
-    def read(self, result: ProgramResult) -> bool:
-        """Whether the program has to be asked for further answers."""
-        said, problem = read_json(result)
-        failed, more = (problem, []) if problem else said
-        self.calls = list(map(json.dumps, more))
-        if not more:
-            self.reason = failed and line("the test", failed)
-        return bool(more)
-
-    def further(self) -> list[Program]:
-        return answering(self.tests, self.answer, self.calls, [self.limit] * -(-len(self.calls) // CHUNK))
-
-
-def _examine(exams: Sequence[_Exam], box: ProgramBox, limit: float) -> list[Verdict]:
-    """Let test code judge the answers; a program whose test asks for other calls is asked again."""
-    open_ = list(exams)
-    for _ in range(ROUNDS):
-        results = box.run([exam.question(limit) for exam in open_])
-        open_ = [exam for exam, result in zip(open_, results, strict=True) if exam.read(result)]
-        if not open_:
-            break
-        further = run_parts(box, [exam.further() for exam in open_])
-        for exam, results in zip(list(open_), further, strict=True):
-            exam.outputs, ended = merge(results)
-            if ended:
-                exam.reason = ended
-                open_.remove(exam)
-    return [graded(Outcome.FAILED if exam.reason else Outcome.PASSED, exam.reason) for exam in exams]

@@ -1,18 +1,24 @@
 """Published function-level tests, and the programs that are made of them for a grading box."""
 
 import hashlib
+import inspect
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 from plateau_bench.sandbox.base import Output, Program, ProgramBox, ProgramResult, Status
 from plateau_bench.tasks.base import FunctionTests
 from plateau_bench.tasks.grading.compare import line
-from plateau_bench.tasks.grading.guests import texts
+from plateau_bench.tasks.guest import exchange, testcode
 from plateau_bench.tasks.guest.exchange import pack, unpack
+
+T = TypeVar("T")
+Work = Generator[list[Program], Any, T]
+"""Something that has lists of programs run, one after the other, and gives a result at its end."""
 
 CHUNK = 64
 """Calls of one program: what it answers has to fit in one message of the box."""
@@ -56,10 +62,14 @@ def completed(tests: PublishedTests, answer: str) -> str:
 
 
 @cache
-def guest(*names: str) -> str:
-    """Source that loads guest modules, so that they share no name with what else the program holds."""
+def guest(*modules: ModuleType) -> str:
+    """Source that loads guest modules, so that they share no name with what else the program holds.
+
+    Those that others import come first.
+    """
+    texts = [(module.__name__, inspect.getsource(module)) for module in modules]
     return (
-        f"import sys, types\nfor name, text in {texts(*names)!r}:\n"
+        f"import sys, types\nfor name, text in {texts!r}:\n"
         "    GUEST = types.ModuleType(name)\n"
         "    exec(text, GUEST.__dict__)\n"
         "    sys.modules.setdefault(name, GUEST)\n"
@@ -68,7 +78,7 @@ def guest(*names: str) -> str:
 
 def own_code(function: str, args: tuple[Any, ...], cpu_s: float) -> Program:
     """A program that makes one call into the guest `testcode`."""
-    source = guest("exchange", "testcode") + f"work = GUEST.{function}\n"
+    source = guest(exchange, testcode) + f"work = GUEST.{function}\n"
     return Program(source=source, entry_point="work", calls=[args], cpu_s=cpu_s)
 
 
@@ -88,7 +98,7 @@ def answering(
 ) -> list[Program]:
     """Programs that make calls of the code under test, `CHUNK` calls each; `limits` are their CPU seconds."""
     source = (
-        f"{completed(tests, answer)}\n\n\n{guest('exchange')}\n\n"
+        f"{completed(tests, answer)}\n\n\n{guest(exchange)}\n\n"
         f"def plateau_answers(call):\n    return GUEST.answer({tests.entry_point}, call)\n"
     )
     return [
@@ -102,10 +112,21 @@ def answering(
     ]
 
 
-def run_parts(box: ProgramBox, parts: Sequence[Sequence[Program]]) -> list[list[ProgramResult]]:
-    """Run lists of programs in one call of the box; the results, list by list. Raises SandboxError."""
-    results = iter(box.run([program for part in parts for program in part]))
-    return [[next(results) for _ in part] for part in parts]
+def run_together(box: ProgramBox, works: Sequence[Work[T]]) -> list[T]:
+    """What each work gives; what they ask for at one time is one call of the box. Raises SandboxError."""
+    done: dict[int, T] = {}
+    results: dict[int, list[ProgramResult] | None] = dict.fromkeys(range(len(works)))
+    while results:
+        asked: dict[int, list[Program]] = {}
+        for i, mine in results.items():
+            try:
+                asked[i] = works[i].send(mine)
+            except StopIteration as end:
+                done[i] = end.value
+        programs = [program for mine in asked.values() for program in mine]
+        ran = iter(box.run(programs) if programs else ())
+        results = {i: [next(ran) for _ in mine] for i, mine in asked.items()}
+    return [done[i] for i in range(len(works))]
 
 
 def merge(results: Sequence[ProgramResult]) -> tuple[list[Output], str]:

@@ -5,6 +5,8 @@ configuration. `tests/expected.json` names the tests; what lies below `tests/fil
 after the agent's changes.
 """
 
+import inspect
+import json
 import re
 import secrets
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ from plateau_bench.tasks.base import Outcome, Verdict
 from plateau_bench.tasks.grading.canaries import Canary, canaries
 from plateau_bench.tasks.grading.compare import graded
 from plateau_bench.tasks.grading.expected_file import Expected
-from plateau_bench.tasks.grading.guests import ask
+from plateau_bench.tasks.guest import pytest_tests as guest
 
 FILES = "files/"
 _FOREIGN = re.compile(r"\[/[\w.-]+/[\w.-]+/")
@@ -43,8 +45,27 @@ def grade_pytest(box: Sandbox, expected: Expected, files: Mapping[str, bytes], t
     for path in planted:
         paths.insert(_random.randrange(len(paths) + 1), path)
     plan = {"files": paths, "wanted": expected.tests, "canaries": ids}
-    answer, problem = ask(box, ("process", "pytest_tests"), plan, timeout_s)
+    answer, problem = _ask(box, plan, timeout_s)
     return graded(Outcome.FAILED, problem) if problem else _verdict_of(expected, ids, answer)
+
+
+def _ask(box: Sandbox, plan: Mapping[str, Any], seconds: float) -> tuple[dict[str, Any], str]:
+    """Run `main` of the guest in the box with a plan, for at most `seconds` and half a minute.
+
+    Returns its answer and "", or {} and why there is no answer that carries the nonce. Raises SandboxError.
+    """
+    nonce = secrets.token_hex(16)
+    payload = {"nonce": nonce, "source": inspect.getsource(guest), "seconds": seconds, **plan}
+    command = ["python3", "-I", "-B", "-c", guest.CHILD % "main"]
+    done = box.run(command, timeout_s=seconds + 30, stdin=json.dumps(payload).encode())
+    try:
+        answer = json.loads(done.stdout)
+        if not done.timed_out and secrets.compare_digest(str(answer["nonce"]), nonce):
+            return answer, ""
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    ended = f"exit code {done.exit_code}: {done.stderr.strip()[-100:]}"
+    return {}, f"the tests gave no report ({'took too long' if done.timed_out else ended})"
 
 
 def _place(canary: Canary, paths: list[str]) -> str:

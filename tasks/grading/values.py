@@ -7,6 +7,7 @@ The answer is one file, which imports nothing of the workspace.
 """
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +16,8 @@ from pydantic import Field
 
 from plateau_bench.sandbox.base import Backend, Output, Program
 from plateau_bench.tasks.base import Case, FunctionTests, Verdict
+from plateau_bench.tasks.files import json_of
 from plateau_bench.tasks.grading.compare import graded
-from plateau_bench.tasks.grading.expected_file import read_json
 from plateau_bench.tasks.grading.functions import verdict_of
 from plateau_bench.validate import validated
 
@@ -46,19 +47,18 @@ def read_cases(files: Mapping[str, bytes], place: Path) -> Cases:
 
     Raises ValueError that names the file, the key and what is wrong.
     """
-    return validated(Cases, read_json(files, NAME, place), str(place / NAME))
+    if NAME not in files:
+        raise ValueError(f"{place / NAME}: is missing")
+    return validated(Cases, json_of(files[NAME], str(place / NAME)), str(place / NAME))
 
 
 def grade_values(source: str, cases: Cases, backend: Backend) -> Verdict:
     """Call the function in a fresh program box. Raises SandboxError if the box broke."""
     tests = cases.tests
     calls = [case.args for case in tests.hidden]
-    box = backend.open_program_box()
-    try:
-        program = Program(source=source, entry_point=tests.entry_point, calls=calls, cpu_s=cases.cpu_s)
+    program = Program(source=source, entry_point=tests.entry_point, calls=calls, cpu_s=cases.cpu_s)
+    with closing(backend.open_program_box()) as box:
         (result,) = box.run([program])
-    finally:
-        box.close()
     outputs = None if result.outputs is None else tuple(map(_plain, result.outputs))
     found = verdict_of(tests, replace(result, outputs=outputs))
     return graded(found.outcome, found.reason)  # with no visible case, all of them hold

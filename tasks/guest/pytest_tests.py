@@ -1,6 +1,6 @@
 """Runs pytest in a box and says which of the wanted tests passed. Standard library, Python 3.7 or later.
 
-    harness --stdin: this module, what to run--> main  (not dumpable, alone holds the answer channel)
+    harness --stdin: this source, what to run--> main  (not dumpable, alone holds the answer channel)
                                                   | fork, exec
                                                 session  (pytest, the test files, the code under test)
 
@@ -12,15 +12,23 @@ Tests and code under test share a process here, so a forged result can only be m
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
+import select
+import signal
 import sys
 import tempfile
 import time
 from typing import Any
 
-from plateau_bench.tasks.guest.process import CHILD, ending, hide, listen, sweep
-
+CHILD = """import json, sys, types
+payload = json.load(sys.stdin)
+module = types.ModuleType("tests")
+exec(compile(payload["source"], "tests", "exec"), module.__dict__)
+module.%s(payload)
+"""
+"""For `python -c`: loads this source from a payload and calls a function of it."""
 _MAX_REPORT = 10_000_000
 _SHOWN = 20
 """Failures that are told with their reason."""
@@ -44,7 +52,7 @@ def main(payload: dict[str, Any]) -> None:
     os.close(write)
     os.close(feed)
     with contextlib.suppress(OSError), os.fdopen(fed, "wb") as pipe:
-        own = {key: payload[key] for key in ("modules", "files", "wanted", "canaries")}
+        own = {key: payload[key] for key in ("source", "files", "wanted", "canaries")}
         pipe.write(json.dumps({"channel": write, **own}).encode())
     report, ended = listen(read, time.monotonic() + payload["seconds"], _MAX_REPORT)
     status = sweep(child, patience=1.0)
@@ -56,6 +64,56 @@ def main(payload: dict[str, Any]) -> None:
     answer = {"nonce": payload["nonce"], "report": report, "ended": ended, "tail": tail}
     os.write(out, json.dumps(answer).encode())
     os._exit(0)
+
+
+def hide() -> None:
+    """Keep processes of the same user out of this one, and make it the parent of all that they leave."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE: no process of the same user can look in here
+    libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: whatever a test leaves behind becomes our child
+
+
+def listen(read: int, deadline: float, most: int) -> tuple[Any, str]:
+    """What a child reported, or None, and why no more was waited for, or ""."""
+    data, ended = bytearray(), ""
+    while not ended:
+        ready, _, _ = select.select([read], [], [], max(0.0, deadline - time.monotonic()))
+        part = os.read(read, 65536) if ready else b""
+        data += part
+        ended = "took too long" if not ready else "reported too much" if len(data) > most else ""
+        if not part or part.endswith(b"\n"):  # a process that keeps the pipe open is not waited for
+            break
+    try:
+        return (None if ended else json.loads(data.decode())), ended
+    except (ValueError, RecursionError):
+        return None, ended
+
+
+def sweep(child: int, patience: float) -> int:
+    """Kill all descendants and return the wait status of `child`.
+
+    Orphans become our children, so this ends when none is left. For `patience` seconds nothing is killed, so
+    that processes which are about to end by themselves can say how.
+    """
+    status, started = 0, time.monotonic()
+    while time.monotonic() < started + 10:
+        late = time.monotonic() >= started + patience
+        for name in filter(str.isdigit, os.listdir("/proc") if late else []):  # noqa: PTH208
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
+                    os.kill(int(name), signal.SIGKILL)
+        try:
+            pid, ended = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            break
+        status = ended if pid == child else status
+        time.sleep(0 if pid else 0.01)
+    return status
+
+
+def ending(status: int) -> str:
+    """A wait status in words."""
+    return f"killed by signal {status & 127}" if status & 127 else f"exit code {status >> 8}"
 
 
 # --- in the process that also runs the code under test ---------------------------------------------------

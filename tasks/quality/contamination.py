@@ -16,7 +16,7 @@ import io
 import keyword
 import tokenize
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,18 +42,6 @@ class Exercise:
     cluster: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Clash:
-    """A pair that must not be: what is trained on, what is held out, and why they are the same."""
-
-    training: str
-    held_out: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.training} and held-out {self.held_out}: {self.why}"
-
-
 def of_task(task: Task) -> Exercise:
     """A task with its solution, where it has one that is a program."""
     return Exercise(
@@ -77,56 +65,41 @@ def of_sample(sample: HumanSample, number: int) -> Exercise:
 
 def clashes(
     training: Iterable[Exercise], held_out: Sequence[Exercise], *, shares_parts: bool = False
-) -> Iterator[Clash]:
+) -> Iterator[str]:
     """The pairs that are the same task, the same problem, or nearly the same solution, as they are found.
 
-    With `shares_parts`, likeness of programs means nothing; the same cluster on both sides does.
+    A pair is told as both names and why they are the same. With `shares_parts`, likeness of programs means
+    nothing; the same cluster on both sides does.
     """
-    index = _Index(held_out, shares_parts)
+    marked = {mark: i for i, other in enumerate(held_out) for mark in _marks(other)}
+    runs = [frozenset() if shares_parts else shingles(other.program) for other in held_out]
+    holders: defaultdict[int, list[int]] = defaultdict(list)
+    for i, theirs in enumerate(runs):
+        for shingle in theirs:
+            holders[shingle].append(i)
     for one in training:
-        for other, why in index.same_as(one):
-            yield Clash(training=one.name, held_out=other.name, why=why)
-
-
-class _Index:
-    """Held-out exercises, found by everything that gives a copy away."""
-
-    def __init__(self, held_out: Sequence[Exercise], shares_parts: bool) -> None:
-        self._items, self._shares = held_out, shares_parts
-        self._shingles: dict[int, list[int]] = {}
-        self._sizes: list[int] = []
-        self._digests = {item.digest: i for i, item in enumerate(held_out) if item.digest}
-        self._clusters = {item.cluster: i for i, item in enumerate(held_out) if item.cluster}
-        self._texts = {_plain(item.instruction): i for i, item in enumerate(held_out)}
-        for i, item in enumerate(held_out):
-            own = frozenset() if shares_parts else shingles(item.program)
-            self._sizes.append(len(own))
-            for shingle in own:
-                self._shingles.setdefault(shingle, []).append(i)
-
-    def same_as(self, one: Exercise) -> Iterable[tuple[Exercise, str]]:
-        """Held-out items that `one` gives away, with the reason; each at most once."""
-        seen: set[int] = set()
-        keys = [(self._digests, one.digest, "the same task"), (self._texts, _plain(one.instruction), "")]
-        if self._shares or one.cluster:
-            keys.append((self._clusters, one.cluster, f"both are of {one.cluster!r}"))
-        for table, key, why in keys:
-            i = table.get(key)
-            if key and i is not None and i not in seen:
-                seen.add(i)
-                yield self._items[i], why or "the same instruction"
-        if self._shares:
-            return
-        own = shingles(one.program)
-        shared = Counter(i for shingle in own for i in self._shingles.get(shingle, ()))
+        found: dict[int, str] = {}
+        for mark in _marks(one):
+            if mark in marked:
+                found.setdefault(marked[mark], mark[0])
+        own = frozenset() if shares_parts else shingles(one.program)
+        shared = Counter(i for shingle in own for i in holders.get(shingle, ()))
         for i, both in shared.items():
-            likeness = both / (len(own) + self._sizes[i] - both)
-            if likeness >= SIMILAR and i not in seen:
-                yield self._items[i], f"their solutions are alike ({likeness:.2f} of {RUN}-token runs)"
+            likeness = both / (len(own) + len(runs[i]) - both)
+            if likeness >= SIMILAR:
+                found.setdefault(i, f"their solutions are alike ({likeness:.2f} of {RUN}-token runs)")
+        for i, why in found.items():
+            yield f"{one.name} and held-out {held_out[i].name}: {why}"
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.split())
+def _marks(one: Exercise) -> list[tuple[str, str]]:
+    """What gives a copy away without a look at programs: what it would mean, and the mark itself."""
+    marks = [
+        ("the same task", one.digest),
+        ("the same instruction", " ".join(one.instruction.split())),
+        (f"both are of {one.cluster!r}", one.cluster),
+    ]
+    return [(why, mark) for why, mark in marks if mark]
 
 
 def shingles(program: str) -> frozenset[int]:
@@ -162,11 +135,10 @@ class _Bare(ast.NodeTransformer):
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
             kept = [
                 statement
-                for statement in body
+                for statement in node.body
                 if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
                 and not isinstance(statement, ast.Import | ast.ImportFrom)
             ]

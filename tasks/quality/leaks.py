@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import closing
 
 from plateau_bench.sandbox.base import Backend, SandboxError
 from plateau_bench.tasks.base import Task
@@ -34,12 +35,9 @@ def leak(task: Task, backend: Backend) -> str:
         hidden |= {f"{place}tests/{path}": data for path, data in tests_of(own).items()}
         solution = files_below(own.solution_dir) if own.solution_dir is not None else {}
         hidden |= {f"{place}solution/{path}": data for path, data in solution.items()}
-    box = open_box(backend, task.box, files)
-    try:
-        needles = json.dumps({"hidden": _needles(hidden), "share": SHARE, "long": _LONG}).encode()
+    needles = json.dumps({"hidden": _needles(hidden), "share": SHARE, "long": _LONG}).encode()
+    with closing(open_box(backend, task.box, files)) as box:
         done = box.run(["python3", "-I", "-S", "-c", _SEARCH], timeout_s=600, stdin=needles)
-    finally:
-        box.close()
     if done.exit_code != 0:
         raise SandboxError(f"the box could not be searched: {done.stderr.strip()[-200:] or 'out of time'}")
     return done.stdout.strip()[:300]

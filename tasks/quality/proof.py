@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -179,11 +180,8 @@ def _idle(task: Task, backend: Backend) -> list[Diff]:
     """The changes of each step if nothing is done. Only a separate verifier needs a box to find them out."""
     if not any(folder_tests(stage).verifier or folder_tests(stage).staged for stage in stages(task)):
         return [Diff(written={}) for _ in stages(task)]
-    box = open_for(task, backend, task.box)
-    try:
+    with closing(open_for(task, backend, task.box)) as box:
         return [diff for _, diff in work_through(task, box, lambda stage: None)]
-    finally:
-        box.close()
 
 
 def solve(task: Task, backend: Backend) -> tuple[list[Diff], str]:
@@ -191,11 +189,8 @@ def solve(task: Task, backend: Backend) -> tuple[list[Diff], str]:
 
     Raises SandboxError.
     """
-    box = open_for(task, backend, with_solution_folder(task.box))
-    try:
+    with closing(open_for(task, backend, with_solution_folder(task.box))) as box:
         done = work_through(task, box, lambda stage: apply_solution(stage, box))
-    finally:
-        box.close()
     return [diff for _, diff in done], next(filter(None, (problem for problem, _ in done)), "")
 
 

@@ -45,8 +45,8 @@ def test_same_seed_gives_the_same_bytes() -> None:
 
 
 def test_seeds_and_streams_differ() -> None:
-    first = [sample.instruction for sample in katas.corpus(0, 200, noisy=False)]
-    assert first != [sample.instruction for sample in katas.corpus(1, 200, noisy=False)]
+    first = [sample.instruction for sample in katas.corpus(0, 200)]
+    assert first != [sample.instruction for sample in katas.corpus(1, 200)]
     assert first != [sample.instruction for sample in katas.fresh_human(0, 200, verified=True)]
     assert {task.id for task in katas.train_tasks(0, 30)}.isdisjoint(t.id for t in katas.train_tasks(1, 30))
 
@@ -149,7 +149,7 @@ def test_styles_keep_their_order_of_use(human: list[katas.HumanSample]) -> None:
 
 def test_noisy_text_is_wrong_about_as_often_as_people(human: list[katas.HumanSample]) -> None:
     assert 0.15 < sum(not sample.correct for sample in human) / len(human) < 0.21
-    assert all(sample.correct for sample in katas.corpus(0, 500, noisy=False))
+    assert all(sample.correct for sample in katas.held_out_text(0, 500))
     assert all(sample.correct for sample in katas.fresh_human(0, 500, verified=True))
     assert not all(sample.correct for sample in katas.fresh_human(0, 500, verified=False))
 
@@ -158,7 +158,8 @@ def test_correct_means_that_the_tests_pass() -> None:
     rng = random.Random("correct")
     judged: Counter[tuple[bool, bool]] = Counter()
     for _ in range(1_500):
-        sample, pipeline = katas._sample(rng, katas.SLIP_SHARE, held_out=False)
+        pipeline = grammar.draw(rng, held_out=False)
+        sample = katas._sample(pipeline, rng)
         tests = grammar.draw_tests(pipeline, rng)
         if tests is not None:
             judged[sample.correct, repr(answers(sample.program, tests)) == repr(expected(tests))] += 1

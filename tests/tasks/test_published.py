@@ -3,13 +3,15 @@
 import gzip
 import json
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from plateau_bench.sandbox import open_backend
-from plateau_bench.sandbox.base import SandboxError
+from plateau_bench.sandbox.base import Program, ProgramResult, SandboxError
 from plateau_bench.tasks.base import Case, Outcome, Split, Task
 from plateau_bench.tasks.formats.asserts import read_check
 from plateau_bench.tasks.formats.humaneval import PublishedSuite
@@ -85,6 +87,27 @@ def verdict(task: Task, program: str) -> tuple[Outcome, bool]:
     (found,) = grade_functions([(task, program)], TrustedBox(), solutions=SolutionRuns(slowness=1.0))
     assert "\n" not in found.reason
     return found.outcome, found.verified
+
+
+class ForgetfulBox(TrustedBox):
+    """Says nothing of the last call of an answer."""
+
+    def run(self, programs: Sequence[Program]) -> list[ProgramResult]:
+        results = super().run(programs)
+        answering = [program.entry_point == "plateau_answers" for program in programs]
+        return [
+            replace(result, outputs=(result.outputs or ())[:-1]) if short else result
+            for result, short in zip(results, answering, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row["task_id"]))
+def test_a_missing_answer_is_no_pass(tmp_path: Path, row: dict) -> None:
+    (task,) = suite(tmp_path, row).tasks
+    pairs = [(task, task.solution)]
+    (found,) = grade_functions(pairs, ForgetfulBox(), solutions=SolutionRuns(slowness=1.0))
+    assert found.outcome is Outcome.FAILED
+    assert "answers to" in found.reason
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row["task_id"]))

@@ -9,8 +9,12 @@ for every seed and never occur in training tasks, the corpus or fresh human data
 """
 
 import hashlib
+import itertools
 import json
 import random
+from functools import partial
+from types import SimpleNamespace
+from typing import cast
 
 from plateau_bench.tasks.base import Case, FunctionTests, Split, Task
 from plateau_bench.tasks.suite import HumanSample, Suite
@@ -29,25 +33,20 @@ SLIP_SHARE = 0.25
 _ATTEMPTS = 60
 
 
-def corpus(seed: int, size: int, *, noisy: bool = True) -> list[HumanSample]:
-    """`size` samples of human text on training combinations, with slips if `noisy`.
+def corpus(seed: int, size: int) -> list[HumanSample]:
+    """`size` samples of human text on training combinations, with slips.
 
     `correct` is judged on drawn inputs, and `style` names one of `render.STYLES`.
     """
-    rng = random.Random(f"katas/corpus/{seed}/{noisy}")
-    share = SLIP_SHARE if noisy else 0.0
-    return [sample for sample, _ in (_sample(rng, share, held_out=False) for _ in range(size))]
+    rng = random.Random(f"katas/corpus/{seed}/True")
+    return [_sample(grammar.draw(rng, held_out=False), rng) for _ in range(size)]
 
 
 def fresh_human(seed: int, count: int, *, verified: bool) -> list[HumanSample]:
     """New human samples on training combinations; `verified` keeps only the correct ones."""
     rng = random.Random(f"katas/fresh/{seed}/{verified}")
-    samples: list[HumanSample] = []
-    while len(samples) < count:
-        sample, _ = _sample(rng, SLIP_SHARE, held_out=False)
-        if sample.correct or not verified:
-            samples.append(sample)
-    return samples
+    samples = (_sample(grammar.draw(rng, held_out=False), rng) for _ in itertools.count())
+    return list(itertools.islice((one for one in samples if one.correct or not verified), count))
 
 
 def held_out_text(seed: int, size: int) -> list[HumanSample]:
@@ -56,7 +55,7 @@ def held_out_text(seed: int, size: int) -> list[HumanSample]:
     For excess cross-entropy and rare-token perplexity, which need text that no model was trained on.
     """
     rng = random.Random(f"katas/held-out-text/{seed}")
-    return [sample for sample, _ in (_sample(rng, 0.0, held_out=True) for _ in range(size))]
+    return [_sample(grammar.draw(rng, held_out=True), rng, slip_share=0.0) for _ in range(size)]
 
 
 def train_tasks(seed: int, count: int, *, visible: int = grammar.VISIBLE) -> tuple[Task, ...]:
@@ -81,7 +80,7 @@ def train_tasks(seed: int, count: int, *, visible: int = grammar.VISIBLE) -> tup
 
 def with_visible(count: int) -> Suite:
     """The same suite with another number of visible cases in training tasks."""
-    return _WithVisible(count)
+    return cast(Suite, SimpleNamespace(**globals() | {"train_tasks": partial(train_tasks, visible=count)}))
 
 
 def held_out_tasks(seed: int, count: int) -> tuple[Task, ...]:
@@ -90,15 +89,13 @@ def held_out_tasks(seed: int, count: int) -> tuple[Task, ...]:
     seen: set[str] = set()
     tasks = []
     for number in range(count):
-        wanted = STRATA[number % len(STRATA)]
         attempts = 0
         while True:
             attempts += 1
-            pipeline = grammar.draw_held_out(rng, wanted)
+            pipeline = grammar.draw_held_out(rng, STRATA[number % len(STRATA)])
             if grammar.combo(pipeline) in seen and attempts < _ATTEMPTS:
                 continue
-            tests = grammar.draw_tests(pipeline, rng)
-            if tests is not None:
+            if tests := grammar.draw_tests(pipeline, rng):
                 break
         seen.add(grammar.combo(pipeline))
         text = instruction(pipeline, rng)
@@ -116,15 +113,14 @@ def digest(text: str, tests: FunctionTests) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 
-def _sample(rng: random.Random, slip_share: float, *, held_out: bool) -> tuple[HumanSample, Pipeline]:
-    pipeline = grammar.draw(rng, held_out=held_out)
+def _sample(pipeline: Pipeline, rng: random.Random, slip_share: float = SLIP_SHARE) -> HumanSample:
     written, correct = pipeline, True
     if rng.random() < slip_share:
         written = grammar.mutate(pipeline, rng)
         correct = grammar.agree(pipeline, written, rng)
     text = instruction(pipeline, rng)
     style, program = render_any(written, rng)
-    sample = HumanSample(
+    return HumanSample(
         instruction=text,
         program=program,
         combo=grammar.combo(pipeline),
@@ -132,7 +128,6 @@ def _sample(rng: random.Random, slip_share: float, *, held_out: bool) -> tuple[H
         correct=correct,
         style=style,
     )
-    return sample, pipeline
 
 
 def _draw_train_task(rng: random.Random) -> tuple[Pipeline, str, FunctionTests]:
@@ -159,31 +154,3 @@ def _task(
         cluster=grammar.combo(pipeline),
         tags={"suite": "katas", "style": style, "constants": ",".join(str(step.k) for step in pipeline)},
     )
-
-
-class _WithVisible:
-    """The katas, but for the number of visible cases in training tasks."""
-
-    name, has_human_data, shares_parts = "katas", True, True
-    tasks: tuple[Task, ...] | None = None
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def train_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
-        return train_tasks(seed, count, visible=self._count)
-
-    def held_out_tasks(self, seed: int, count: int) -> tuple[Task, ...]:
-        return held_out_tasks(seed, count)
-
-    def corpus(self, seed: int, size: int) -> list[HumanSample]:
-        return corpus(seed, size)
-
-    def fresh_human(self, seed: int, count: int, *, verified: bool) -> list[HumanSample]:
-        return fresh_human(seed, count, verified=verified)
-
-    def held_out_text(self, seed: int, size: int) -> list[HumanSample]:
-        return held_out_text(seed, size)
-
-    def with_visible(self, count: int) -> Suite:
-        return with_visible(count)

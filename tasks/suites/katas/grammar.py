@@ -13,8 +13,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from plateau_bench.tasks.base import Case, FunctionTests
-from plateau_bench.tasks.suites.katas import int_ops, word_ops
-from plateau_bench.tasks.suites.katas.op import FILTER, INTS, MAP, REDUCE, SEQ, WORDS, Op
+from plateau_bench.tasks.suites.katas.op import INTS, WORDS, Op
+from plateau_bench.tasks.suites.katas.ops import OPERATIONS
 
 ZIPF_EXPONENT = 1.3
 HELD_OUT_SHARE = 0.15
@@ -22,14 +22,7 @@ STRATA = ("head", "torso", "tail")
 VISIBLE, HIDDEN = 2, 10
 
 TABLES: dict[tuple[str, str], tuple[Op, ...]] = {
-    (family, kind): tuple(place(family, kind) for place in table)
-    for family, tables in ((INTS, int_ops), (WORDS, word_ops))
-    for kind, table in (
-        (FILTER, tables.FILTERS),
-        (MAP, tables.MAPS),
-        (SEQ, tables.SEQS),
-        (REDUCE, tables.REDUCERS),
-    )
+    place: tuple(unplaced(*place) for unplaced in table) for place, table in OPERATIONS.items()
 }
 """(family, kind) -> operations, most common first; the index is the rank that Zipf's law is taken over."""
 
@@ -241,18 +234,16 @@ def _draw_cases(
     raise _Rejected
 
 
-def _edges(pipeline: Pipeline, rng: random.Random) -> list[Case]:
-    """The empty and a one-item list, where the pipeline is defined on them."""
-    return defined_cases(pipeline, ([], draw_input(rng, pipeline[0].op.family, 1)))
-
-
 def draw_tests(pipeline: Pipeline, rng: random.Random) -> FunctionTests | None:
-    """Two small visible cases and ten larger hidden ones; None if the pipeline has no telling inputs."""
+    """Two small visible cases and ten hidden ones; None if the pipeline has no telling inputs.
+
+    Hidden are the empty and a one-item list, where the pipeline is defined on them, and larger lists.
+    """
     taken: list[Any] = []
     try:
         visible = _draw_cases(pipeline, rng, VISIBLE, lambda: rng.randint(3, 5), taken)
         for _ in range(4):
-            edges = _edges(pipeline, rng)
+            edges = defined_cases(pipeline, ([], draw_input(rng, pipeline[0].op.family, 1)))
             hidden = _draw_cases(pipeline, rng, HIDDEN - len(edges), lambda: rng.randint(7, 12), list(taken))
             if any(case.expected != hidden[0].expected for case in hidden):
                 return FunctionTests(entry_point="f", visible=tuple(visible), hidden=(*edges, *hidden))
@@ -282,13 +273,7 @@ def agree(pipeline: Pipeline, other: Pipeline, rng: random.Random, tries: int = 
         return True
     for _ in range(tries):
         value = draw_input(rng, pipeline[0].op.family, rng.randint(4, 12))
-        try:
-            expected = evaluate(pipeline, value)
-        except UNDEFINED:
-            continue
-        try:
-            if evaluate(other, value) != expected:
-                return False
-        except UNDEFINED:
+        known = defined_cases(pipeline, [value])
+        if known and known != defined_cases(other, [value]):
             return False
     return True

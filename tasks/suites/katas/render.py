@@ -7,38 +7,30 @@ from a comprehension for a given pipeline is not offered for it.
 import random
 import re
 from collections.abc import Callable
-from itertools import accumulate
+from functools import partial
 from typing import NamedTuple
 
 from plateau_bench.tasks.suites.katas.grammar import Pipeline
-from plateau_bench.tasks.suites.katas.op import FILTER, INTS, MAP, WORDS, Op
+from plateau_bench.tasks.suites.katas.op import FILTER, MAP, Op
 
 STYLES = {"comp": 30, "loop": 24, "fused": 18, "func": 14, "while": 8, "recursion": 6}
 """Style -> how often people reach for it, percent."""
 
-_OPENERS = {
-    INTS: (
-        "Write f(a) for a list of ints: ",
-        "Given a list of ints a, write f(a): ",
-        "f(a) gets a list of ints: ",
-        "Define f(a) on ints: ",
-        "Make f(a) for int lists: ",
-    ),
-    WORDS: (
-        "Write f(a) for a list of words: ",
-        "Given a list of words a, write f(a): ",
-        "f(a) gets a list of words: ",
-        "Define f(a) on words: ",
-        "Make f(a) for word lists: ",
-    ),
-}
+_OPENERS = (
+    "Write f(a) for a list of {kind}s: ",
+    "Given a list of {kind}s a, write f(a): ",
+    "f(a) gets a list of {kind}s: ",
+    "Define f(a) on {kind}s: ",
+    "Make f(a) for {kind} lists: ",
+)
 _CONNECTORS = (", then ", "; then ", ", next ", ", and then ")
 
 
 def instruction(pipeline: Pipeline, rng: random.Random) -> str:
     """`"Write f(a) for a list of ints: keep the even numbers, then square each, then return the sum"`."""
     phrases = [step.phrase(rng) for step in pipeline]
-    return rng.choice(_OPENERS[pipeline[0].op.family]) + rng.choice(_CONNECTORS).join(phrases)
+    opener = rng.choice(_OPENERS).format(kind=pipeline[0].op.family.removesuffix("s"))
+    return opener + rng.choice(_CONNECTORS).join(phrases)
 
 
 class _Part(NamedTuple):
@@ -80,14 +72,12 @@ def render(pipeline: Pipeline, style: str, rng: random.Random) -> str | None:
 
 
 _IMPORTS = (("math", "prod"), ("functools", "reduce"))
-_STYLE_NAMES = tuple(STYLES)
-_STYLE_WEIGHTS = tuple(accumulate(STYLES.values()))
 
 
 def render_any(pipeline: Pipeline, rng: random.Random) -> tuple[str, str]:
     """(style, program), the style drawn by how often people use it among those that fit."""
     while True:
-        style = rng.choices(_STYLE_NAMES, cum_weights=_STYLE_WEIGHTS)[0]
+        (style,) = rng.choices(tuple(STYLES), tuple(STYLES.values()))
         program = render(pipeline, style, rng)
         if program is not None:
             return style, program
@@ -206,11 +196,8 @@ def _guarded(run: _Run, lines: list[str]) -> list[str]:
     return [f"if {run.keep}:", _indent(lines)] if run.keep else lines
 
 
-Header = Callable[[str, str], list[str]]
-"""(source, variable) -> lines that open a pass over the source."""
-
-
-def _passes(runs: list[_Run], v: str, header: Header) -> list[str] | None:
+def _passes(runs: list[_Run], v: str, opening: str) -> list[str] | None:
+    """Loops; `opening` begins a pass over `{a}` whose current element is to be called `{v}`."""
     lines: list[str] = []
     names = iter("bcd")
     source, looped, answer = "a", False, "a"
@@ -224,7 +211,7 @@ def _passes(runs: list[_Run], v: str, header: Header) -> list[str] | None:
             fill = sink.fill if fold and sink else str
             init, body, answer = (fill(text).replace("{r}", target) for text in (init, body, answer))
             work = _element(run, body, v, bool(_INLINE.search(body)))
-            lines += [init, *header(source, v), _indent(_guarded(run, work))]
+            lines += [init, opening.format(a=source, v=v), _indent(_guarded(run, work))]
             source = target
         if sink and not fold:
             name = next(names)
@@ -238,24 +225,12 @@ def _passes(runs: list[_Run], v: str, header: Header) -> list[str] | None:
     return [*lines, f"return {answer}"]
 
 
-def _loop(runs: list[_Run], v: str) -> list[str] | None:
-    return _passes(runs, v, lambda source, v: [f"for {v} in {source}:"])
-
-
-def _while(runs: list[_Run], v: str) -> list[str] | None:
-    return _passes(
-        runs, v, lambda source, v: ["i = 0", f"while i < len({source}):", f" {v} = {source}[i]\n i += 1"]
-    )
-
-
 def _recursive(run: _Run, name: str, v: str) -> list[str]:
     """Body of a recursive function over `a`."""
     sink = run.sink
     own = sink.op.recursion if sink else None
     base, step = own or ("[]", "[{x}] + {rest}")
     rest = f"{name}(a[1:])"
-    if sink:
-        step = sink.fill(step)
     work = _element(run, "return " + step.replace("{rest}", rest), v, "[{x}]" in step)
     lines = ["if not a:", f" return {base}", f"{v} = a[0]", *_guarded(run, work)]
     return [*lines, f"return {rest}"] if run.keep else lines
@@ -280,9 +255,9 @@ def _recursion(runs: list[_Run], v: str) -> list[str] | None:
 Writer = Callable[[list[_Run], str], list[str] | None]
 _WRITERS: dict[str, Writer] = {
     "comp": _comp,
-    "loop": _loop,
+    "loop": partial(_passes, opening="for {v} in {a}:"),
     "fused": _fused,
     "func": _func,
-    "while": _while,
+    "while": partial(_passes, opening="i = 0\nwhile i < len({a}):\n {v} = {a}[i]\n i += 1"),
     "recursion": _recursion,
 }

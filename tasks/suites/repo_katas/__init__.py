@@ -6,6 +6,7 @@ and with the same held-out combinations. The human stand-in are conversations wi
 """
 
 import hashlib
+import itertools
 import json
 import random
 
@@ -37,12 +38,8 @@ def corpus(seed: int, size: int) -> list[HumanSample]:
 def fresh_human(seed: int, count: int, *, verified: bool) -> list[HumanSample]:
     """New transcripts on training combinations; `verified` keeps those whose package passes."""
     rng = random.Random(f"repo-katas/fresh/{seed}/{verified}")
-    samples: list[HumanSample] = []
-    while len(samples) < count:
-        sample = _sample(rng)
-        if sample.correct or not verified:
-            samples.append(sample)
-    return samples
+    samples = (_sample(rng) for _ in itertools.count())
+    return list(itertools.islice((one for one in samples if one.correct or not verified), count))
 
 
 def held_out_text(seed: int, size: int) -> list[HumanSample]:

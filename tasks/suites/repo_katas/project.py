@@ -118,9 +118,7 @@ def draw_project(rng: random.Random, pipeline: Pipeline) -> Project | None:
     rest = [one for one in (main, helper) if one and one is not culprit]
     others = {one: write_in_any_style(one, salt, rng) for one in rest}
     bystanders = _bystanders(names[2:], files, main, rng)
-    start, fixed = (
-        _assemble({culprit: body, **others}, bystanders, main, helper) for body in (broken, right)
-    )
+    start, fixed = (_assemble({culprit: body, **others, **bystanders}, main) for body in (broken, right))
     tests = replace(tests, entry_point=main.name)
     test = test_file(main.file.removesuffix(".py"), main.name, tests.visible)
     project = Project(
@@ -235,16 +233,11 @@ def _bystanders(
     return found
 
 
-def _assemble(
-    written: Mapping[Function, list[str]],
-    bystanders: Mapping[Function, list[str]],
-    main: Function,
-    helper: Function | None,
-) -> dict[str, str]:
+def _assemble(written: Mapping[Function, list[str]], main: Function) -> dict[str, str]:
     """File name -> text."""
     files: dict[str, list[str]] = {}
-    if helper:
+    for helper in (one for one in written if one.name == main.helper):
         files[main.file] = [f"from {helper.file.removesuffix('.py')} import {helper.name}"]
-    for function, lines in (*written.items(), *bystanders.items()):
+    for function, lines in written.items():
         files.setdefault(function.file, []).extend(lines)
     return {file: "\n".join(lines) + "\n" for file, lines in sorted(files.items())}
