@@ -25,6 +25,7 @@ BUDGET_SHARE = 0.6
 
 
 def make_reference(corpus: Sequence[Text], human: Sequence[Text], samples: DriftSamples) -> Reference:
+    """What all rounds are compared with; `corpus` is human text for training, `human` held-out human text."""
     written = sum(len(text.written) for text in samples.texts)
     return Reference(
         human=tuple(human),

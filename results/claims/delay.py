@@ -65,10 +65,12 @@ def _first(happened: np.ndarray, never: int) -> Floats:
 
 
 def variety_lost(values: Floats) -> Floats:
+    """First round in which the falling fit is below 80 % of round 0."""
     return _first(falling_fit(values) < 0.8 * values[..., :1], values.shape[-1])
 
 
 def success_lost(values: Floats) -> Floats:
+    """First round in which the falling fit is more than 2 points below round 0."""
     return _first(falling_fit(values) < values[..., :1] - 0.02, values.shape[-1])
 
 

@@ -28,9 +28,11 @@ class Source:
     """Asked only for attempts that have no messages."""
 
     def said(self, attempt: Attempt) -> tuple[Message, ...]:
+        """The whole conversation, made of instruction and answer where none was recorded."""
         return attempt.trajectory.conversation(self.instruction_of(attempt))
 
     def instruction_of(self, attempt: Attempt) -> str:
+        """What was asked, or nothing where the attempt's messages say it."""
         return "" if attempt.trajectory.messages else self.instruction(attempt)
 
 

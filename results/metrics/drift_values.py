@@ -37,6 +37,7 @@ class Reference:
     """What the base model says about texts that never change is computed once per process."""
 
     def save(self, path: Path) -> None:
+        """Write it as `reference.json`."""
         write_json(
             path,
             {
@@ -51,6 +52,7 @@ class Reference:
 
     @staticmethod
     def load(path: Path) -> "Reference":
+        """Read what `save` wrote."""
         row = read_json(path)
         return Reference(
             human=tuple(map(_text, row["human"])),

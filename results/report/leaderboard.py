@@ -41,6 +41,7 @@ class AgentScore:
 
     @property
     def pass1(self) -> Estimate:
+        """pass@1, which every agent with an attempt has."""
         found = self.values["pass@1"]
         assert found is not None
         return found
@@ -125,6 +126,7 @@ class Leaderboard:
         ]
 
     def csv(self) -> str:
+        """The rows as comma-separated values with a header."""
         rows = self.rows()
         columns = list(dict.fromkeys(name for row in rows for name in row))
         out = io.StringIO()

@@ -108,14 +108,17 @@ def at_least(bound: float, show: Callable[[float], str], unit: str = "") -> str:
 
 
 def p_text(p: float) -> str:
+    """'p = 0.031', or 'p < 0.001'."""
     return "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.3f}"
 
 
 def number(value: float) -> str:
+    """A value with two decimals."""
     return f"{value:.2f}".replace("-", "−")
 
 
 def percent(value: float) -> str:
+    """A share in per cent with one decimal."""
     return f"{100 * value:.1f}\u00a0%"
 
 

@@ -20,8 +20,8 @@ from plateau_bench.results.claims.delay import (
 )
 from plateau_bench.results.records import RoundRecord
 from plateau_bench.results.report.content import build_report
-from plateau_bench.results.report.figures import standalone
-from plateau_bench.results.report.remedies import delay_text, draw_delays, remedies, remedies_table
+from plateau_bench.results.report.figures import draw_delays, standalone
+from plateau_bench.results.report.remedies import delay_text, remedies, remedies_table
 from tests.results.planted import record, run
 
 ROUNDS = 11
