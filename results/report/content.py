@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from plateau_bench.results.claims.arms import Rounds, compare_arms
-from plateau_bench.results.claims.labels import ALPHA, judge_arm
+from plateau_bench.results.claims.labels import judge_arm
 from plateau_bench.results.claims.pdt1 import Phase, silent_collapse
 from plateau_bench.results.metrics.estimators import seeds_interval, student
 from plateau_bench.results.metrics.registry import bounds
@@ -127,7 +127,7 @@ def _finished(arm: str, by_seed: Mapping[int, tuple[RoundRecord, ...]]) -> tuple
 
 def _collapse(claims: Mapping[str, Phase | None]) -> dict[str, Any]:
     """Whether pass@1 rose or stayed level while the variety of correct programs fell."""
-    found = silent_collapse(claims.get("pass@1"), claims.get("hill1"), alpha=ALPHA)
+    found = silent_collapse(claims.get("pass@1"), claims.get("hill1"))
     return {"shown": found.claimed, "p": found.p}
 
 

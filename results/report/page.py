@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plateau_bench.results.claims.labels import ALPHA, RATE_MARGIN, VARIETY_MARGIN, WINDOW, plain_label, tone
+from plateau_bench.results.claims.labels import VARIETY_MARGIN, plain_label, tone
+from plateau_bench.results.claims.pdt1 import RATE_MARGIN, WINDOW
+from plateau_bench.results.claims.significance import ALPHA
 from plateau_bench.results.metrics.metric import Panel
 from plateau_bench.results.metrics.success import STRATA
 from plateau_bench.results.report import panels as all_panels

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 BASE = "replace"
-_COLUMNS = {
-    "variety": "variety lost",
-    "success": "success lost",
-    "plateau": "growth ends",
-}
 Facts = Mapping[str, Any]
 
 
@@ -31,9 +26,7 @@ def remedies(arms: Mapping[str, Rounds], facts: Mapping[str, Facts]) -> dict[str
     base = BASE if BASE in arms else next(iter(arms))
     found = delays(arms, base)
     events = {
-        event.key: {"title": _COLUMNS[event.key], "meaning": event.meaning}
-        for event in EVENTS
-        if event.key in found
+        event.key: {"title": event.title, "meaning": event.meaning} for event in EVENTS if event.key in found
     }
     rows = [
         {
