@@ -74,8 +74,9 @@ class Family(NamedTuple):
     per_task: Columns
 
 
-Result = Estimate | Floats | Family | None
-"""An estimate; one value per task (NaN for none), whose mean is then taken; a family; None for no value."""
+Result = Estimate | Floats | Values | Family | None
+"""An estimate; one value per task (NaN for none), whose mean is then taken; values by name, with values per
+task or without; None for no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,8 @@ class Metric:
         found = self.function(data)
         if isinstance(found, Family):
             return found
+        if isinstance(found, dict):
+            return Family(found, {})
         if found is None or isinstance(found, Estimate):
             return Family({self.name: found}, {})
         column, tasks = np.asarray(found, dtype=np.float64), data.table.task_ids

@@ -13,7 +13,6 @@ import numpy as np
 from plateau_bench.agents.base import Ending
 from plateau_bench.results.metrics.breadth import TAUS, cover_at, forgotten, solved_sets
 from plateau_bench.results.metrics.estimators import (
-    Columns,
     Floats,
     Values,
     all_of,
@@ -36,7 +35,7 @@ from plateau_bench.results.records import Estimate
 STRATA = ("head", "torso", "tail")
 
 
-def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int) -> tuple[Values, Columns]:
+def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int) -> Family:
     """Pass rates, endings and verifier quality: name -> estimate, and name -> value per task.
 
     'pass@k' for each of `ks` (default: the powers of two that every task has samples for), 'pass^k' (all n
@@ -66,7 +65,7 @@ def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int
         table.sums["verified_passed"], table.sums["verified"], table.clusters, seed=seed, bounds=(0.0, 1.0)
     )
     columns["pass@1/even"], columns["pass@1/odd"] = _halves(table)
-    return values, columns
+    return Family(values, columns)
 
 
 def _share(column: Floats, table: PassTable, seed: int) -> Estimate | None:
@@ -80,12 +79,11 @@ def _halves(table: PassTable) -> tuple[Floats, Floats]:
     return rates[:, 0], rates[:, 1]
 
 
-def retention_metrics(table: PassTable, base: PassTable, *, seed: int) -> tuple[Values, Columns]:
+def retention_metrics(table: PassTable, base: PassTable, *, seed: int) -> Values:
     """`retention` over all tasks and for every stratum that occurs, and what else changed since round 0.
 
     'solved/<set>': shares of tasks that at least one sample of both rounds, one, or neither solves.
-    'forgetting': mean fall since round 0, free of the luck of choosing; none at round 0 itself. No
-    per-task columns.
+    'forgetting': mean fall since round 0, free of the luck of choosing; none at round 0 itself.
     """
     values: Values = {}
     for stratum in ("", *(s for s in STRATA if s in base.strata)):
@@ -95,7 +93,7 @@ def retention_metrics(table: PassTable, base: PassTable, *, seed: int) -> tuple[
     if table.round != base.round:
         fall = forgotten(np.stack(_halves(base), axis=1)[None], np.stack(_halves(table), axis=1))
         values["forgetting"] = mean_interval(fall, table.clusters, seed=seed, bounds=(-1.0, 1.0))
-    return values, {}
+    return values
 
 
 def retention(table: PassTable, base: PassTable, stratum: str = "", *, seed: int) -> Values:
@@ -127,11 +125,11 @@ def retention(table: PassTable, base: PassTable, stratum: str = "", *, seed: int
 
 
 def _passes(data: RoundData) -> Family:
-    return Family(*pass_metrics(data.table, seed=data.seed))
+    return pass_metrics(data.table, seed=data.seed)
 
 
-def _retention(data: RoundData) -> Family:
-    return Family(*retention_metrics(data.table, data.base_table, seed=data.seed))
+def _retention(data: RoundData) -> Values:
+    return retention_metrics(data.table, data.base_table, seed=data.seed)
 
 
 _share_now = partial(Metric, function=_passes, unit="share", population=Population.GRADED, bounds=RATE)

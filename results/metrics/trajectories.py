@@ -9,7 +9,7 @@ import numpy as np
 
 from plateau_bench.agents.base import ToolCall
 from plateau_bench.results.metrics.estimators import Floats, Values, mean_interval, ratio_interval
-from plateau_bench.results.metrics.metric import RATE, Family, Metric, Population, RoundData
+from plateau_bench.results.metrics.metric import RATE, Metric, Population, RoundData
 from plateau_bench.results.metrics.pass_table import PassTable
 from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
@@ -82,8 +82,8 @@ def _broken(attempt: Attempt) -> int:
     return sum(message.role == "assistant" and not message.tool_calls for message in messages)
 
 
-def _conversations(data: RoundData) -> Family:
-    return Family(trajectory_metrics(data.attempts, data.table, seed=data.seed), {})
+def _conversations(data: RoundData) -> Values:
+    return trajectory_metrics(data.attempts, data.table, seed=data.seed)
 
 
 _metric = partial(Metric, function=_conversations, population=Population.GRADED)

@@ -191,7 +191,7 @@ MUTATIONS: list[Mutation] = [
         ("ECE", "abs(gap.sum()) for gap in gaps", "gap.sum() for gap in gaps", "test_calibration.py::test_ece_of_bins_of_equal_mass"),
         ("ECE", "(np.bincount(group, y) / np.bincount(group))[group]", "y", "test_calibration.py::test_calibration_does_not_depend_on_order"),
         ("Brier", "(p - y) ** 2", "(p - y) ** 1", PACKAGED + "auroc_and_brier_are_scikit_learns"),
-        ("AUROC", "ones * (ones + 1) / 2", "ones * (ones - 1) / 2", PACKAGED + "auroc_and_brier_are_scikit_learns"),
+        ("AUROC", "below + down / 2", "below + down", PACKAGED + "auroc_and_brier_are_scikit_learns"),
         ("AUROC, fractions", "(below + down / 2)", "(below + down)", "test_calibration.py::test_fractional_rights_count_by_weight"),
         ("over-confidence", "mean_interval(p - y, clusters", "mean_interval(y - p, clusters",
          "test_calibration.py::test_a_sure_and_wrong_model_is_overconfident"),

@@ -68,7 +68,7 @@ def test_every_value_of_a_round_is_explained() -> None:
     more = {"base_attempts": attempts, "vocabulary": 99, "tail": frozenset({3})}
     names = {
         *pass_metrics(table, seed=0)[0],
-        *retention_metrics(table, base, seed=0)[0],
+        *retention_metrics(table, base, seed=0),
         *diversity_metrics(later, table, texts, ["x", "y"], 60, seed=0, **more)[0],
         *calibration_metrics(later, seed=0),
     }
