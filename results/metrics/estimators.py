@@ -201,8 +201,6 @@ def seeds_interval(
     values_by_seed: Sequence[ArrayLike],
     clusters_by_seed: Sequence[Sequence[str]],
     seed: int,
-    *,
-    boot: int = REPLICATES,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate | None:
     """Mean over training seeds of the mean over tasks, with a two-level bootstrap interval.
@@ -212,12 +210,12 @@ def seeds_interval(
     """
     pairs = [(v, c) for v, c in zip(values_by_seed, clusters_by_seed, strict=True) if not np.isnan(v).all()]
     if len(pairs) < 2:
-        return mean_interval(*pairs[0], seed=seed, boot=boot, bounds=bounds) if pairs else None
-    centre, means = np.empty(len(pairs)), np.empty((len(pairs), boot))
+        return mean_interval(*pairs[0], seed=seed, bounds=bounds) if pairs else None
+    centre, means = np.empty(len(pairs)), np.empty((len(pairs), REPLICATES))
     for s, (values, clusters) in enumerate(pairs):
         x = np.asarray(values, dtype=np.float64)
         top, bottom = _sums(x, np.ones_like(x), clusters)
-        weights = resample_counts(top.size, boot, seed, s)
+        weights = resample_counts(top.size, REPLICATES, seed, s)
         centre[s] = top.sum() / bottom.sum()
         means[s] = (weights @ top) / (weights @ bottom)
     replicates = two_level(means[:, :, None], seed)[:, 0]

@@ -24,7 +24,10 @@ def trajectory_metrics(attempts: Sequence[Attempt], table: PassTable, *, seed: i
         groups[attempt.task_id].append(attempt)
     rows = list(groups.values())
     passed = [[a for a in row if a.verdict.outcome is Outcome.PASSED] for row in rows]
-    turns, calls, broken = (_sums(rows, count) for count in (_turns, _calls, _broken))
+    answers = [[m for a in row for m in a.trajectory.messages if m.role == "assistant"] for row in rows]
+    turns = np.array([float(len(said)) for said in answers])
+    calls = np.array([float(sum(len(actions(a)) for a in row)) for row in rows])
+    broken = np.array([float(sum(not m.tool_calls for m in said)) for said in answers])
     shares = {
         "distinct_actions": _distinct(rows, 1, action),
         "distinct_actions_passed": _distinct(passed, 2, action),
@@ -63,23 +66,6 @@ def _distinct(rows: Sequence[Sequence[Attempt]], least: int, name: Callable[[Too
     return np.array(
         [f / len(row) if len(row) >= least else math.nan for f, row in zip(found, rows, strict=True)]
     )
-
-
-def _sums(rows: Sequence[Sequence[Attempt]], count: Callable[[Attempt], int]) -> Floats:
-    return np.array([float(sum(map(count, row))) for row in rows])
-
-
-def _turns(attempt: Attempt) -> int:
-    return sum(message.role == "assistant" for message in attempt.trajectory.messages)
-
-
-def _calls(attempt: Attempt) -> int:
-    return len(actions(attempt))
-
-
-def _broken(attempt: Attempt) -> int:
-    messages = attempt.trajectory.messages
-    return sum(message.role == "assistant" and not message.tool_calls for message in messages)
 
 
 def _conversations(data: RoundData) -> Values:
