@@ -6,7 +6,7 @@ Nothing here runs a program; it is only parsed.
 import ast
 import hashlib
 import warnings
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 MAX_PROGRAM_CHARS = 100_000
@@ -74,7 +74,6 @@ class _Scope:
 
 # Fields that say nothing about what a program does.
 _SILENT = {"ctx", "type_comment", "kind", "type_ignores"}
-_FIELDS: dict[type, tuple[str, tuple[str, ...]]] = {}
 
 
 class _Writer:
@@ -87,28 +86,24 @@ class _Writer:
     def texts(self) -> tuple[str, str, str]:
         """With names as written, with own names numbered, and with constants reduced to their types."""
         numbers: dict[tuple[int, str], str] = {}
-        layout, names, constants = [], [], []
+        layouts, names, constants = [], [], []
         for token in self.out:
             if type(token) is not tuple:
-                layout.append(token)
-                names.append(token)
-                constants.append(token)
-                continue
-            where, word = token
-            if type(where) is _Scope:
-                owner = self._owner(where, word)
-                layout.append("~" + word)
-                if owner is None:
-                    word = "~" + word
-                else:
-                    word = numbers.setdefault((id(owner), word), f"@{len(numbers)}")
-                names.append(word)
-                constants.append(word)
+                layout = name = constant = token
+            elif type(token[0]) is not _Scope:
+                kind, layout = token
+                name, constant = layout, "#" + kind
             else:
-                layout.append(word)
-                names.append(word)
-                constants.append("#" + where)
-        return " ".join(layout), " ".join(names), " ".join(constants)
+                scope, word = token
+                layout, owner = "~" + word, self._owner(scope, word)
+                name = layout
+                if owner is not None:
+                    name = numbers.setdefault((id(owner), word), f"@{len(numbers)}")
+                constant = name
+            layouts.append(layout)
+            names.append(name)
+            constants.append(constant)
+        return " ".join(layouts), " ".join(names), " ".join(constants)
 
     @staticmethod
     def _owner(start: _Scope, name: str) -> _Scope | None:
@@ -145,7 +140,7 @@ class _Writer:
             if special is not None:
                 special(self, node)
                 return
-            tag, names = _FIELDS.get(type(node)) or _learn(type(node))
+            tag, names = _fields(type(node))
             out.append(tag)
             for name in names:
                 self.write(getattr(node, name, None))
@@ -257,10 +252,10 @@ class _Writer:
                 self.write(value)
 
 
-def _learn(kind: type) -> tuple[str, tuple[str, ...]]:
+@cache
+def _fields(kind: type) -> tuple[str, tuple[str, ...]]:
     names = tuple(f for f in kind._fields if f not in _SILENT)  # type: ignore[attr-defined]
-    _FIELDS[kind] = (kind.__name__ + "(" if names else kind.__name__, names)
-    return _FIELDS[kind]
+    return kind.__name__ + "(" if names else kind.__name__, names
 
 
 _SPECIAL: dict[type, Any] = {

@@ -29,8 +29,8 @@ from plateau_bench.results.metrics.metric import (
     RoundData,
     rate_panel,
 )
-from plateau_bench.results.metrics.pass_table import PassTable
-from plateau_bench.results.records import Estimate
+from plateau_bench.results.metrics.pass_table import PassTable, pass_table
+from plateau_bench.results.records import Attempt, Estimate
 
 STRATA = ("head", "torso", "tail")
 
@@ -124,6 +124,24 @@ def retention(table: PassTable, base: PassTable, stratum: str = "", *, seed: int
     }
 
 
+def variant_metrics(variants: Sequence[Attempt], originals: Sequence[Attempt], *, seed: int) -> Values:
+    """'pass@1/variant/<kind>', and 'gap/variant/<kind>': pass@1 of variants minus that of their originals.
+
+    The gap is paired by task (a variant's id is its original's, '~' and the kind); intervals resample
+    clusters. Variants whose original was not measured are left out of the gap.
+    """
+    table, base = pass_table(variants), pass_table(originals)
+    rates = dict(zip(base.task_ids, base.c / base.n, strict=True))
+    before = np.array([rates.get(name.rpartition("~")[0], np.nan) for name in table.task_ids])
+    now, strata = table.c / table.n, np.array(table.strata)
+    values: Values = {}
+    for stratum in sorted(set(table.strata)):
+        here = np.where(strata == stratum, now, np.nan)
+        values[f"pass@1/{stratum}"] = mean_interval(here, table.clusters, seed=seed, bounds=(0.0, 1.0))
+        values[f"gap/{stratum}"] = mean_interval(here - before, table.clusters, seed=seed, bounds=(-1.0, 1.0))
+    return values
+
+
 def _passes(data: RoundData) -> Family:
     return pass_metrics(data.table, seed=data.seed)
 
@@ -180,6 +198,13 @@ SUCCESS = (
         "samples; scored on this round's samples, at round 0 on the other half, so that luck is not read as "
         "forgetting)", good="up"),
     _share_since("keep_<head, torso, tail>", "`keep` over tasks of one stratum", good="up"),
+    # The round measures these on attempts of their own, after all others.
+    Metric("pass@1/variant/<kind>", "`pass@1` over variants of the held-out tasks: rename, paraphrase, edge, "
+        "large ([tasks.md](tasks.md)); only with `tasks.variants`", function=None, unit="share", good="up",
+        population=Population.VARIANTS, bounds=RATE),
+    Metric("gap/variant/<kind>", "pass share of a variant minus that of its original, mean over tasks; below "
+        "0 is a loss", function=None, unit="difference of shares", good="up", population=Population.VARIANTS,
+        bounds=(-1.0, 1.0)),
 )  # fmt: skip
 
 ENDINGS = (

@@ -252,8 +252,8 @@ def _ungraded(report: Facts) -> list[str]:
         worst, share = peak(rates) if rates else (0, {"value": 0.0})
         if share["value"] >= _INFRA_WARNING:
             sentences.append(
-                f"In round {worst} of {arm}, {percent(share['value'])} of the attempts could not be graded and "
-                "count as not passed; its curve understates the model there."
+                f"In round {worst} of {arm}, {percent(share['value'])} of the attempts could not be graded "
+                "and count as not passed; its curve understates the model there."
             )
     return sentences
 

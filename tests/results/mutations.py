@@ -55,7 +55,7 @@ MUTATIONS: list[Mutation] = [
          PACKAGED + "pass_at_k_is_human_evals"),
         ("pass@k, n < k", "if total.size and k > total.min():", "if total.size and k > total.max() + 9:",
          "test_estimators.py::test_impossible_counts_are_refused"),
-        ("pass^k", "np.maximum(marked - j, 0.0) / (total - j)", "np.maximum(marked, 0.0) / (total - j)",
+        ("pass^k", "_none_of(total, total - np.asarray(c", "_none_of(total, np.asarray(c",
          "test_estimators.py::test_pass_at_k_is_the_share_of_subsets_with_a_pass"),
         ("clustered SE", "squares / (n * (n - 1)) + within / n**2", "squares / n**2 + within / n**2",
          PACKAGED + "clustered_error_is_statsmodels"),
@@ -149,9 +149,9 @@ MUTATIONS: list[Mutation] = [
     ),
     *_in(
         "results/metrics/program_classes",
-        ("class L1", 'layout.append("~" + word)', 'layout.append("~")', "test_programs.py::test_each_rung_of_the_ladder_forgives_more"),
+        ("class L1", 'layout, owner = "~" + word', 'layout, owner = "~"', "test_programs.py::test_each_rung_of_the_ladder_forgives_more"),
         ("class L2", 'f"@{len(numbers)}"', 'f"@{word}"', "test_programs.py::test_only_the_names_chosen_by_the_author_are_ignored"),
-        ("class L2b", 'constants.append("#" + where)', 'constants.append("#")', "test_programs.py::test_each_rung_of_the_ladder_forgives_more"),
+        ("class L2b", '"#" + kind', '"#"', "test_programs.py::test_each_rung_of_the_ladder_forgives_more"),
     ),
     *_in(
         "experiments/measures/behaviour",
@@ -218,9 +218,6 @@ MUTATIONS: list[Mutation] = [
              "experiments/test_reproduce_laws.py::test_law_of_refits_by_enumerating_every_draw"),
     Mutation("refitting", "experiments/reproduce/categorical.py", "(generation * now + drawn) / (generation + 1)", "(now + drawn) / 2",
              "experiments/test_reproduce_laws.py::test_law_of_refits_against_the_simulation"),
-    Mutation("rare tokens", "harness/rounds/measure.py", "~head & ~tail", "~head", "test_round_values.py::test_perplexity_by_frequency_by_hand"),
-    Mutation("context-rare tokens", "harness/rounds/measure.py", "np.exp(-human.token_nll[0])", "np.exp(-human.token_nll[1])",
-             "test_round_values.py::test_perplexity_by_frequency_by_hand"),
 ]  # fmt: skip
 
 
