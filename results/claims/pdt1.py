@@ -133,9 +133,9 @@ def classify(
         p_rise=test.p_value(rows.rises),
         p_fall=test.p_value(rows.declines),
         p_plateau=found.level.p,
-        material=fallen is not None and fallen[1].low > delta,
+        material=_exceeds(fallen, delta),
         delta=delta,
-        plateau_from=None if found.has_fallen else found.level.start,
+        plateau_from=None if _exceeds(fallen, 0) else found.level.start,
         plateau_margin=found.level.margin,
         peak_rounds=_peaks(fit, rows),
         final_minus_base=_final_minus_base(fit, rows),
@@ -162,9 +162,9 @@ class Evidence(NamedTuple):
     refused: bool
     """Too few tasks, or too noisy for the seeds at hand: inconclusive whatever the tests say."""
 
-    @property
-    def has_fallen(self) -> bool:
-        return self.fallen is not None and self.fallen[1].low > 0
+
+def _exceeds(found: tuple[int, Estimate] | None, margin: float) -> bool:
+    return found is not None and found[1].low > margin
 
 
 def examine(
@@ -207,15 +207,10 @@ def examine(
     level = _plateau(fit, rows, delta)
     noise = training_noise(curves)
     refused = fit.clusters < MIN_CLUSTERS or _too_noisy(len(curves), noise)
-    if refused:
-        label = Label.INCONCLUSIVE
-    else:
-        label = _label(
-            risen is not None and risen[1].low > 0,
-            fallen is not None and fallen[1].low > 0,
-            level.start,
-            _never_below_base(fit, rows, delta),
-        )
+    label = Label.INCONCLUSIVE
+    if not refused:
+        never_below = _never_below_base(fit, rows, delta)
+        label = _label(_exceeds(risen, 0), _exceeds(fallen, 0), level.start, never_below)
     notes += _notes(curves, fit, noise)
     return Evidence(fit, rows, test, risen, fallen, level, noise, label, notes, refused)
 

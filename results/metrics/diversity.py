@@ -47,14 +47,11 @@ def variety(data: RoundData) -> Family:
     table, seed = data.table, data.seed
     programs = _by_task(data.attempts, table.task_ids)
     columns, tops = class_columns(programs, table.n)
-    values: Values = {
-        name: mean_interval(column, table.clusters, seed=seed, bounds=tops[name])
-        for name, column in columns.items()
-    }
+    values: Values = {name: table.mean(column, seed, tops[name]) for name, column in columns.items()}
     before = [a.trajectory.code for a in data.base_attempts if a.trajectory.code.strip()]
     idf = inverse_frequency(gram_counts(before)) if before else None
     for name, column in likeness_columns(programs, idf, int(table.n.min())).items():
-        values[name] = mean_interval(column, table.clusters, seed=seed, bounds=(0.0, math.inf))
+        values[name] = table.mean(column, seed, (0.0, math.inf))
     rows = [a for a in data.attempts if a.trajectory.code]
     values["compression_ratio"] = jackknife_interval(
         lambda kept: compression_ratio([rows[i].trajectory.code for i in kept]),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from plateau_bench.results.metrics.estimators import Columns, Floats, Values, mean_interval
+from plateau_bench.results.metrics.estimators import Columns, Floats, Values
 from plateau_bench.results.metrics.pass_table import PassTable, pass_table
 from plateau_bench.results.records import Attempt, Estimate
 
@@ -159,5 +159,5 @@ class Metric:
         column, tasks = np.asarray(found, dtype=np.float64), data.table.task_ids
         if column.shape != (len(tasks),):
             raise ValueError(f"metric {self.name}: {column.shape} values for {len(tasks)} tasks")
-        mean = mean_interval(column, data.table.clusters, seed=data.seed, bounds=self.bounds)
+        mean = data.table.mean(column, data.seed, self.bounds)
         return Family({self.name: mean}, {self.name: column})

@@ -17,11 +17,11 @@ from plateau_bench.results.metrics.estimators import (
     Values,
     all_of,
     at_least_one,
-    mean_interval,
     ratio_interval,
 )
 from plateau_bench.results.metrics.metric import (
     RATE,
+    UNBOUNDED,
     Family,
     Metric,
     Panel,
@@ -46,21 +46,18 @@ def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int
         ks = [2**i for i in range(11) if 2**i <= table.n.min()]
     columns = {f"pass@{k}": at_least_one(table.n, table.c, k) for k in ks}
     columns["pass^k"] = (table.c == table.n).astype(np.float64)
-    values: Values = {name: _share(column, table, seed) for name, column in columns.items()}
+    values: Values = {name: table.mean(column, seed) for name, column in columns.items()}
     if table.n.min() >= 2:
-        values["pass^2"] = _share(all_of(table.n, table.c, 2), table, seed)
+        values["pass^2"] = table.mean(all_of(table.n, table.c, 2), seed)
     for tau in TAUS:
-        values[f"cover@{tau:g}"] = _share(cover_at(table.n, table.c, tau), table, seed)
+        values[f"cover@{tau:g}"] = table.mean(cover_at(table.n, table.c, tau), seed)
     for stratum in STRATA:
-        here = np.array([s == stratum for s in table.strata])
-        if here.any():
-            values[f"pass@1/{stratum}"] = _share(np.where(here, table.c / table.n, np.nan), table, seed)
+        if stratum in table.strata:
+            values[f"pass@1/{stratum}"] = rate_in(table, stratum, seed)
     for name in ("infra", "hack_rate", *(f"ending/{ending}" for ending in Ending)):
-        values[name] = _share(table.sums[name] / table.n, table, seed)
+        values[name] = table.mean(table.sums[name] / table.n, seed)
     values["truncated"] = values["ending/token_limit"]
-    values["completion_tokens"] = mean_interval(
-        table.sums["completion_tokens"] / table.n, table.clusters, seed=seed
-    )
+    values["completion_tokens"] = table.mean(table.sums["completion_tokens"] / table.n, seed, UNBOUNDED)
     values["verified_precision"] = ratio_interval(
         table.sums["verified_passed"], table.sums["verified"], table.clusters, seed=seed, bounds=(0.0, 1.0)
     )
@@ -68,8 +65,9 @@ def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int
     return Family(values, columns)
 
 
-def _share(column: Floats, table: PassTable, seed: int) -> Estimate | None:
-    return mean_interval(column, table.clusters, seed=seed, bounds=(0.0, 1.0))
+def rate_in(table: PassTable, stratum: str, seed: int) -> Estimate | None:
+    """pass@1 over the tasks of one stratum."""
+    return table.mean(np.where(np.array(table.strata) == stratum, table.c / table.n, np.nan), seed)
 
 
 def _halves(table: PassTable) -> tuple[Floats, Floats]:
@@ -89,10 +87,10 @@ def retention_metrics(table: PassTable, base: PassTable, *, seed: int) -> Values
     for stratum in ("", *(s for s in STRATA if s in base.strata)):
         values |= retention(table, base, stratum, seed=seed)
     for name, members in solved_sets(base.c, table.c).items():
-        values[f"solved/{name}"] = _share(members, table, seed)
+        values[f"solved/{name}"] = table.mean(members, seed)
     if table.round != base.round:
         fall = forgotten(np.stack(_halves(base), axis=1)[None], np.stack(_halves(table), axis=1))
-        values["forgetting"] = mean_interval(fall, table.clusters, seed=seed, bounds=(-1.0, 1.0))
+        values["forgetting"] = table.mean(fall, seed, (-1.0, 1.0))
     return values
 
 
@@ -133,12 +131,11 @@ def variant_metrics(variants: Sequence[Attempt], originals: Sequence[Attempt], *
     table, base = pass_table(variants), pass_table(originals)
     rates = dict(zip(base.task_ids, base.c / base.n, strict=True))
     before = np.array([rates.get(name.rpartition("~")[0], np.nan) for name in table.task_ids])
-    now, strata = table.c / table.n, np.array(table.strata)
     values: Values = {}
     for stratum in sorted(set(table.strata)):
-        here = np.where(strata == stratum, now, np.nan)
-        values[f"pass@1/{stratum}"] = mean_interval(here, table.clusters, seed=seed, bounds=(0.0, 1.0))
-        values[f"gap/{stratum}"] = mean_interval(here - before, table.clusters, seed=seed, bounds=(-1.0, 1.0))
+        values[f"pass@1/{stratum}"] = rate_in(table, stratum, seed)
+        gap = np.where(np.array(table.strata) == stratum, table.c / table.n - before, np.nan)
+        values[f"gap/{stratum}"] = table.mean(gap, seed, (-1.0, 1.0))
     return values
 
 

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from plateau_bench.agents.base import ToolCall
-from plateau_bench.results.metrics.estimators import Floats, Values, mean_interval, ratio_interval
-from plateau_bench.results.metrics.metric import RATE, Metric, Population, RoundData
+from plateau_bench.results.metrics.estimators import Floats, Values, ratio_interval
+from plateau_bench.results.metrics.metric import RATE, UNBOUNDED, Metric, Population, RoundData
 from plateau_bench.results.metrics.pass_table import PassTable
 from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
@@ -28,19 +28,13 @@ def trajectory_metrics(attempts: Sequence[Attempt], table: PassTable, *, seed: i
     turns = np.array([float(len(said)) for said in answers])
     calls = np.array([float(sum(len(actions(a)) for a in row)) for row in rows])
     broken = np.array([float(sum(not m.tool_calls for m in said)) for said in answers])
-    shares = {
-        "distinct_actions": _distinct(rows, 1, action),
-        "distinct_actions_passed": _distinct(passed, 2, action),
-        "distinct_kinds": _distinct(rows, 1, kind),
-    }
     return {
-        "turns": mean_interval(turns / table.n, table.clusters, seed=seed),
-        "tool_calls": mean_interval(calls / table.n, table.clusters, seed=seed),
+        "turns": table.mean(turns / table.n, seed, UNBOUNDED),
+        "tool_calls": table.mean(calls / table.n, seed, UNBOUNDED),
         "malformed_turns": ratio_interval(broken, turns, table.clusters, seed=seed, bounds=(0.0, 1.0)),
-        **{
-            name: mean_interval(column, table.clusters, seed=seed, bounds=(0.0, 1.0))
-            for name, column in shares.items()
-        },
+        "distinct_actions": table.mean(_distinct(rows, 1, action), seed),
+        "distinct_actions_passed": table.mean(_distinct(passed, 2, action), seed),
+        "distinct_kinds": table.mean(_distinct(rows, 1, kind), seed),
     }
 
 

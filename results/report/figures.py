@@ -284,18 +284,18 @@ def to_svg(figure: "Figure", name: str, description: str) -> str:
     out = StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None})
     svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s*<!--.*?-->", "", svg, flags=re.DOTALL)
-    head, body = svg.split(">", 1)
+    head, body = svg[svg.index("<svg") :].split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None, "matplotlib writes a viewBox"
     slug = re.sub(r"\W+", "-", name)
-    body = re.sub(r'\bid="([^"]+)"', rf'id="{slug}-\1"', body)
-    body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{slug}-\1"', body)
-    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{slug}-\1)", body)
-    body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body)
+    for pattern, text in (
+        (r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|\s*<!--.*?-->", ""),
+        (r'\bid="([^"]+)"', rf'id="{slug}-\1"'),
+        (r'xlink:href="#([^"]+)"', rf'href="#{slug}-\1"'),
+        (r"url\(#([^)]+)\)", rf"url(#{slug}-\1)"),
+        (r"font: ([\d.]+px) [^;\"]*", r"font-size: \1"),
+    ):
+        body = re.sub(pattern, text, body, flags=re.DOTALL)
     body = body.replace(TEXT, "currentColor").replace(GRID, "var(--grid)")
     return f'<svg {box.group(0)} role="img" aria-label="{escape(description)}">{body}'
 
