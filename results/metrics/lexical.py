@@ -30,7 +30,7 @@ def lexical_metrics(
     grams = {n: lexical(written, clusters, budget=budget, n=n) if budget >= 40 else None for n in (1, 2, 4)}
     one, four = grams[1], grams[4]
     values: dict[str, Estimate | None] = {
-        **{f"distinct{n}": found and found.distinct for n, found in grams.items()},
+        **{f"distinct{n}": found.distinct if found else None for n, found in grams.items()},
         "unique4": scaled(four.distinct, four.total) if four and four.distinct else None,
         "ngram_entropy": four.entropy_bits if four else None,
     }

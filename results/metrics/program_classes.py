@@ -6,7 +6,7 @@ Nothing here runs a program; it is only parsed.
 import ast
 import hashlib
 import warnings
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 MAX_PROGRAM_CHARS = 100_000
@@ -74,6 +74,7 @@ class _Scope:
 
 # Fields that say nothing about what a program does.
 _SILENT = {"ctx", "type_comment", "kind", "type_ignores"}
+_FIELDS: dict[type, tuple[str, tuple[str, ...]]] = {}
 
 
 class _Writer:
@@ -140,7 +141,7 @@ class _Writer:
             if special is not None:
                 special(self, node)
                 return
-            tag, names = _fields(type(node))
+            tag, names = _FIELDS.get(type(node)) or _learn(type(node))
             out.append(tag)
             for name in names:
                 self.write(getattr(node, name, None))
@@ -252,10 +253,10 @@ class _Writer:
                 self.write(value)
 
 
-@cache
-def _fields(kind: type) -> tuple[str, tuple[str, ...]]:
+def _learn(kind: type) -> tuple[str, tuple[str, ...]]:
     names = tuple(f for f in kind._fields if f not in _SILENT)  # type: ignore[attr-defined]
-    return kind.__name__ + "(" if names else kind.__name__, names
+    _FIELDS[kind] = (kind.__name__ + "(" if names else kind.__name__, names)
+    return _FIELDS[kind]
 
 
 _SPECIAL: dict[type, Any] = {
