@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from plateau_bench.results.records import Attempt, RunResults, fields_of
+from plateau_bench.results.records import Attempt, RunResults, flat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,16 +42,5 @@ def attempts_frame(attempts: Iterable[Attempt]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    return pd.DataFrame([_row(attempt) for attempt in attempts], columns=list(ATTEMPT_COLUMNS))
-
-
-def _row(attempt: Attempt) -> dict[str, object]:
-    trajectory, verdict = attempt.trajectory, attempt.verdict
-    changed = {
-        "sampling_seed": trajectory.seed,
-        "split": str(attempt.split),
-        "ending": str(trajectory.ending),
-        "outcome": str(verdict.outcome),
-        "passed": verdict.outcome == "passed",
-    }
-    return fields_of(trajectory) | fields_of(verdict) | fields_of(attempt) | changed
+    rows = [(row := flat(one)) | {"passed": row["outcome"] == "passed"} for one in attempts]
+    return pd.DataFrame(rows, columns=list(ATTEMPT_COLUMNS))

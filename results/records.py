@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, NamedTuple
 
 from plateau_bench.agents.base import Trajectory
@@ -103,3 +103,13 @@ class RunResults:
 def fields_of(record: Any) -> dict[str, Any]:
     """`dataclasses.asdict` of one level: the long tuples of tokens are not copied value by value."""
     return {one.name: getattr(record, one.name) for one in fields(record)}
+
+
+def flat(attempt: Attempt) -> dict[str, Any]:
+    """The fields of an attempt, its verdict and its trajectory side by side; enums become their strings.
+
+    The trajectory's seed is called `sampling_seed`.
+    """
+    row = fields_of(attempt.trajectory) | fields_of(attempt.verdict) | fields_of(attempt)
+    row["sampling_seed"] = attempt.trajectory.seed
+    return {name: str(value) if isinstance(value, Enum) else value for name, value in row.items()}

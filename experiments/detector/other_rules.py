@@ -51,7 +51,7 @@ def all_pairs(curves: Sequence[Curve], seed: int) -> float:
     weights = np.array([eye[u] - eye[v] for u in range(rounds) for v in range(u + 1, rounds)])
     fit = resample([pool], weights, _BOOT, seed, False)
     rows = range(len(weights))
-    return MaxT(fit, rows, 0.05).p_value(rows)
+    return MaxT(fit, rows).p_value(rows)
 
 
 def window(w: int) -> Rule:

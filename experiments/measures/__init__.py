@@ -1,1 +1,3 @@
-"""Measures that no report shows yet: classes of programs by behaviour, and the law of success and entropy."""
+"""Measures that no report shows yet: classes of programs by behaviour, the law of success and entropy, the
+crossover of pass@k, and the distance of two samples of classes.
+"""

@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 
 from experiments.reproduce.outcome import Check, Outcome
 from plateau_bench.results.claims.arms import Rounds, arms_of, curve
-from plateau_bench.results.claims.labels import WINDOW, phase
+from plateau_bench.results.claims.labels import phase
+from plateau_bench.results.claims.pdt1 import WINDOW
 from plateau_bench.results.metrics.estimators import (
     Floats,
     cluster_codes,

@@ -15,7 +15,7 @@ from plateau_bench.harness.rounds.workbench import Workbench
 from plateau_bench.harness.seeds import derive
 from plateau_bench.results.attempt_log import read_attempts
 from plateau_bench.results.metrics.drift_values import Reference
-from plateau_bench.results.metrics.variants import variant_metrics
+from plateau_bench.results.metrics.success import variant_metrics
 from plateau_bench.results.records import Attempt, Purpose, RoundMetrics, RoundRecord
 from plateau_bench.results.store import read_json, record_from_json, record_to_json, write_json
 

@@ -17,7 +17,8 @@ import yaml
 from plateau_bench.harness.config import ConfigError, RunConfig, parse_config
 from plateau_bench.harness.rounds import loop
 from plateau_bench.results.claims.arms import Rounds, arms_of, compare_arms, curve
-from plateau_bench.results.claims.labels import WINDOW, phase
+from plateau_bench.results.claims.labels import phase
+from plateau_bench.results.claims.pdt1 import WINDOW
 from plateau_bench.results.report.small_multiples import Panel, banded, columns, save_figure
 from plateau_bench.results.store import RunStore, read_json, write_json
 from plateau_bench.validate import Loader

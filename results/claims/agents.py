@@ -11,12 +11,11 @@ from itertools import combinations
 
 import numpy as np
 
-from plateau_bench.results.claims.significance import holm, minimum_detectable, sign_flip
+from plateau_bench.results.claims.significance import ALPHA, holm, minimum_detectable, sign_flip
 from plateau_bench.results.metrics.estimators import clustered_se, mean_interval
 from plateau_bench.results.metrics.pass_table import PassTable
 from plateau_bench.results.records import Estimate
 
-ALPHA = 0.05
 POWER = 0.9
 """The chance with which the printed detectable difference is found."""
 

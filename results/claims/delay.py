@@ -17,9 +17,10 @@ import numpy as np
 from plateau_bench.results.claims.arms import Rounds, measured
 from plateau_bench.results.claims.maxt import STRATEGY_SEEDS
 from plateau_bench.results.claims.pdt1 import NOISE_LIMIT, NOISY_SEEDS, curve_of
-from plateau_bench.results.claims.significance import holm
+from plateau_bench.results.claims.significance import ALPHA, holm
 from plateau_bench.results.claims.training_noise import training_noise
 from plateau_bench.results.metrics.estimators import (
+    REPLICATES,
     Floats,
     cluster_codes,
     resample_counts,
@@ -28,17 +29,16 @@ from plateau_bench.results.metrics.estimators import (
 )
 from plateau_bench.results.records import Estimate, RoundRecord
 
-ALPHA = 0.05
-_BOOT = 1000
 _ROUNDING = 1 / 6
 """Variance that rounding to whole rounds leaves in a difference of two event times: 2 x 1/12."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happens to a curve at most once."""
 
     key: str
+    title: str
     metric: str
     meaning: str
     when: Callable[[Floats], Floats]
@@ -82,23 +82,14 @@ def level_reached(values: Floats) -> Floats:
 
 
 EVENTS = (
+    Event("variety", "variety lost", "hill1", "Hill-1 falls below 80 % of its base value", variety_lost),
+    Event("success", "success lost", "pass@1", "pass@1 falls 2 points below the base", success_lost),
     Event(
-        key="variety",
-        metric="hill1",
-        meaning="Hill-1 falls below 80 % of its base value",
-        when=variety_lost,
-    ),
-    Event(
-        key="success",
-        metric="pass@1",
-        meaning="pass@1 falls 2 points below the base",
-        when=success_lost,
-    ),
-    Event(
-        key="plateau",
-        metric="pass@1",
-        meaning="pass@1 stops growing: less than 2 points are still to come",
-        when=level_reached,
+        "plateau",
+        "growth ends",
+        "pass@1",
+        "pass@1 stops growing: less than 2 points are still to come",
+        level_reached,
         margin=3,
     ),
 )
@@ -108,18 +99,18 @@ EVENTS = (
 class Delay:
     """One arm's event against the same event in the arm it is paired with. Rounds throughout."""
 
-    happened: tuple[float | None, ...]
+    happened: tuple[float | None, ...] = ()
     """Seed by seed, the round by which it had happened; None: not within the run."""
-    median: float | None
+    median: float | None = None
     """None: in half of the seeds or more it did not happen."""
-    gain: float | None
+    gain: float | None = None
     """Difference of the medians over seeds; a lower bound where `at_least`."""
-    at_least: bool
-    mean: Estimate | None
+    at_least: bool = False
+    mean: Estimate | None = None
     """Mean paired difference with a 95 % interval; n counts seeds. None below three seeds."""
-    p: float | None
+    p: float | None = None
     """Two-sided; None where nothing may be claimed about the strategy."""
-    p_holm: float | None
+    p_holm: float | None = None
     """Corrected over the arms."""
 
     @property
@@ -152,7 +143,7 @@ def _delay(event: Event, arm: Rounds, base: Rounds, *, same: bool) -> Delay:
     last = min((len(side[s]) for side in (arm, base) for s in seeds), default=0) - 1
     never = event.never(last)
     if last < max(1, event.margin):
-        return Delay(happened=(), median=None, gain=None, at_least=False, mean=None, p=None, p_holm=None)
+        return Delay()
     sides = [[side[s][: last + 1] for s in seeds] for side in (arm, base)]
     ours, theirs = ([float(event.when(_means(records, event.metric))) for records in side] for side in sides)
     middle, reference = median(ours), median(theirs)
@@ -166,7 +157,6 @@ def _delay(event: Event, arm: Rounds, base: Rounds, *, same: bool) -> Delay:
         at_least=not same and middle >= never,
         mean=mean,
         p=p,
-        p_holm=None,
     )
 
 
@@ -207,7 +197,7 @@ def _bootstrap_error(
 ) -> float:
     """Standard error of the mean paired difference: seeds and their common task clusters resampled."""
     seeds = len(arm)
-    replicates = np.empty((seeds, _BOOT, 1))
+    replicates = np.empty((seeds, REPLICATES, 1))
     for s, sides in enumerate(zip(arm, base, strict=True)):
         later, earlier = (_resampled(event, records) for records in sides)
         replicates[s, :, 0] = later - earlier
@@ -228,5 +218,5 @@ def _resampled(event: Event, records: Sequence[RoundRecord]) -> Floats:
     sums, counts = np.zeros((2, groups, columns.shape[1]))
     np.add.at(sums, codes, np.where(known, columns, 0.0))
     np.add.at(counts, codes, known.astype(np.float64))
-    drawn = resample_counts(groups, _BOOT, 0)
+    drawn = resample_counts(groups, REPLICATES, 0)
     return event.when((drawn @ sums) / np.maximum(drawn @ counts, 1e-9))

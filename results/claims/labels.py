@@ -5,16 +5,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from plateau_bench.results.claims.arms import Rounds, measured
-from plateau_bench.results.claims.pdt1 import Phase, classify, curve_of
+from plateau_bench.results.claims.pdt1 import RATE_MARGIN, Phase, classify, curve_of
 
-ALPHA = 0.05
-WINDOW = 2
-"""The final rounds whose mean counts as "the end"."""
 METRICS = ("pass@1", "pass@8", "hill1")
-RATE_MARGIN = 0.02
-"""A change of a pass rate that matters, 2 points."""
 VARIETY_MARGIN = 0.05
-"""The same for Hill-1, as a share of the base model's value."""
+"""A change of Hill-1 that matters, as a share of the base model's value."""
 
 
 def judge_arm(rounds: Rounds, metrics: Sequence[str] = METRICS) -> dict[str, Phase | None]:
@@ -41,8 +36,6 @@ def _judge(rounds: Rounds, metric: str) -> Phase | None:
     tasks = {records[0].metrics.task_ids for records in rounds.values()}
     return classify(
         [curve_of(records, metric) for records in rounds.values()],
-        alpha=ALPHA,
-        w=WINDOW,
         delta=delta,
         seed=0,
         crossed=len(rounds) > 1 and len(tasks) == 1,

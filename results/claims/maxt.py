@@ -1,6 +1,6 @@
 """Simultaneous comparisons of rounds: estimates, bootstrap deviations and one critical value for a family.
 
-The statistical machinery under `results.phases`. A comparison is a row of weights over rounds that sum
+The statistical machinery under `claims.pdt1`. A comparison is a row of weights over rounds that sum
 to 0, such as "round 3 minus the mean of the last two".
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from plateau_bench.results.claims.significance import ALPHA
 from plateau_bench.results.metrics.estimators import Floats, cluster_codes, resample_counts, two_level
 from plateau_bench.results.records import Estimate
 
@@ -184,17 +185,15 @@ def _multipliers(
 class MaxT:
     """One critical value for the lower bounds of a whole family of comparisons (Westfall-Young max-T)."""
 
-    def __init__(self, fit: Fit, rows: Sequence[int], alpha: float) -> None:
+    def __init__(self, fit: Fit, rows: Sequence[int]) -> None:
         self.fit = fit
         self.largest = fit.studentised(rows).max(axis=1)
-        self.critical = float(np.quantile(self.largest, 1 - alpha))
+        self.critical = float(np.quantile(self.largest, 1 - ALPHA))
 
     def best(self, rows: Sequence[int]) -> tuple[int, Estimate] | None:
         """Position in `rows` and estimate of the comparison with the highest simultaneous lower bound."""
-        value, reach = (
-            self.fit.estimate[list(rows)],
-            self.critical * self.fit.stretch * self.fit.se[list(rows)],
-        )
+        value = self.fit.estimate[list(rows)]
+        reach = self.critical * self.fit.stretch * self.fit.se[list(rows)]
         low = value - reach
         if np.isnan(low).all():
             return None

@@ -4,7 +4,7 @@ Comparing the best round with the last one finds a "decline" in a third of flat 
 of many noisy rounds is lucky. Here every round is compared with the mean of the final ones, all
 comparisons share one critical value (a max-T bootstrap), and what is resampled is what was drawn
 independently: task clusters for a claim about checkpoints, training seeds and task clusters for a
-claim about a strategy. The operating characteristics are measured with `results.simulate`.
+claim about a strategy. The operating characteristics are measured in `results.validation`.
 """
 
 import math
@@ -24,10 +24,15 @@ from plateau_bench.results.claims.maxt import (
     MaxT,
     resample,
 )
+from plateau_bench.results.claims.significance import ALPHA
 from plateau_bench.results.claims.training_noise import training_noise
 from plateau_bench.results.metrics.estimators import Floats
 from plateau_bench.results.records import Estimate, RoundRecord
 
+WINDOW = 2
+"""The final rounds whose mean counts as "the end"."""
+RATE_MARGIN = 0.02
+"""A change of a pass rate that matters, 2 points."""
 NOISE_LIMIT = 0.2
 """Training noise, in logits per round, above which fewer than `NOISY_SEEDS` seeds support no claim."""
 NOISE_CAUTION = 0.1
@@ -106,9 +111,7 @@ class Phase:
 def classify(
     curves: Sequence[Curve],
     *,
-    alpha: float = 0.05,
-    w: int = 2,
-    delta: float = 0.02,
+    delta: float = RATE_MARGIN,
     boot: int = 2000,
     seed: int,
     crossed: bool = False,
@@ -117,7 +120,7 @@ def classify(
 
     Raises ValueError for no curve, fewer than two rounds, or curves of different length.
     """
-    found = examine(curves, alpha=alpha, w=w, delta=delta, boot=boot, seed=seed, crossed=crossed)
+    found = examine(curves, delta=delta, boot=boot, seed=seed, crossed=crossed)
     fit, rows, test = found.fit, found.rows, found.test
     risen, fallen = found.risen, found.fallen
     return Phase(
@@ -130,11 +133,11 @@ def classify(
         p_rise=test.p_value(rows.rises),
         p_fall=test.p_value(rows.declines),
         p_plateau=found.level.p,
-        material=fallen is not None and fallen[1].low > delta,
+        material=_exceeds(fallen, delta),
         delta=delta,
-        plateau_from=None if found.has_fallen else found.level.start,
+        plateau_from=None if _exceeds(fallen, 0) else found.level.start,
         plateau_margin=found.level.margin,
-        peak_rounds=_peaks(fit, rows, alpha),
+        peak_rounds=_peaks(fit, rows),
         final_minus_base=_final_minus_base(fit, rows),
         split_drop=_split_drop(curves, rows.w),
         mde=test.mde(rows.declines),
@@ -159,17 +162,16 @@ class Evidence(NamedTuple):
     refused: bool
     """Too few tasks, or too noisy for the seeds at hand: inconclusive whatever the tests say."""
 
-    @property
-    def has_fallen(self) -> bool:
-        return self.fallen is not None and self.fallen[1].low > 0
+
+def _exceeds(found: tuple[int, Estimate] | None, margin: float) -> bool:
+    return found is not None and found[1].low > margin
 
 
 def examine(
     curves: Sequence[Curve],
     *,
-    alpha: float = 0.05,
-    w: int = 2,
-    delta: float = 0.02,
+    w: int = WINDOW,
+    delta: float = RATE_MARGIN,
     boot: int = 2000,
     seed: int,
     crossed: bool = False,
@@ -177,9 +179,9 @@ def examine(
     """PDT-1's tests and label; raises as `classify` does.
 
     RISE: some round exceeds round 0; DECLINE: some round exceeds the mean of the final `w`; both with
-    simultaneous lower bounds above 0 over one joint family at level `alpha`. PLATEAU from tau: no
+    simultaneous lower bounds above 0 over one joint family at level `ALPHA`. PLATEAU from tau: no
     decline, and for every tau' from tau to T-3 no later round exceeds tau' by `delta` (metric units). That
-    is a fixed sequence of intersection-union tests from T-3 downwards, so each is made at `alpha`. FLAT
+    is a fixed sequence of intersection-union tests from T-3 downwards, so each is made at `ALPHA`. FLAT
     is a plateau from round 0 that no later round falls below by `delta` either, without rise.
 
     With three or more seeds the two-way bootstrap is used; its standard errors are stretched by
@@ -200,20 +202,15 @@ def examine(
         notes.append(f"only {last + 1} rounds: the final window is {w} round(s)")
     rows = Comparisons(last, w)
     fit = resample(curves, rows.weights, boot, seed, crossed)
-    test = MaxT(fit, [*rows.rises, *rows.declines], alpha)
+    test = MaxT(fit, [*rows.rises, *rows.declines])
     risen, fallen = test.best(rows.rises), test.best(rows.declines)
-    level = _plateau(fit, rows, delta, alpha)
+    level = _plateau(fit, rows, delta)
     noise = training_noise(curves)
     refused = fit.clusters < MIN_CLUSTERS or _too_noisy(len(curves), noise)
-    if refused:
-        label = Label.INCONCLUSIVE
-    else:
-        label = _label(
-            risen is not None and risen[1].low > 0,
-            fallen is not None and fallen[1].low > 0,
-            level.start,
-            _never_below_base(fit, rows, delta, alpha),
-        )
+    label = Label.INCONCLUSIVE
+    if not refused:
+        never_below = _never_below_base(fit, rows, delta)
+        label = _label(_exceeds(risen, 0), _exceeds(fallen, 0), level.start, never_below)
     notes += _notes(curves, fit, noise)
     return Evidence(fit, rows, test, risen, fallen, level, noise, label, notes, refused)
 
@@ -234,7 +231,7 @@ class _Level(NamedTuple):
     p: float
 
 
-def _plateau(fit: Fit, rows: Comparisons, delta: float, alpha: float) -> _Level:
+def _plateau(fit: Fit, rows: Comparisons, delta: float) -> _Level:
     """From which round on no later one is better by `delta`.
 
     The highest of several pointwise upper bounds is already an upper bound for the highest of the
@@ -245,7 +242,7 @@ def _plateau(fit: Fit, rows: Comparisons, delta: float, alpha: float) -> _Level:
     p = 1.0
     for tau in range(rows.last - 3, -1, -1):
         later = [rows.pair[tau, u] for u in range(tau + 1, rows.last + 1)]
-        high = _upper(fit, later, alpha).max()
+        high = _upper(fit, later).max()
         if tau == rows.last - 3:
             if np.isnan(high):
                 break
@@ -258,26 +255,26 @@ def _plateau(fit: Fit, rows: Comparisons, delta: float, alpha: float) -> _Level:
     return _Level(start, margin, p)
 
 
-def _upper(fit: Fit, rows: list[int], alpha: float) -> Floats:
+def _upper(fit: Fit, rows: list[int]) -> Floats:
     """Pointwise one-sided upper bounds."""
-    reach = np.quantile(-fit.studentised(rows), 1 - alpha, axis=0)
+    reach = np.quantile(-fit.studentised(rows), 1 - ALPHA, axis=0)
     return fit.estimate[rows] + reach * fit.stretch * fit.se[rows]
 
 
-def _never_below_base(fit: Fit, rows: Comparisons, delta: float, alpha: float) -> bool:
-    reach = np.quantile(fit.studentised(rows.rises), 1 - alpha, axis=0)
+def _never_below_base(fit: Fit, rows: Comparisons, delta: float) -> bool:
+    reach = np.quantile(fit.studentised(rows.rises), 1 - ALPHA, axis=0)
     low = fit.estimate[rows.rises] - reach * fit.stretch * fit.se[rows.rises]
     return bool((low > -delta).all())
 
 
-def _peaks(fit: Fit, rows: Comparisons, alpha: float) -> tuple[int, ...]:
+def _peaks(fit: Fit, rows: Comparisons) -> tuple[int, ...]:
     """Rounds that no other round is shown to exceed, each judged against all others (Hsu 1981)."""
     kept = []
     for u in range(rows.last + 1):
         others = [v for v in range(rows.last + 1) if v != u]
         pairs = [rows.pair[min(u, v), max(u, v)] for v in others]
         sign = np.array([1.0 if v > u else -1.0 for v in others])
-        critical = np.quantile((fit.studentised(pairs) * sign).max(axis=1), 1 - alpha)
+        critical = np.quantile((fit.studentised(pairs) * sign).max(axis=1), 1 - ALPHA)
         scores = fit.scores(pairs) * sign
         if not np.nanmax(np.nan_to_num(scores, nan=-math.inf)) > critical:
             kept.append(u)
@@ -346,7 +343,7 @@ class Collapse(NamedTuple):
     """The larger Holm-adjusted p-value of the two parts."""
 
 
-def silent_collapse(success: Phase | None, diversity: Phase | None, *, alpha: float = 0.05) -> Collapse:
+def silent_collapse(success: Phase | None, diversity: Phase | None) -> Collapse:
     """RISE or PLATEAU of the pass rate AND DECLINE of diversity (correct-only Hill-1), Holm over the two.
 
     The first part is a choice of two, so its smaller p-value counts twice. Nothing is claimed where the
@@ -359,4 +356,4 @@ def silent_collapse(success: Phase | None, diversity: Phase | None, *, alpha: fl
     p = max(min(1.0, 2 * first), second)
     fits = success.label in (Label.RISE, Label.RISE_PLATEAU, Label.FLAT, Label.PLATEAU)
     falls = diversity.label in (Label.DECLINE, Label.RISE_DECLINE)
-    return Collapse(fits and falls and p <= alpha, p)
+    return Collapse(fits and falls and p <= ALPHA, p)

@@ -104,22 +104,18 @@ def judge_series(points: Sequence[Point], *, seed: int = 0) -> SeriesClaim:
         for t in range(last - 2)
     )
     detectable = minimum_detectable(math.sqrt(variance[0] + variance[-1]))
-    return SeriesClaim(
-        rise=rise, fall=fall, level=level, detectable=detectable,
-        sentence=_sentence(points, rise, fall, level, detectable),
-    )  # fmt: skip
+    sentence = _sentence(points, rise, fall, level, detectable)
+    return SeriesClaim(rise=rise, fall=fall, level=level, detectable=detectable, sentence=sentence)
 
 
 def _sentence(points: Sequence[Point], rise: float, fall: float, level: bool, detectable: float) -> str:
-    said = []
     change = 100 * (points[-1].rate - points[0].rate)
-    said.append("the rise is significant" if rise > 0 else "no rise is significant")
-    said.append(
-        "so is a later fall" if rise > 0 and fall > 0 else "a fall is significant" if fall > 0 else ""
-    )
-    said.append("it has levelled off" if level and fall <= 0 else "")
-    words = ", ".join(filter(None, said))
+    said = ["the rise is significant" if rise > 0 else "no rise is significant"]
+    if fall > 0:
+        said.append("so is a later fall" if rise > 0 else "a fall is significant")
+    elif level:
+        said.append("it has levelled off")
     return (
-        f"{points[0].label} to {points[-1].label}: {change:+.1f} points; {words}. With these n a difference "
-        f"of {100 * detectable:.1f} points would be seen in four of five cases."
+        f"{points[0].label} to {points[-1].label}: {change:+.1f} points; {', '.join(said)}. With these n a "
+        f"difference of {100 * detectable:.1f} points would be seen in four of five cases."
     )

@@ -22,11 +22,6 @@ FORMATS: dict[str, Format] = {
 """The formats that ship with plateau."""
 
 
-def format_names() -> list[str]:
-    """The names that `plateau export --format` takes."""
-    return plugins.names("exports", FORMATS)
-
-
 def find_format(name: str) -> Format:
     """The format of this name. Raises ValueError, naming the choices, if there is none."""
     found: Format = plugins.load("exports", name, FORMATS)

@@ -1,6 +1,5 @@
 """Attempts as the trial folders of a Harbor job (read by Harbor 0.24; its `TrialResult`)."""
 
-from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
@@ -20,35 +19,29 @@ _METADATA = (
 """Those of `facts` that a trial does not say elsewhere."""
 
 
-def export(source: Source) -> Files:
-    """A job folder, with ATIF trajectories in it."""
-    for attempt in source.attempts:
-        yield from harbor_files(source.name, [attempt], source.created)
-        yield f"{trial_name(attempt)}/agent/trajectory.json", trajectory_file(source, attempt)
-
-
 def trial_name(attempt: Attempt) -> str:
     """The name of the trial's folder, another one for every attempt of a run."""
     return f"{file_name(attempt.task_id)[:80]}__{uuid5(_SPACE, session_id(attempt)).hex[:10]}"
 
 
-def harbor_files(run: str, attempts: Iterable[Attempt], created: str = "") -> Iterator[tuple[str, bytes]]:
-    """(path, content) of `config.json`, `result.json` and `verifier/` of each attempt.
+def export(source: Source) -> Files:
+    """A job folder: config, result, verifier and ATIF trajectory of each attempt.
 
-    `created`: when the run began, ISO 8601; the only time there is, for attempts record durations. An attempt
-    that infrastructure ended has an exception and no reward; one that was tampered with has the reward 0.
+    An attempt that infrastructure ended has an exception and no reward; one that was tampered with has the
+    reward 0.
     """
-    for attempt in attempts:
-        name, result = trial_name(attempt), trial_result(run, attempt, created)
+    for attempt in source.attempts:
+        name, result = trial_name(attempt), _trial_result(source, attempt)
         yield f"{name}/config.json", strict_json(result["config"])
         yield f"{name}/result.json", strict_json(result)
         if result["verifier_result"]:
             reward = result["verifier_result"]["rewards"]["reward"]
             yield f"{name}/verifier/reward.txt", f"{reward}\n".encode()
             yield f"{name}/verifier/test-stdout.txt", attempt.verdict.reason.encode(errors="replace")
+        yield f"{name}/agent/trajectory.json", trajectory_file(source, attempt)
 
 
-def trial_result(run: str, attempt: Attempt, created: str = "") -> dict[str, Any]:
+def _trial_result(source: Source, attempt: Attempt) -> dict[str, Any]:
     """The content of a `result.json`; the same attempt of the same run gives the same."""
     made, verdict, name = attempt.trajectory, attempt.verdict, trial_name(attempt)
     known = facts(attempt)
@@ -56,19 +49,19 @@ def trial_result(run: str, attempt: Attempt, created: str = "") -> dict[str, Any
     infra = verdict.outcome is Outcome.INFRA
     reward = 1 if verdict.outcome is Outcome.PASSED else 0
     return {
-        "id": str(uuid5(_SPACE, f"{run}\n{session_id(attempt)}")),
+        "id": str(uuid5(_SPACE, f"{source.name}\n{session_id(attempt)}")),
         "task_name": attempt.task_id,
         "trial_name": name,
         "trial_uri": name,
         "task_id": {"path": attempt.task_id},
-        "source": run,
+        "source": source.name,
         "task_checksum": attempt.task_digest,
         "config": {
-            "task": {"path": attempt.task_id, "source": run},
+            "task": {"path": attempt.task_id, "source": source.name},
             "trial_name": name,
             "trials_dir": ".",
             "agent": {"name": made.agent, "model_name": made.model or None},
-            "job_id": str(uuid5(_SPACE, run)),
+            "job_id": str(uuid5(_SPACE, source.name)),
         },
         "agent_info": {
             "name": made.agent,
@@ -83,7 +76,7 @@ def trial_result(run: str, attempt: Attempt, created: str = "") -> dict[str, Any
             "metadata": {name: known[name] for name in _METADATA},
         },
         "verifier_result": None if infra else {"rewards": {"reward": reward}},
-        "exception_info": _exception(attempt, created),
+        "exception_info": _exception(attempt, source.created),
     }
 
 
@@ -107,5 +100,5 @@ def _exception(attempt: Attempt, created: str) -> dict[str, str] | None:
         "exception_type": "SandboxError" if infra else attempt.trajectory.error.partition(":")[0] or "Crash",
         "exception_message": attempt.verdict.reason if infra else attempt.trajectory.error,
         "exception_traceback": "",
-        "occurred_at": created or "1970-01-01T00:00:00Z",
+        "occurred_at": created,  # the only time there is: attempts record durations
     }

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from plateau_bench.agents.base import Message
-from plateau_bench.results.records import Attempt
+from plateau_bench.results.records import Attempt, flat
 
 Files = Iterator[tuple[str, bytes]]
 """(relative path, content)."""
@@ -36,29 +36,17 @@ class Source:
         return "" if attempt.trajectory.messages else self.instruction(attempt)
 
 
+_FACTS = (
+    *("arm", "seed", "round", "split", "task_id", "task_digest", "stratum", "cluster", "sample"),
+    *("temperature", "sampling_seed", "outcome", "verified", "reason", "ending", "error", "duration_s"),
+)
+
+
 def facts(attempt: Attempt) -> dict[str, Any]:
     """What is known of an attempt beyond its conversation: verdict, ending, and what it belongs to."""
-    trajectory, verdict = attempt.trajectory, attempt.verdict
-    return {
-        "arm": attempt.arm,
-        "seed": attempt.seed,
-        "round": attempt.round,
-        "split": attempt.split.value,
-        "task_id": attempt.task_id,
-        "task_digest": attempt.task_digest,
-        "stratum": attempt.stratum,
-        "cluster": attempt.cluster,
-        "sample": attempt.sample,
-        "temperature": attempt.temperature,
-        "sampling_seed": trajectory.seed,
-        "outcome": verdict.outcome.value,
-        "verified": verdict.verified,
-        "reason": verdict.reason,
-        "ending": trajectory.ending.value,
-        "error": trajectory.error,
-        "duration_s": trajectory.duration_s,
-        "visits": [asdict(visit) for visit in trajectory.visits],
-    }
+    row = flat(attempt)
+    visits = [asdict(visit) for visit in attempt.trajectory.visits]
+    return {name: row[name] for name in _FACTS} | {"visits": visits}
 
 
 def session_id(attempt: Attempt) -> str:

@@ -12,10 +12,9 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from plateau_bench.results.metrics.estimators import Floats, Values, jackknife_interval, mean_interval
-from plateau_bench.results.metrics.metric import RATE, Family, Metric, Population, RoundData
+from plateau_bench.results.metrics.metric import RATE, Metric, Population, RoundData
 from plateau_bench.results.metrics.program_classes import program_key
 from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
@@ -65,9 +64,6 @@ def auroc(confidence: ArrayLike, right: ArrayLike) -> float:
     ones, zeros = y.sum(), (1 - y).sum()
     if ones <= 0 or zeros <= 0:
         return math.nan
-    if ((y == 0) | (y == 1)).all():
-        ranks = rankdata(p)
-        return float((ranks[y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros))
     _, group = np.unique(p, return_inverse=True)
     up, down = np.bincount(group, y), np.bincount(group, 1 - y)
     below = np.cumsum(down) - down
@@ -106,8 +102,8 @@ def measures(p: Floats, y: Floats, clusters: Sequence[str], suffix: str, seed: i
     }
 
 
-def _calibration(data: RoundData) -> Family:
-    return Family(calibration_metrics(data.attempts, seed=data.seed), {})
+def _calibration(data: RoundData) -> Values:
+    return calibration_metrics(data.attempts, seed=data.seed)
 
 
 _metric = partial(Metric, function=_calibration, unit="0–1", population=Population.GRADED, bounds=RATE)

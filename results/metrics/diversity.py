@@ -9,12 +9,10 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
 from plateau_bench.results.metrics.estimators import (
-    Columns,
     Floats,
     Values,
     at_least_one,
@@ -23,7 +21,6 @@ from plateau_bench.results.metrics.estimators import (
 )
 from plateau_bench.results.metrics.lexical import compression_ratio, lexical_metrics, self_bleu
 from plateau_bench.results.metrics.metric import RATE, Family, Metric, Panel, Population, RoundData
-from plateau_bench.results.metrics.pass_table import PassTable
 from plateau_bench.results.metrics.program_classes import ladder, program_key
 from plateau_bench.results.metrics.richness import chao1, coverage, rarefied_hill1, simpson
 from plateau_bench.results.metrics.similarity import (
@@ -40,56 +37,48 @@ DRAWS = 4
 """Correct programs per task among which solutions are told apart."""
 
 
-class Written(Protocol):
-    """A tokenised text, some of whose tokens the model wrote."""
+def variety(data: RoundData) -> Family:
+    """The values of `METRICS`, and of some of them values per task.
 
-    @property
-    def written(self) -> tuple[int, ...]: ...
-
-
-def diversity_metrics(
-    attempts: Sequence[Attempt],
-    table: PassTable,
-    texts: Sequence[Written],
-    text_clusters: Sequence[str],
-    budget: int,
-    *,
-    seed: int,
-    base_attempts: Sequence[Attempt] = (),
-    vocabulary: int = 0,
-    tail: frozenset[int] = frozenset(),
-) -> tuple[Values, Columns]:
-    """Diversity of one round: metric name -> estimate, and metric name -> value per task of `table`.
-
-    Program classes come from the graded `attempts`; n-grams from `texts`, samples at temperature 1, over
-    exactly `budget` of the tokens that the model wrote. `base_attempts` (round 0) fix the weights of the
-    text embedding. `vocabulary` is the number of token types and `tail` the rare ones; without them
-    'ead' and 'tail_vocabulary' are left out.
+    Program classes come from the graded attempts, those of round 0 fix the weights of the text embedding;
+    n-grams from the samples at temperature 1, over exactly the budget of tokens that the model wrote. Without
+    weights 'ead' is left out, without a reference 'tail_vocabulary'.
     """
-    programs = _by_task(attempts, table.task_ids)
+    table, seed = data.table, data.seed
+    programs = _by_task(data.attempts, table.task_ids)
     columns, tops = class_columns(programs, table.n)
-    values: Values = {
-        name: mean_interval(column, table.clusters, seed=seed, bounds=tops[name])
-        for name, column in columns.items()
-    }
-    reference = [a.trajectory.code for a in base_attempts if a.trajectory.code.strip()]
-    idf = inverse_frequency(gram_counts(reference)) if reference else None
+    values: Values = {name: table.mean(column, seed, tops[name]) for name, column in columns.items()}
+    before = [a.trajectory.code for a in data.base_attempts if a.trajectory.code.strip()]
+    idf = inverse_frequency(gram_counts(before)) if before else None
     for name, column in likeness_columns(programs, idf, int(table.n.min())).items():
-        values[name] = mean_interval(column, table.clusters, seed=seed, bounds=(0.0, math.inf))
-    rows = [a for a in attempts if a.trajectory.code]
+        values[name] = table.mean(column, seed, (0.0, math.inf))
+    rows = [a for a in data.attempts if a.trajectory.code]
     values["compression_ratio"] = jackknife_interval(
         lambda kept: compression_ratio([rows[i].trajectory.code for i in kept]),
         [a.cluster or a.task_id for a in rows],
         bounds=(0.0, math.inf),
     )
-    written = [text.written for text in texts]
-    values |= lexical_metrics(written, text_clusters, budget, vocabulary=vocabulary, tail=tail)
+    values |= _wording(data)
+    return Family(values, {name: columns[name] for name in columns if name in _KEPT or "@" in name})
+
+
+def _wording(data: RoundData) -> Values:
+    """n-grams and self-BLEU of the samples at temperature 1; None where there are none."""
+    samples, reference, now = data.samples, data.reference, data.models.get("now")
+    written = [text.written for text in samples.texts] if samples else []
+    clusters = samples.clusters if samples else ()
+    values = lexical_metrics(
+        written,
+        clusters,
+        reference.token_budget if reference else 0,
+        vocabulary=now.config.vocab_size if now else 0,
+        tail=reference.rare if reference else frozenset(),
+    )
     by_cluster: dict[str, list[Sequence[int]]] = {}
-    for ids, cluster in zip(written, text_clusters, strict=True):
+    for ids, cluster in zip(written, clusters, strict=True):
         by_cluster.setdefault(cluster, []).append(ids)
-    bleu = [self_bleu(samples, limit=8) for samples in by_cluster.values()]
-    values["self_bleu"] = mean_interval(bleu, list(by_cluster), seed=seed, bounds=(0.0, 1.0))
-    return values, {name: columns[name] for name in columns if name in _KEPT or "@" in name}
+    bleu = [self_bleu(group, limit=8) for group in by_cluster.values()]
+    return values | {"self_bleu": mean_interval(bleu, list(by_cluster), seed=data.seed, bounds=(0.0, 1.0))}
 
 
 _KEPT = ("hill1", "hill1_all")
@@ -188,27 +177,11 @@ def effective_distinct(keys_by_task: Iterable[Sequence[Hashable]], n: Iterable[i
     return np.array([at_least_one(m, np.array(c), k).sum() for c, m in zip(counts, n, strict=True)])
 
 
-def _variety(data: RoundData) -> Family:
-    samples, reference, now = data.samples, data.reference, data.models.get("now")
-    found = diversity_metrics(
-        data.attempts,
-        data.table,
-        samples.texts if samples else (),
-        samples.clusters if samples else (),
-        reference.token_budget if reference else 0,
-        seed=data.seed,
-        base_attempts=data.base_attempts,
-        vocabulary=now.config.vocab_size if now else 0,
-        tail=reference.rare if reference else frozenset(),
-    )
-    return Family(*found)
-
-
 _FOUR = (1.0, float(DRAWS))
 _LEAST_0 = (0.0, math.inf)
-_correct = partial(Metric, function=_variety, population=Population.CORRECT)
-_graded = partial(Metric, function=_variety, population=Population.GRADED)
-_free = partial(Metric, function=_variety, population=Population.FREE)
+_correct = partial(Metric, function=variety, population=Population.CORRECT)
+_graded = partial(Metric, function=variety, population=Population.GRADED)
+_free = partial(Metric, function=variety, population=Population.FREE)
 METRICS = (
     _correct("hill1", "mean over tasks with at least 4 correct programs of the expected exp(entropy) of the "
         "classes of 4 of them, drawn without replacement. **The primary measure of collapse**",

@@ -7,15 +7,16 @@ made without torch.
 import math
 from functools import partial
 
-from plateau_bench.results.metrics.metric import Family, Metric, Panel, Population, RoundData
+from plateau_bench.results.metrics.estimators import Values
+from plateau_bench.results.metrics.metric import Metric, Panel, Population, RoundData
 
 
-def _drift(data: RoundData) -> Family:
+def _drift(data: RoundData) -> Values:
     if not data.models or data.samples is None or data.reference is None:
-        return Family({}, {})
+        return {}
     from plateau_bench.results.metrics.drift_values import drift_metrics  # loads torch
 
-    return Family(drift_metrics(data.samples, data.models, data.reference, data.seed), {})
+    return drift_metrics(data.samples, data.models, data.reference, data.seed)
 
 
 _metric = partial(Metric, function=_drift, bounds=(0.0, math.inf))

@@ -33,11 +33,7 @@ def at_least_one(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
     arXiv 2107.03374); with c the size of a class, its sum over classes is the rarefied richness.
     `n` and `c` broadcast. Raises ValueError if k > n anywhere: the formula would silently give 1.
     """
-    total, marked = _checked(n, c, k)
-    missed = np.ones(np.broadcast_shapes(total.shape, marked.shape))
-    for j in range(k):
-        missed = missed * np.maximum(total - marked - j, 0.0) / (total - j)
-    return 1.0 - missed
+    return 1.0 - _none_of(n, c, k)
 
 
 def all_of(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
@@ -45,14 +41,12 @@ def all_of(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
 
     Yao et al. 2024, arXiv 2406.12045. Raises ValueError if k > n anywhere.
     """
-    total, marked = _checked(n, c, k)
-    hit = np.ones(np.broadcast_shapes(total.shape, marked.shape))
-    for j in range(k):
-        hit = hit * np.maximum(marked - j, 0.0) / (total - j)
-    return hit
+    total = np.asarray(n, dtype=np.float64)
+    return _none_of(total, total - np.asarray(c, dtype=np.float64), k)
 
 
-def _checked(n: ArrayLike, c: ArrayLike, k: int) -> tuple[Floats, Floats]:
+def _none_of(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
+    """Chance that k draws without replacement miss all c marked items: C(n-c,k)/C(n,k)."""
     total, marked = np.asarray(n, dtype=np.float64), np.asarray(c, dtype=np.float64)
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
@@ -60,7 +54,10 @@ def _checked(n: ArrayLike, c: ArrayLike, k: int) -> tuple[Floats, Floats]:
         raise ValueError(f"k = {k} needs at least {k} samples per task, but some task has {int(total.min())}")
     if np.any(marked < 0) or np.any(marked > total):
         raise ValueError("a count must lie between 0 and the number of samples")
-    return total, marked
+    missed = np.ones(np.broadcast_shapes(total.shape, marked.shape))
+    for j in range(k):
+        missed = missed * np.maximum(total - marked - j, 0.0) / (total - j)
+    return missed
 
 
 def cluster_codes(clusters: Sequence[str]) -> tuple[NDArray[np.intp], int]:
@@ -203,8 +200,6 @@ def seeds_interval(
     values_by_seed: Sequence[ArrayLike],
     clusters_by_seed: Sequence[Sequence[str]],
     seed: int,
-    *,
-    boot: int = REPLICATES,
     bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Estimate | None:
     """Mean over training seeds of the mean over tasks, with a two-level bootstrap interval.
@@ -214,12 +209,12 @@ def seeds_interval(
     """
     pairs = [(v, c) for v, c in zip(values_by_seed, clusters_by_seed, strict=True) if not np.isnan(v).all()]
     if len(pairs) < 2:
-        return mean_interval(*pairs[0], seed=seed, boot=boot, bounds=bounds) if pairs else None
-    centre, means = np.empty(len(pairs)), np.empty((len(pairs), boot))
+        return mean_interval(*pairs[0], seed=seed, bounds=bounds) if pairs else None
+    centre, means = np.empty(len(pairs)), np.empty((len(pairs), REPLICATES))
     for s, (values, clusters) in enumerate(pairs):
         x = np.asarray(values, dtype=np.float64)
         top, bottom = _sums(x, np.ones_like(x), clusters)
-        weights = resample_counts(top.size, boot, seed, s)
+        weights = resample_counts(top.size, REPLICATES, seed, s)
         centre[s] = top.sum() / bottom.sum()
         means[s] = (weights @ top) / (weights @ bottom)
     replicates = two_level(means[:, :, None], seed)[:, 0]

@@ -28,11 +28,9 @@ def lexical_metrics(
 ) -> dict[str, Estimate | None]:
     """n-gram measures over exactly `budget` written tokens; values are None where fewer were written."""
     grams = {n: lexical(written, clusters, budget=budget, n=n) if budget >= 40 else None for n in (1, 2, 4)}
-    one, two, four = grams[1], grams[2], grams[4]
+    one, four = grams[1], grams[4]
     values: dict[str, Estimate | None] = {
-        "distinct1": one.distinct if one else None,
-        "distinct2": two.distinct if two else None,
-        "distinct4": four.distinct if four else None,
+        **{f"distinct{n}": found.distinct if found else None for n, found in grams.items()},
         "unique4": scaled(four.distinct, four.total) if four and four.distinct else None,
         "ngram_entropy": four.entropy_bits if four else None,
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from plateau_bench.results.metrics.estimators import Columns, Floats, Values, mean_interval
+from plateau_bench.results.metrics.estimators import Columns, Floats, Values
 from plateau_bench.results.metrics.pass_table import PassTable, pass_table
 from plateau_bench.results.records import Attempt, Estimate
 
@@ -74,8 +74,9 @@ class Family(NamedTuple):
     per_task: Columns
 
 
-Result = Estimate | Floats | Family | None
-"""An estimate; one value per task (NaN for none), whose mean is then taken; a family; None for no value."""
+Result = Estimate | Floats | Values | Family | None
+"""An estimate; one value per task (NaN for none), whose mean is then taken; values by name, with values per
+task or without; None for no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +152,12 @@ class Metric:
         found = self.function(data)
         if isinstance(found, Family):
             return found
+        if isinstance(found, dict):
+            return Family(found, {})
         if found is None or isinstance(found, Estimate):
             return Family({self.name: found}, {})
         column, tasks = np.asarray(found, dtype=np.float64), data.table.task_ids
         if column.shape != (len(tasks),):
             raise ValueError(f"metric {self.name}: {column.shape} values for {len(tasks)} tasks")
-        mean = mean_interval(column, data.table.clusters, seed=data.seed, bounds=self.bounds)
+        mean = data.table.mean(column, data.seed, self.bounds)
         return Family({self.name: mean}, {self.name: column})

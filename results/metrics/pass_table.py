@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from plateau_bench.agents.base import Ending
-from plateau_bench.results.metrics.estimators import Floats
-from plateau_bench.results.records import Attempt
+from plateau_bench.results.metrics.estimators import Floats, mean_interval
+from plateau_bench.results.records import Attempt, Estimate
 from plateau_bench.tasks.base import Outcome
 
 
@@ -28,6 +28,10 @@ class PassTable:
     half_c: Floats
     sums: Mapping[str, Floats]
     """Other per-task sums over samples: endings, outcomes, verified, tokens."""
+
+    def mean(self, column: Floats, seed: int, bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate | None:
+        """Mean over tasks of a column in the order of `task_ids`, with its interval (`mean_interval`)."""
+        return mean_interval(column, self.clusters, seed=seed, bounds=bounds)
 
 
 def pass_table(attempts: Sequence[Attempt]) -> PassTable:

@@ -87,28 +87,24 @@ class _Writer:
     def texts(self) -> tuple[str, str, str]:
         """With names as written, with own names numbered, and with constants reduced to their types."""
         numbers: dict[tuple[int, str], str] = {}
-        layout, names, constants = [], [], []
+        layouts, names, constants = [], [], []
         for token in self.out:
             if type(token) is not tuple:
-                layout.append(token)
-                names.append(token)
-                constants.append(token)
-                continue
-            where, word = token
-            if type(where) is _Scope:
-                owner = self._owner(where, word)
-                layout.append("~" + word)
-                if owner is None:
-                    word = "~" + word
-                else:
-                    word = numbers.setdefault((id(owner), word), f"@{len(numbers)}")
-                names.append(word)
-                constants.append(word)
+                layout = name = constant = token
+            elif type(token[0]) is not _Scope:
+                kind, layout = token
+                name, constant = layout, "#" + kind
             else:
-                layout.append(word)
-                names.append(word)
-                constants.append("#" + where)
-        return " ".join(layout), " ".join(names), " ".join(constants)
+                scope, word = token
+                layout, owner = "~" + word, self._owner(scope, word)
+                name = layout
+                if owner is not None:
+                    name = numbers.setdefault((id(owner), word), f"@{len(numbers)}")
+                constant = name
+            layouts.append(layout)
+            names.append(name)
+            constants.append(constant)
+        return " ".join(layouts), " ".join(names), " ".join(constants)
 
     @staticmethod
     def _owner(start: _Scope, name: str) -> _Scope | None:

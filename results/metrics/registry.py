@@ -9,13 +9,12 @@ from plateau_bench.results.metrics import (
     drift_metrics,
     success,
     trajectories,
-    variants,
 )
 from plateau_bench.results.metrics.estimators import Columns, Values
 from plateau_bench.results.metrics.metric import UNBOUNDED, Metric, RoundData
 
 FAMILIES = {
-    "success": (*success.SUCCESS, *variants.METRICS),
+    "success": success.SUCCESS,
     "endings": success.ENDINGS,
     "variety": diversity.METRICS,
     "calibration": calibration.METRICS,

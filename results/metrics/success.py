@@ -13,16 +13,15 @@ import numpy as np
 from plateau_bench.agents.base import Ending
 from plateau_bench.results.metrics.breadth import TAUS, cover_at, forgotten, solved_sets
 from plateau_bench.results.metrics.estimators import (
-    Columns,
     Floats,
     Values,
     all_of,
     at_least_one,
-    mean_interval,
     ratio_interval,
 )
 from plateau_bench.results.metrics.metric import (
     RATE,
+    UNBOUNDED,
     Family,
     Metric,
     Panel,
@@ -30,13 +29,13 @@ from plateau_bench.results.metrics.metric import (
     RoundData,
     rate_panel,
 )
-from plateau_bench.results.metrics.pass_table import PassTable
-from plateau_bench.results.records import Estimate
+from plateau_bench.results.metrics.pass_table import PassTable, pass_table
+from plateau_bench.results.records import Attempt, Estimate
 
 STRATA = ("head", "torso", "tail")
 
 
-def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int) -> tuple[Values, Columns]:
+def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int) -> Family:
     """Pass rates, endings and verifier quality: name -> estimate, and name -> value per task.
 
     'pass@k' for each of `ks` (default: the powers of two that every task has samples for), 'pass^k' (all n
@@ -47,30 +46,28 @@ def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int
         ks = [2**i for i in range(11) if 2**i <= table.n.min()]
     columns = {f"pass@{k}": at_least_one(table.n, table.c, k) for k in ks}
     columns["pass^k"] = (table.c == table.n).astype(np.float64)
-    values: Values = {name: _share(column, table, seed) for name, column in columns.items()}
+    values: Values = {name: table.mean(column, seed) for name, column in columns.items()}
     if table.n.min() >= 2:
-        values["pass^2"] = _share(all_of(table.n, table.c, 2), table, seed)
+        values["pass^2"] = table.mean(all_of(table.n, table.c, 2), seed)
     for tau in TAUS:
-        values[f"cover@{tau:g}"] = _share(cover_at(table.n, table.c, tau), table, seed)
+        values[f"cover@{tau:g}"] = table.mean(cover_at(table.n, table.c, tau), seed)
     for stratum in STRATA:
-        here = np.array([s == stratum for s in table.strata])
-        if here.any():
-            values[f"pass@1/{stratum}"] = _share(np.where(here, table.c / table.n, np.nan), table, seed)
+        if stratum in table.strata:
+            values[f"pass@1/{stratum}"] = rate_in(table, stratum, seed)
     for name in ("infra", "hack_rate", *(f"ending/{ending}" for ending in Ending)):
-        values[name] = _share(table.sums[name] / table.n, table, seed)
+        values[name] = table.mean(table.sums[name] / table.n, seed)
     values["truncated"] = values["ending/token_limit"]
-    values["completion_tokens"] = mean_interval(
-        table.sums["completion_tokens"] / table.n, table.clusters, seed=seed
-    )
+    values["completion_tokens"] = table.mean(table.sums["completion_tokens"] / table.n, seed, UNBOUNDED)
     values["verified_precision"] = ratio_interval(
         table.sums["verified_passed"], table.sums["verified"], table.clusters, seed=seed, bounds=(0.0, 1.0)
     )
     columns["pass@1/even"], columns["pass@1/odd"] = _halves(table)
-    return values, columns
+    return Family(values, columns)
 
 
-def _share(column: Floats, table: PassTable, seed: int) -> Estimate | None:
-    return mean_interval(column, table.clusters, seed=seed, bounds=(0.0, 1.0))
+def rate_in(table: PassTable, stratum: str, seed: int) -> Estimate | None:
+    """pass@1 over the tasks of one stratum."""
+    return table.mean(np.where(np.array(table.strata) == stratum, table.c / table.n, np.nan), seed)
 
 
 def _halves(table: PassTable) -> tuple[Floats, Floats]:
@@ -80,22 +77,21 @@ def _halves(table: PassTable) -> tuple[Floats, Floats]:
     return rates[:, 0], rates[:, 1]
 
 
-def retention_metrics(table: PassTable, base: PassTable, *, seed: int) -> tuple[Values, Columns]:
+def retention_metrics(table: PassTable, base: PassTable, *, seed: int) -> Values:
     """`retention` over all tasks and for every stratum that occurs, and what else changed since round 0.
 
     'solved/<set>': shares of tasks that at least one sample of both rounds, one, or neither solves.
-    'forgetting': mean fall since round 0, free of the luck of choosing; none at round 0 itself. No
-    per-task columns.
+    'forgetting': mean fall since round 0, free of the luck of choosing; none at round 0 itself.
     """
     values: Values = {}
     for stratum in ("", *(s for s in STRATA if s in base.strata)):
         values |= retention(table, base, stratum, seed=seed)
     for name, members in solved_sets(base.c, table.c).items():
-        values[f"solved/{name}"] = _share(members, table, seed)
+        values[f"solved/{name}"] = table.mean(members, seed)
     if table.round != base.round:
         fall = forgotten(np.stack(_halves(base), axis=1)[None], np.stack(_halves(table), axis=1))
-        values["forgetting"] = mean_interval(fall, table.clusters, seed=seed, bounds=(-1.0, 1.0))
-    return values, {}
+        values["forgetting"] = table.mean(fall, seed, (-1.0, 1.0))
+    return values
 
 
 def retention(table: PassTable, base: PassTable, stratum: str = "", *, seed: int) -> Values:
@@ -126,12 +122,29 @@ def retention(table: PassTable, base: PassTable, stratum: str = "", *, seed: int
     }
 
 
+def variant_metrics(variants: Sequence[Attempt], originals: Sequence[Attempt], *, seed: int) -> Values:
+    """'pass@1/variant/<kind>', and 'gap/variant/<kind>': pass@1 of variants minus that of their originals.
+
+    The gap is paired by task (a variant's id is its original's, '~' and the kind); intervals resample
+    clusters. Variants whose original was not measured are left out of the gap.
+    """
+    table, base = pass_table(variants), pass_table(originals)
+    rates = dict(zip(base.task_ids, base.c / base.n, strict=True))
+    before = np.array([rates.get(name.rpartition("~")[0], np.nan) for name in table.task_ids])
+    values: Values = {}
+    for stratum in sorted(set(table.strata)):
+        values[f"pass@1/{stratum}"] = rate_in(table, stratum, seed)
+        gap = np.where(np.array(table.strata) == stratum, table.c / table.n - before, np.nan)
+        values[f"gap/{stratum}"] = table.mean(gap, seed, (-1.0, 1.0))
+    return values
+
+
 def _passes(data: RoundData) -> Family:
-    return Family(*pass_metrics(data.table, seed=data.seed))
+    return pass_metrics(data.table, seed=data.seed)
 
 
-def _retention(data: RoundData) -> Family:
-    return Family(*retention_metrics(data.table, data.base_table, seed=data.seed))
+def _retention(data: RoundData) -> Values:
+    return retention_metrics(data.table, data.base_table, seed=data.seed)
 
 
 _share_now = partial(Metric, function=_passes, unit="share", population=Population.GRADED, bounds=RATE)
@@ -182,6 +195,13 @@ SUCCESS = (
         "samples; scored on this round's samples, at round 0 on the other half, so that luck is not read as "
         "forgetting)", good="up"),
     _share_since("keep_<head, torso, tail>", "`keep` over tasks of one stratum", good="up"),
+    # The round measures these on attempts of their own, after all others.
+    Metric("pass@1/variant/<kind>", "`pass@1` over variants of the held-out tasks: rename, paraphrase, edge, "
+        "large ([tasks.md](tasks.md)); only with `tasks.variants`", function=None, unit="share", good="up",
+        population=Population.VARIANTS, bounds=RATE),
+    Metric("gap/variant/<kind>", "pass share of a variant minus that of its original, mean over tasks; below "
+        "0 is a loss", function=None, unit="difference of shares", good="up", population=Population.VARIANTS,
+        bounds=(-1.0, 1.0)),
 )  # fmt: skip
 
 ENDINGS = (

@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from plateau_bench.agents.base import ToolCall
-from plateau_bench.results.metrics.estimators import Floats, Values, mean_interval, ratio_interval
-from plateau_bench.results.metrics.metric import RATE, Family, Metric, Population, RoundData
+from plateau_bench.results.metrics.estimators import Floats, Values, ratio_interval
+from plateau_bench.results.metrics.metric import RATE, UNBOUNDED, Metric, Population, RoundData
 from plateau_bench.results.metrics.pass_table import PassTable
 from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
@@ -24,20 +24,17 @@ def trajectory_metrics(attempts: Sequence[Attempt], table: PassTable, *, seed: i
         groups[attempt.task_id].append(attempt)
     rows = list(groups.values())
     passed = [[a for a in row if a.verdict.outcome is Outcome.PASSED] for row in rows]
-    turns, calls, broken = (_sums(rows, count) for count in (_turns, _calls, _broken))
-    shares = {
-        "distinct_actions": _distinct(rows, 1, action),
-        "distinct_actions_passed": _distinct(passed, 2, action),
-        "distinct_kinds": _distinct(rows, 1, kind),
-    }
+    answers = [[m for a in row for m in a.trajectory.messages if m.role == "assistant"] for row in rows]
+    turns = np.array([float(len(said)) for said in answers])
+    calls = np.array([float(sum(len(actions(a)) for a in row)) for row in rows])
+    broken = np.array([float(sum(not m.tool_calls for m in said)) for said in answers])
     return {
-        "turns": mean_interval(turns / table.n, table.clusters, seed=seed),
-        "tool_calls": mean_interval(calls / table.n, table.clusters, seed=seed),
+        "turns": table.mean(turns / table.n, seed, UNBOUNDED),
+        "tool_calls": table.mean(calls / table.n, seed, UNBOUNDED),
         "malformed_turns": ratio_interval(broken, turns, table.clusters, seed=seed, bounds=(0.0, 1.0)),
-        **{
-            name: mean_interval(column, table.clusters, seed=seed, bounds=(0.0, 1.0))
-            for name, column in shares.items()
-        },
+        "distinct_actions": table.mean(_distinct(rows, 1, action), seed),
+        "distinct_actions_passed": table.mean(_distinct(passed, 2, action), seed),
+        "distinct_kinds": table.mean(_distinct(rows, 1, kind), seed),
     }
 
 
@@ -65,25 +62,8 @@ def _distinct(rows: Sequence[Sequence[Attempt]], least: int, name: Callable[[Too
     )
 
 
-def _sums(rows: Sequence[Sequence[Attempt]], count: Callable[[Attempt], int]) -> Floats:
-    return np.array([float(sum(map(count, row))) for row in rows])
-
-
-def _turns(attempt: Attempt) -> int:
-    return sum(message.role == "assistant" for message in attempt.trajectory.messages)
-
-
-def _calls(attempt: Attempt) -> int:
-    return len(actions(attempt))
-
-
-def _broken(attempt: Attempt) -> int:
-    messages = attempt.trajectory.messages
-    return sum(message.role == "assistant" and not message.tool_calls for message in messages)
-
-
-def _conversations(data: RoundData) -> Family:
-    return Family(trajectory_metrics(data.attempts, data.table, seed=data.seed), {})
+def _conversations(data: RoundData) -> Values:
+    return trajectory_metrics(data.attempts, data.table, seed=data.seed)
 
 
 _metric = partial(Metric, function=_conversations, population=Population.GRADED)

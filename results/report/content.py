@@ -13,14 +13,15 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from plateau_bench.results.claims.arms import Rounds, compare_arms
-from plateau_bench.results.claims.labels import ALPHA, judge_arm
+from plateau_bench.results.claims.labels import judge_arm
 from plateau_bench.results.claims.pdt1 import Phase, silent_collapse
 from plateau_bench.results.metrics.estimators import seeds_interval, student
 from plateau_bench.results.metrics.registry import bounds
 from plateau_bench.results.records import Estimate, RoundRecord, RunResults, fields_of
 from plateau_bench.results.report.page import render_page
+from plateau_bench.results.report.reading import curve, label_of, peak
 from plateau_bench.results.report.remedies import recorded, remedies
-from plateau_bench.results.report.sentences import peak, summarise, values_of
+from plateau_bench.results.report.sentences import summarise
 from plateau_bench.results.store import RunStore, write_bytes
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def build_report(results: RunResults) -> dict[str, Any]:
         {
             "format": FORMAT,
             "name": results.name,
-            "sandbox": _sandbox(results.environment),
+            "sandbox": results.environment.get("sandbox"),
             "environment": dict(results.environment),
             "config": dict(results.config),
             "arm_order": list(arms),
@@ -92,7 +93,7 @@ def terminal_table(report: Mapping[str, Any]) -> "Table":
         table.add_column(column, no_wrap=True)
     for arm in report["arm_order"]:
         facts = report["arms"][arm]
-        claims = [(facts["phases"].get(metric) or {}).get("label") or "-" for metric in ("pass@1", "hill1")]
+        claims = [label_of(facts, metric) or "-" for metric in ("pass@1", "hill1")]
         # Text, not str: an arm's name is not markup.
         table.add_row(*(Text(cell) for cell in (arm, *_cells(facts), *claims)))
     return table
@@ -100,10 +101,11 @@ def terminal_table(report: Mapping[str, Any]) -> "Table":
 
 def _cells(facts: Mapping[str, Any]) -> list[str]:
     """pass@1 at the base, at its peak and at last."""
-    known = values_of(facts, "pass@1")
+    known = curve(facts, "pass@1")
     if not known:
         return ["-"] * 3
-    return [f"{known[0][1]:.3f}", *(f"{value:.3f} (r{t})" for t, value in (peak(known), known[-1]))]
+    told = [f"{found['value']:.3f} (r{t})" for t, found in (peak(known), known[-1])]
+    return [f"{known[0][1]['value']:.3f}", *told]
 
 
 def _finished(arm: str, by_seed: Mapping[int, tuple[RoundRecord, ...]]) -> tuple[Rounds, list[str]]:
@@ -127,7 +129,7 @@ def _finished(arm: str, by_seed: Mapping[int, tuple[RoundRecord, ...]]) -> tuple
 
 def _collapse(claims: Mapping[str, Phase | None]) -> dict[str, Any]:
     """Whether pass@1 rose or stayed level while the variety of correct programs fell."""
-    found = silent_collapse(claims.get("pass@1"), claims.get("hill1"), alpha=ALPHA)
+    found = silent_collapse(claims.get("pass@1"), claims.get("hill1"))
     return {"shown": found.claimed, "p": found.p}
 
 
@@ -196,14 +198,6 @@ def _evaluation(arms: Mapping[str, Rounds]) -> dict[str, Any]:
         "clusters": len(set(metrics.clusters)),
         "strata": {name: metrics.strata.count(name) for name in sorted(set(metrics.strata)) if name},
     }
-
-
-def _sandbox(environment: Mapping[str, Any]) -> str | None:
-    """The backend's name, whether the environment holds just that or a mapping with more facts."""
-    sandbox = environment.get("sandbox")
-    if isinstance(sandbox, Mapping):
-        sandbox = sandbox.get("backend") or sandbox.get("name")
-    return None if sandbox is None else str(sandbox)
 
 
 def _plain(value: Any) -> Any:

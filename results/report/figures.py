@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from plateau_bench.results.metrics.metric import Panel
 from plateau_bench.results.records import Estimate
 from plateau_bench.results.report.panels import Group
-from plateau_bench.results.report.remedies import Facts, costs
+from plateau_bench.results.report.reading import Facts, Point, curves
+from plateau_bench.results.report.remedies import costs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,27 +31,27 @@ TEXT, GRID = "#010203", "#040506"
 _LABEL_LENGTH = 18
 
 
-def draw(report: Mapping[str, Any], group: Group, panel: Panel) -> str | None:
+def draw(report: Facts, group: Group, panel: Panel) -> str | None:
     """Inline `<svg>` of one panel for all arms, or None where no arm has a value.
 
     Lines are round values, bands their 95 % intervals; a round without a value leaves a gap.
     """
-    curves = _curves(report, panel.metric)
-    if not any(curves.values()):
+    found = curves(report, panel.metric)
+    if not any(found.values()):
         return None
     shown = [p.metric for p in group.panels] if group.share_y else [panel.metric]
-    last = max(report["arms"][arm]["rounds"][-1]["round"] for arm in curves)
-    longest = max(len(shorten(arm)) for arm in curves)
+    last = max(report["arms"][arm]["rounds"][-1]["round"] for arm in found)
+    longest = max(len(shorten(arm)) for arm in found)
     size = 11.0 if group.in_threes else 9.5
     with canvas(panel.metric, (4.7, 2.85), size) as figure:
         axes = figure.add_axes(
             (0.012 * size, 0.018 * size, 0.92 - size * (0.013 + 0.0018 * longest), 0.95 - 0.018 * size),
             facecolor="none",
         )
-        _plot(axes, curves)
+        _plot(axes, found)
         _dress(axes, panel, _limits(report, shown, panel), last)
-        _label_ends(axes, curves)
-        return to_svg(figure, panel.metric, _describe(panel, curves))
+        _label_ends(axes, found)
+        return to_svg(figure, panel.metric, _describe(panel, found))
 
 
 @contextmanager
@@ -175,7 +176,7 @@ def sparkline(values: Sequence[float | None], colour: str, limits: tuple[float, 
     )
 
 
-def colour_of(report: Mapping[str, Any], arm: str) -> str:
+def colour_of(report: Facts, arm: str) -> str:
     """The arm's colour on every figure of this report."""
     return PALETTE[list(report["arm_order"]).index(arm) % len(PALETTE)]
 
@@ -189,29 +190,14 @@ def format_value(value: float, percent: bool = False) -> str:
     return f"{value:#.3g}".rstrip(".").replace("-", "\u2212")
 
 
-_Curve = list[tuple[int, Mapping[str, Any]]]
-
-
-def _curves(report: Mapping[str, Any], metric: str) -> dict[str, _Curve]:
-    """Arm -> (round, estimate) where there is one, in the report's order of arms."""
-    return {
-        arm: [
-            (row["round"], row["metrics"][metric])
-            for row in report["arms"][arm]["rounds"]
-            if row["metrics"].get(metric) is not None
-        ]
-        for arm in report["arm_order"]
-    }
-
-
-def _end(estimate: Mapping[str, Any], part: str) -> float:
+def _end(estimate: Facts, part: str) -> float:
     """An end of the interval; the value itself where the interval has no such end (one task cluster)."""
     end = estimate[part]
     return float(estimate["value"] if end is None else end)
 
 
-def _plot(axes: "Axes", curves: Mapping[str, _Curve]) -> None:
-    for index, curve in enumerate(curves.values()):
+def _plot(axes: "Axes", arms: Mapping[str, Sequence[Point]]) -> None:
+    for index, curve in enumerate(arms.values()):
         if not curve:
             continue
         known = dict(curve)
@@ -233,8 +219,8 @@ def _plot(axes: "Axes", curves: Mapping[str, _Curve]) -> None:
         )
 
 
-def _limits(report: Mapping[str, Any], metrics: Sequence[str], panel: Panel) -> tuple[float, float]:
-    points = [e for m in metrics for curve in _curves(report, m).values() for _, e in curve]
+def _limits(report: Facts, metrics: Sequence[str], panel: Panel) -> tuple[float, float]:
+    points = [e for m in metrics for curve in curves(report, m).values() for _, e in curve]
     low, high = min(_end(e, "low") for e in points), max(_end(e, "high") for e in points)
     if panel.reference is not None:
         low, high = min(low, panel.reference), max(high, panel.reference)
@@ -263,12 +249,12 @@ def _dress(axes: "Axes", panel: Panel, limits: tuple[float, float], last: int) -
         axes.axhline(panel.reference, color=TEXT, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.55)
 
 
-def _label_ends(axes: "Axes", curves: Mapping[str, _Curve]) -> None:
+def _label_ends(axes: "Axes", arms: Mapping[str, Sequence[Point]]) -> None:
     """Each arm's name beside its last point, moved apart where they would overlap."""
     bottom, top = axes.get_ylim()
     ends = sorted(
         ((curve[-1][1]["value"] - bottom) / (top - bottom), index, arm)
-        for index, (arm, curve) in enumerate(curves.items())
+        for index, (arm, curve) in enumerate(arms.items())
         if curve
     )
     gap = min(0.085, 1.0 / len(ends))
@@ -298,18 +284,18 @@ def to_svg(figure: "Figure", name: str, description: str) -> str:
     out = StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None})
     svg = out.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s*<!--.*?-->", "", svg, flags=re.DOTALL)
-    head, body = svg.split(">", 1)
+    head, body = svg[svg.index("<svg") :].split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None, "matplotlib writes a viewBox"
     slug = re.sub(r"\W+", "-", name)
-    body = re.sub(r'\bid="([^"]+)"', rf'id="{slug}-\1"', body)
-    body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{slug}-\1"', body)
-    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{slug}-\1)", body)
-    body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body)
+    for pattern, text in (
+        (r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|\s*<!--.*?-->", ""),
+        (r'\bid="([^"]+)"', rf'id="{slug}-\1"'),
+        (r'xlink:href="#([^"]+)"', rf'href="#{slug}-\1"'),
+        (r"url\(#([^)]+)\)", rf"url(#{slug}-\1)"),
+        (r"font: ([\d.]+px) [^;\"]*", r"font-size: \1"),
+    ):
+        body = re.sub(pattern, text, body, flags=re.DOTALL)
     body = body.replace(TEXT, "currentColor").replace(GRID, "var(--grid)")
     return f'<svg {box.group(0)} role="img" aria-label="{escape(description)}">{body}'
 
@@ -327,9 +313,9 @@ def standalone(svg: str) -> str:
     )
 
 
-def _describe(panel: Panel, curves: Mapping[str, _Curve]) -> str:
+def _describe(panel: Panel, arms: Mapping[str, Sequence[Point]]) -> str:
     parts = []
-    for arm, curve in curves.items():
+    for arm, curve in arms.items():
         if curve:
             first, last = (format_value(e["value"], panel.percent) for _, e in (curve[0], curve[-1]))
             parts.append(f"{arm}: {first} at round {curve[0][0]}, {last} at round {curve[-1][0]}")

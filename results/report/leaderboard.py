@@ -9,9 +9,8 @@ from typing import Any
 
 from plateau_bench.agents.base import Ending
 from plateau_bench.results.claims.agents import Versus, groups, versus
-from plateau_bench.results.metrics.estimators import mean_interval
 from plateau_bench.results.metrics.pass_table import PassTable, pass_table
-from plateau_bench.results.metrics.success import STRATA, pass_metrics
+from plateau_bench.results.metrics.success import STRATA, pass_metrics, rate_in
 from plateau_bench.results.records import Attempt, Estimate
 from plateau_bench.results.report.figures import draw_scores
 from plateau_bench.results.report.page import templates, trusted
@@ -52,13 +51,10 @@ def score(agent: str, attempts: Sequence[Attempt], *, seed: int = 0) -> tuple[Ag
     table = pass_table(attempts)
     k = int(table.n.min())
     values, _ = pass_metrics(table, ks=sorted({1, k}), seed=seed)
-    shown = ("pass@1", f"pass@{k}", "pass^k", "hack_rate", *(f"pass@1/{stratum}" for stratum in STRATA))
-    kept = {name: values[name] for name in shown if name in values}
-    for stratum in sorted(set(table.strata) - {*STRATA, ""}):
-        here = [i for i, s in enumerate(table.strata) if s == stratum]
-        kept[f"pass@1/{stratum}"] = mean_interval(
-            (table.c / table.n)[here], [table.clusters[i] for i in here], seed=seed, bounds=(0.0, 1.0)
-        )
+    kept = {name: values[name] for name in ("pass@1", f"pass@{k}", "pass^k", "hack_rate")}
+    for stratum in (*STRATA, *sorted(set(table.strata) - {*STRATA, ""})):
+        if stratum in table.strata:
+            kept[f"pass@1/{stratum}"] = rate_in(table, stratum, seed)
     paths = [a.trajectory for a in attempts]
     costs = [t.cost_usd for t in paths]
     turns = [sum(m.role == "assistant" for m in t.messages) for t in paths if t.messages]

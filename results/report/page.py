@@ -7,52 +7,26 @@ versions) goes through the template's autoescaping; only the SVGs drawn here are
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plateau_bench.results.claims.labels import ALPHA, RATE_MARGIN, VARIETY_MARGIN, WINDOW, plain_label, tone
+from plateau_bench.results.claims.labels import VARIETY_MARGIN, plain_label, tone
+from plateau_bench.results.claims.pdt1 import RATE_MARGIN, WINDOW
+from plateau_bench.results.claims.significance import ALPHA
 from plateau_bench.results.metrics.metric import Panel
 from plateau_bench.results.metrics.success import STRATA
 from plateau_bench.results.report import panels as all_panels
 from plateau_bench.results.report import remedies
 from plateau_bench.results.report.figures import colour_of, draw, draw_delays, format_value, sparkline
+from plateau_bench.results.report.reading import Facts, curve, curves, label_of, peak
 from plateau_bench.results.report.sentences import arm_findings, closing_sentences, lead, p_text, points
+from plateau_bench.validate import read_yaml
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-Facts = Mapping[str, Any]
-
-GLOSSARY: Mapping[str, str] = {
-    "pass@1": "Share of held-out tasks that one attempt solves, averaged over tasks. A held-out task is "
-    "never trained on.",
-    "pass@8": "Share of held-out tasks that at least one of eight attempts solves: what the model can do "
-    "at all.",
-    "95 % interval": "A range made so that it covers the true value in 95 of 100 such experiments. Wide "
-    "means little is known.",
-    "Variety": "How many ways of being right the model still has. Measured as Hill-1: the effective number "
-    "of different programs among four correct ones for the same task, ignoring names and layout.",
-    "Checkpoint-level": "A statement about these trained weights only. Training again with another random "
-    "seed may give another answer.",
-    "Strategy-level": "A statement about the method: it allows for the luck of training, because the whole "
-    "experiment was repeated with several training seeds.",
-    "Minimum detectable fall": "The smallest true fall that this experiment would have noticed in 80 % of "
-    "its repetitions. Where no fall was detected, smaller ones may still be there.",
-    "Silent collapse": "The pass rate rises or stays level while the variety of correct programs shrinks.",
-    "Head, torso, tail": "Tasks by how rare the rarest thing they need is in human code: common, less "
-    "common, rare.",
-    "KL": "How differently two models continue the same text, in nats per token; 0 means exactly alike. "
-    "The direction matters: KL (base ‖ current) reacts to what was forgotten.",
-    "Excess cross-entropy": "Extra bits per token that the model needs to predict held-out human text, "
-    "compared with "
-    "its base: the distance from the human baseline, in which the unpredictability of humans cancels out.",
-    "Rare-token perplexity": "Among how many equally likely tokens the model seems to choose where humans "
-    "wrote a rare one.",
-    "Distinct 4-grams": "Share of four-token sequences that differ from each other, over the same number "
-    "of generated tokens in every round.",
-    "Holm": "A correction that keeps the chance of any false alarm over several comparisons at the stated "
-    "level.",
-}
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def templates() -> "Environment":
@@ -60,7 +34,7 @@ def templates() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -87,7 +61,7 @@ def render_page(report: Facts) -> str:
             zero=zero,
             unmeasured=unmeasured,
             delays=content and trusted(draw_delays(content) or ""),
-            glossary={_keep_together(word): _keep_together(text) for word, text in GLOSSARY.items()},
+            glossary={_keep_together(word): _keep_together(text) for word, text in glossary().items()},
             strata=sorted(report["evaluation"]["strata"].items(), key=_by_rarity),
             how=how if isinstance(how, Mapping) else {},
             margins={"window": WINDOW, "alpha": ALPHA, "rate": RATE_MARGIN, "variety": VARIETY_MARGIN},
@@ -107,11 +81,18 @@ def render_page(report: Facts) -> str:
     )
 
 
+@cache
+def glossary() -> dict[str, str]:
+    """The page's words and what they mean."""
+    words: dict[str, str] = read_yaml(_TEMPLATES / "glossary.yaml")
+    return words
+
+
 def _term(word: str) -> Any:
     """A word with its meaning as a tooltip."""
     from markupsafe import Markup
 
-    meaning = next(text for name, text in GLOSSARY.items() if name.lower() == word.lower())
+    meaning = next(text for name, text in glossary().items() if name.lower() == word.lower())
     return Markup('<abbr title="{}">{}</abbr>').format(_keep_together(meaning), _keep_together(word))
 
 
@@ -129,30 +110,30 @@ def trusted(svg: str) -> Any:
 
 def _arm(report: Facts, arm: str) -> dict[str, Any]:
     facts, colour = report["arms"][arm], colour_of(report, arm)
-    phase, variety = (facts["phases"].get(metric) or {} for metric in ("pass@1", "hill1"))
-    curve = [(row["round"], row["metrics"].get("pass@1")) for row in facts["rounds"]]
-    known = [(t, estimate) for t, estimate in curve if estimate]
-    values = [e["value"] for a in report["arm_order"] for e in _estimates(report, a, "pass@1") if e]
+    known, label = curve(facts, "pass@1"), label_of(facts, "pass@1")
+    values = list(_values(report, "pass@1"))
     scale = (min(values, default=0.0), max(values, default=1.0))  # of all arms, so that lines compare
+    spark = [(row["metrics"].get("pass@1") or {}).get("value") for row in facts["rounds"]]
     return {
         "name": arm,
         "colour": colour,
-        "headline": plain_label(phase.get("label")),
-        "tone": tone(phase.get("label")),
-        "label": phase.get("label"),
-        "variety_label": variety.get("label"),
-        "level": phase.get("level"),
+        "headline": plain_label(label),
+        "tone": tone(label),
+        "label": label,
+        "variety_label": label_of(facts, "hill1"),
+        "level": (facts["phases"].get("pass@1") or {}).get("level"),
         "findings": arm_findings(report, arm),
-        "spark": trusted(sparkline([e and e["value"] for _, e in curve], colour, scale)),
+        "spark": trusted(sparkline(spark, colour, scale)),
         "base": known[0] if known else None,
-        "peak": max(known, key=lambda item: (item[1]["value"], -item[0]), default=None),
+        "peak": peak(known) if known else None,
         "last": known[-1] if known else None,
         "training": facts["training"],
     }
 
 
-def _estimates(report: Facts, arm: str, metric: str) -> list[Facts | None]:
-    return [row["metrics"].get(metric) for row in report["arms"][arm]["rounds"]]
+def _values(report: Facts, metric: str) -> Iterator[float]:
+    """All values of a metric, whatever arm and round."""
+    return (found["value"] for one in curves(report, metric).values() for _, found in one)
 
 
 def _interval(estimate: Facts, percent: bool = False) -> str:
@@ -175,7 +156,7 @@ def _groups(report: Facts) -> tuple[list[dict[str, Any]], list[str], list[str]]:
             svg = draw(report, group, panel)
             if svg is None:
                 unmeasured.append(panel.title)
-            elif panel.hide_zero and not _ever_above_zero(report, panel):
+            elif panel.hide_zero and not any(_values(report, panel.metric)):
                 zero.append(panel.title)
             else:
                 slug = "figure-" + re.sub(r"\W+", "-", panel.metric)
@@ -184,10 +165,6 @@ def _groups(report: Facts) -> tuple[list[dict[str, Any]], list[str], list[str]]:
         if panels:
             groups.append({"group": group, "panels": panels})
     return groups, zero, unmeasured
-
-
-def _ever_above_zero(report: Facts, panel: Panel) -> bool:
-    return any(e and e["value"] for arm in report["arm_order"] for e in _estimates(report, arm, panel.metric))
 
 
 def _rows(report: Facts, panel: Panel) -> Iterator[tuple[int, list[Facts | None]]]:

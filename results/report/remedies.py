@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from plateau_bench.results.claims.arms import Rounds
 from plateau_bench.results.claims.delay import EVENTS, Delay, delays
+from plateau_bench.results.report.reading import Facts, label_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 BASE = "replace"
-_COLUMNS = {
-    "variety": "variety lost",
-    "success": "success lost",
-    "plateau": "growth ends",
-}
-Facts = Mapping[str, Any]
 
 
 def remedies(arms: Mapping[str, Rounds], facts: Mapping[str, Facts]) -> dict[str, Any] | None:
@@ -31,14 +26,12 @@ def remedies(arms: Mapping[str, Rounds], facts: Mapping[str, Facts]) -> dict[str
     base = BASE if BASE in arms else next(iter(arms))
     found = delays(arms, base)
     events = {
-        event.key: {"title": _COLUMNS[event.key], "meaning": event.meaning}
-        for event in EVENTS
-        if event.key in found
+        event.key: {"title": event.title, "meaning": event.meaning} for event in EVENTS if event.key in found
     }
     rows = [
         {
             "arm": arm,
-            "claim": (facts[arm]["phases"].get("pass@1") or {}).get("label"),
+            "claim": label_of(facts[arm], "pass@1"),
             "delays": {key: _delay_facts(by_arm[arm]) for key, by_arm in found.items()},
             "end": _value(facts[arm], "pass@1", -1),
             "variety_drop": _drop(facts[arm]),

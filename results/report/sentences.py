@@ -4,12 +4,11 @@ Words are chosen with care: "rose" and "fell" are PDT-1 claims with simultaneous
 detected" always comes with the size of a fall that would have been noticed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from plateau_bench.results.claims.labels import join_words, plain_label
-
-Facts = Mapping[str, Any]
+from plateau_bench.results.report.reading import Facts, Point, curve, label_of, peak
 
 _OPEN = ("inconclusive", "plateau")
 """Labels that name no direction."""
@@ -37,8 +36,7 @@ def lead(report: Facts) -> str:
     """One sentence over all arms."""
     groups: dict[str, list[str]] = {}
     for arm in report["arm_order"]:
-        label = (report["arms"][arm]["phases"].get("pass@1") or {}).get("label")
-        groups.setdefault(plain_label(label), []).append(arm)
+        groups.setdefault(plain_label(label_of(report["arms"][arm], "pass@1")), []).append(arm)
     parts = []
     for words, arms in groups.items():
         names = join_words(arms)
@@ -82,12 +80,7 @@ def arm_findings(report: Facts, arm: str) -> list[Statement]:
 def closing_sentences(report: Facts) -> list[str]:
     """Comparisons between arms, and what must not be read into the report."""
     sentences = [_comparison(report, row) for row in report["comparisons"] if row["difference"]]
-    shrunk = [
-        arm
-        for arm in report["arm_order"]
-        if "decline" in ((report["arms"][arm]["phases"].get("hill1") or {}).get("label") or "")
-    ]
-    if shrunk:
+    if any("decline" in (label_of(facts, "hill1") or "") for facts in report["arms"].values()):
         sentences.append(
             "Less variety is a loss in itself, but it does not foretell a fall of pass@1: arms that keep "
             "improving can lose it too."
@@ -133,60 +126,46 @@ def round_names(rounds: Sequence[int]) -> str:
     return "rounds " + join_words([str(r) for r in rounds])
 
 
-def values_of(facts: Facts, metric: str) -> list[tuple[int, float]]:
-    """(round, value) where there is one."""
-    return [(r["round"], r["metrics"][metric]["value"]) for r in facts["rounds"] if r["metrics"].get(metric)]
-
-
-def peak(known: Sequence[tuple[int, float]]) -> tuple[int, float]:
-    """The highest of `values_of`; of equals the first."""
-    return max(known, key=lambda item: (item[1], -item[0]))
+_COURSES = {
+    "rise->decline": "pass@1 rose by {rise} and then fell by {fall} ({values}).",
+    "decline": "pass@1 fell by {fall}; a rise before that was not established ({values}).",
+    "rise->plateau": "pass@1 rose by {rise} and then levelled off: {level} ({values}).{unseen}",
+    "rise": "pass@1 rose by {rise} ({values}); that it has levelled off is not established.{unseen}",
+    "plateau": "pass@1 ended level: {level} ({values}). A rise before that was not established.{unseen}",
+    "flat": "pass@1 stayed level: no round is {margin} or more above or below the base ({values}).{unseen}",
+    "inconclusive": "neither a rise, a level course nor a fall was established ({values}).{unseen}",
+}
 
 
 def _course(facts: Facts, phase: Facts) -> str:
-    label, rise, fall = phase["label"], phase["rise"], phase["fall"]
-    unseen = _unseen(phase, f"{points(phase['mde'])} points", "fall") if phase["mde"] is not None else ""
-    margin = f"{points(phase['delta'])} points"
-    opening = _values(facts, phase)
-    level = f"from round {phase['plateau_from']} on, no later round is better by {margin} or more"
-    if label == "rise->decline":
-        return (
-            f"pass@1 rose by {at_least(rise['low'], points, ' points')} and then fell by "
-            f"{at_least(fall['low'], points, ' points')}{_drop(phase)} ({opening})."
-        )
-    if label == "decline":
-        return (
-            f"pass@1 fell by {at_least(fall['low'], points, ' points')}{_drop(phase)}; a rise before that "
-            f"was not established ({opening})."
-        )
-    if label == "rise->plateau":
-        return (
-            f"pass@1 rose by {at_least(rise['low'], points, ' points')} and then levelled off: {level} "
-            f"({opening}).{unseen}"
-        )
-    if label == "rise":
-        return (
-            f"pass@1 rose by {at_least(rise['low'], points, ' points')} ({opening}); that it has levelled "
-            f"off is not established.{unseen}"
-        )
-    if label == "plateau":
-        return f"pass@1 ended level: {level} ({opening}). A rise before that was not established.{unseen}"
-    if label == "flat":
-        return (
-            f"pass@1 stayed level: no round is {margin} or more above or below the base ({opening}).{unseen}"
-        )
-    return f"neither a rise, a level course nor a fall was established ({opening}).{unseen}"
+    label, margin = phase["label"], f"{points(phase['delta'])} points"
+    return _COURSES[label].format(
+        rise=at_least(phase["rise"]["low"], points, " points") if "rise" in label else "",
+        fall=at_least(phase["fall"]["low"], points, " points") + _drop(phase) if "decline" in label else "",
+        level=f"from round {phase['plateau_from']} on, no later round is better by {margin} or more",
+        margin=margin,
+        values=_values(facts, phase),
+        unseen=_unseen(phase, f"{points(phase['mde'])} points", "fall") if phase["mde"] is not None else "",
+    )
 
 
 def _values(facts: Facts, phase: Facts) -> str:
-    known = values_of(facts, "pass@1")
+    known = curve(facts, "pass@1")
     if not known:
         return "no values"
-    best = peak(known)
-    text = f"base {percent(known[0][1])}, highest {percent(best[1])} in round {best[0]}"
+    best, highest = peak(known)
+    text = f"base {percent(_first(known))}, highest {percent(highest['value'])} in round {best}"
     if len(phase["peak_rounds"]) > 1:
         text += f" but any of {round_names(phase['peak_rounds'])} may be the true best"
-    return text + f", last {percent(known[-1][1])}"
+    return text + f", last {percent(_last(known))}"
+
+
+def _first(known: Sequence[Point]) -> float:
+    return known[0][1]["value"]
+
+
+def _last(known: Sequence[Point]) -> float:
+    return known[-1][1]["value"]
 
 
 def _drop(phase: Facts) -> str:
@@ -237,22 +216,22 @@ def _noise(sd_round: float) -> str:
 
 
 def _breadth(facts: Facts) -> list[Statement]:
-    phase, known = facts["phases"].get("pass@8"), values_of(facts, "pass@8")
+    phase, known = facts["phases"].get("pass@8"), curve(facts, "pass@8")
     if phase is None or not known:
         return []
-    course = f"{percent(known[0][1])} at the base, {percent(known[-1][1])} in the last round"
+    course = f"{percent(_first(known))} at the base, {percent(_last(known))} in the last round"
     trend = "shows no established trend" if phase["label"] in _OPEN else plain_label(phase["label"])
     return [Statement("Any of eight attempts", f"pass@8 {trend} ({course}).")]
 
 
 def _variety(facts: Facts) -> list[Statement]:
-    phase, known = facts["phases"].get("hill1"), values_of(facts, "hill1")
+    phase, known = facts["phases"].get("hill1"), curve(facts, "hill1")
     if phase is None or not known:
         return [Statement("Variety", "could not be judged.")]
     label = phase["label"]
     course = (
-        f"effectively different programs among four correct ones: {number(known[0][1])} at the base, "
-        f"{number(known[-1][1])} in the last round"
+        f"effectively different programs among four correct ones: {number(_first(known))} at the base, "
+        f"{number(_last(known))} in the last round"
     )
     if "decline" in label:
         first = "grew at first and then shrank" if label.startswith("rise") else "shrank"
@@ -269,12 +248,12 @@ def _ungraded(report: Facts) -> list[str]:
     """A warning where the machinery broke so often that it could pass for lost ability."""
     sentences = []
     for arm in report["arm_order"]:
-        rates = values_of(report["arms"][arm], "infra")
-        worst = max(rates, key=lambda item: item[1], default=(0, 0.0))
-        if worst[1] >= _INFRA_WARNING:
+        rates = curve(report["arms"][arm], "infra")
+        worst, share = peak(rates) if rates else (0, {"value": 0.0})
+        if share["value"] >= _INFRA_WARNING:
             sentences.append(
-                f"In round {worst[0]} of {arm}, {percent(worst[1])} of the attempts could not be graded and "
-                "count as not passed; its curve understates the model there."
+                f"In round {worst} of {arm}, {percent(share['value'])} of the attempts could not be graded "
+                "and count as not passed; its curve understates the model there."
             )
     return sentences
 

@@ -17,12 +17,11 @@ from zlib import crc32
 import numpy as np
 
 from plateau_bench.results.claims.maxt import Curve
-from plateau_bench.results.claims.pdt1 import examine
-from plateau_bench.results.claims.significance import wilson
+from plateau_bench.results.claims.pdt1 import RATE_MARGIN, WINDOW, examine
+from plateau_bench.results.claims.significance import ALPHA, wilson
 from plateau_bench.results.metrics.estimators import Floats
 from plateau_bench.results.validation.simulate import shape, simulate, true_rates
 
-ALPHA, DELTA, W = 0.05, 0.02, 2
 LAST = 10
 BOOT = 1000
 CLAIMS = ("rise", "decline", "plateau")
@@ -75,18 +74,18 @@ class Cell:
         return not true.get(claim, true["decline"])
 
 
-def truth(curve: str, last: int = LAST) -> dict[str, bool]:
+def truth(curve: str) -> dict[str, bool]:
     """Which claims are true of a curve.
 
     A plateau claim says that no later round is better by the margin. That is false where even the last
     round from which it may be claimed, T-3, is exceeded; of a fall it is true, though PDT-1
     should see the decline instead.
     """
-    rates = np.array(true_rates(shape(curve, last)))
+    rates = np.array(true_rates(shape(curve, LAST)))
     return {
         "rise": bool(rates[1:].max() > rates[0] + 1e-9),
-        "decline": bool(rates[: last + 1 - W].max() > rates[-W:].mean() + 1e-9),
-        "plateau": bool(rates[last - 2 :].max() - rates[last - 3] < DELTA),
+        "decline": bool(rates[: LAST + 1 - WINDOW].max() > rates[-WINDOW:].mean() + 1e-9),
+        "plateau": bool(rates[LAST - 2 :].max() - rates[LAST - 3] < RATE_MARGIN),
     }
 
 
@@ -98,7 +97,7 @@ def try_cell(design: Design, reps: int, watch: Watch | None = None) -> Cell:
     claims, p_values = [], []
     for rep in range(reps):
         curves, seed = simulate(curve, rng=rng, **sizes), rep // _SHARE_DRAWS
-        found = examine(curves, alpha=ALPHA, w=W, delta=DELTA, boot=BOOT, seed=seed)
+        found = examine(curves, boot=BOOT, seed=seed)
         label = found.label.value
         others = watch(curves, seed) if watch else {}
         claims.append(

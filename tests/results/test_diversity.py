@@ -1,29 +1,39 @@
 """Diversity by hand: classes of correct programs, n-grams at one budget, self-BLEU."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from plateau_bench.results.metrics.diversity import diversity_metrics, effective_distinct, hill1_correct
+from plateau_bench.results.metrics.diversity import effective_distinct, hill1_correct, variety
+from plateau_bench.results.metrics.drift import Text
+from plateau_bench.results.metrics.drift_values import DriftSamples, Reference
 from plateau_bench.results.metrics.lexical import compression_ratio, ead, lexical, self_bleu
-from plateau_bench.results.metrics.pass_table import pass_table
+from plateau_bench.results.metrics.metric import Family, RoundData
+from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
 from tests.results.attempts import attempt
 
 
-@dataclass(frozen=True)
-class Text:
-    written: tuple[int, ...]
+def of_round(attempts: Sequence[Attempt], texts: Sequence[Text], budget: int) -> Family:
+    return variety(
+        RoundData(
+            attempts=attempts,
+            base_attempts=(),
+            seed=0,
+            samples=DriftSamples(texts=tuple(texts), clusters=("x", "y")[: len(texts)]),
+            reference=Reference(human=(), bank=(), bank_clusters=(), rare=frozenset(), token_budget=budget),
+        )
+    )
 
 
 def test_diversity_of_a_round() -> None:
     ways = ["def f(a): return a", "def g(b): return b", "def f(a): return -a", "def f(a): return a + 1"]
     attempts = [attempt("a", i, answer=way) for i, way in enumerate(ways)]
     attempts += [attempt("b", i, Outcome.FAILED, answer=way) for i, way in enumerate(ways)]
-    texts = [Text(written=tuple(range(30)))] * 2
-    values, columns = diversity_metrics(attempts, pass_table(attempts), texts, ["x", "y"], 60, seed=0)
+    texts = [Text(token_ids=(9, *range(30)), start=1)] * 2
+    values, columns = of_round(attempts, texts, 60)
     hill = math.exp(0.5 * math.log(2) + 0.5 * math.log(4))  # classes of sizes 2, 1, 1
     assert columns["hill1"][0] == pytest.approx(hill)
     assert math.isnan(columns["hill1"][1])
@@ -31,14 +41,14 @@ def test_diversity_of_a_round() -> None:
     assert columns["effective@4"].tolist() == [3.0, 0.0]
     assert values["distinct4"] is not None
     assert values["distinct4"].value == 0.5  # both texts are the same 27 four-grams; prompts do not count
-    short = diversity_metrics(attempts, pass_table(attempts), texts, ["x", "y"], 61, seed=0)[0]
+    short = of_round(attempts, texts, 61).values
     assert short["distinct4"] is None
     assert short["ngram_entropy"] is None
 
 
 def test_attempts_without_program_text_have_no_classes() -> None:
     attempts = [attempt("a", i, answer="") for i in range(4)]
-    values, columns = diversity_metrics(attempts, pass_table(attempts), [], [], 0, seed=0)
+    values, columns = of_round(attempts, [], 0)
     assert math.isnan(columns["hill1"][0])
     assert values["hill1"] is None
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plateau_bench import plugins
 from plateau_bench.agents.base import Ending, Message, ToolCall, Trajectory
 from plateau_bench.results.exports.atif import to_atif
-from plateau_bench.results.exports.formats import FORMATS, find_format, format_names
+from plateau_bench.results.exports.formats import FORMATS, find_format
 from plateau_bench.results.exports.source import Source, file_name
 from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
@@ -173,7 +174,7 @@ def test_sft_labels_are_what_the_model_wrote() -> None:
 
 
 def test_a_format_is_known_by_name_or_by_its_path() -> None:
-    assert format_names()[: len(FORMATS)] == list(FORMATS)
+    assert plugins.names("exports", FORMATS)[: len(FORMATS)] == list(FORMATS)
     assert find_format("plateau_bench.results.exports.sft.export") is find_format("sft")
     with pytest.raises(ValueError, match=r"exports: no 'atiff'; did you mean atif\?"):
         find_format("atiff")

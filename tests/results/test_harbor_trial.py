@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from plateau_bench.agents.base import Ending
-from plateau_bench.results.exports.harbor import harbor_files, trial_name
+from plateau_bench.results.exports.harbor import export, trial_name
+from plateau_bench.results.exports.source import Source
 from plateau_bench.results.records import Attempt
 from plateau_bench.tasks.base import Outcome
 from tests.results.attempts import attempt
@@ -42,7 +43,9 @@ CREATED = "2026-01-02T03:04:05+00:00"
 
 
 def written(*attempts: Attempt) -> dict[str, Any]:
-    return dict(harbor_files("run", attempts, CREATED))
+    return dict(
+        export(Source(name="run", created=CREATED, attempts=attempts, instruction=lambda one: "do it"))
+    )
 
 
 def test_a_trial_says_what_is_known() -> None:

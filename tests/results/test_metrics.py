@@ -94,7 +94,7 @@ def test_retention_per_stratum() -> None:
         return pass_table(heads + tails)
 
     base = table("1111", "1100", 0)
-    values, _ = retention_metrics(table("1111", "1000", 3), base, seed=0)
+    values = retention_metrics(table("1111", "1000", 3), base, seed=0)
     assert value(values["retention_head"]) == 1.0
     assert value(values["retention_tail"]) == 0.5
     assert value(values["keep_tail"]) == 0.25

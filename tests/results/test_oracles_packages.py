@@ -12,12 +12,11 @@ from scipy.stats import permutation_test
 from skbio.diversity import alpha
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from statsmodels.api import OLS
-from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.power import normal_power
 from statsmodels.stats.proportion import proportion_confint
 from vendi_score import vendi as authors
 
-from plateau_bench.results.claims.significance import mcnemar, minimum_detectable, sign_flip, wilson
+from plateau_bench.results.claims.significance import minimum_detectable, sign_flip, wilson
 from plateau_bench.results.metrics.calibration import auroc, measures
 from plateau_bench.results.metrics.estimators import at_least_one, clustered_se
 from plateau_bench.results.metrics.lexical import self_bleu
@@ -82,13 +81,6 @@ def test_clustered_error_is_statsmodels(rows: list[tuple[float, int]]) -> None:
     assert clustered_se(x, [str(g) for g in groups]) == pytest.approx(math.sqrt(expected))
     alone = OLS(x, np.ones(n)).fit()
     assert clustered_se(x, [str(i) for i in range(n)]) == pytest.approx(float(alone.bse[0]))
-
-
-@given(st.integers(0, 12), st.integers(0, 12))
-def test_mcnemar_is_statsmodels(only_a: int, only_b: int) -> None:
-    if only_a + only_b:
-        expected = float(statsmodels_mcnemar([[5, only_a], [only_b, 5]], exact=True).pvalue)
-        assert mcnemar(only_a, only_b) == pytest.approx(expected)
 
 
 def test_power_is_statsmodels() -> None:

@@ -2,14 +2,16 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from plateau_bench.results.metrics.calibration import calibration_metrics
-from plateau_bench.results.metrics.diversity import diversity_metrics
+from plateau_bench.results.metrics.diversity import variety
 from plateau_bench.results.metrics.drift import Scores, Text
-from plateau_bench.results.metrics.drift_values import Reference, frequency_perplexities
+from plateau_bench.results.metrics.drift_values import DriftSamples, Reference, frequency_perplexities
+from plateau_bench.results.metrics.metric import RoundData
 from plateau_bench.results.metrics.pass_table import pass_table
 from plateau_bench.results.metrics.registry import find
 from plateau_bench.results.metrics.success import pass_metrics, retention_metrics
@@ -64,12 +66,19 @@ def test_every_value_of_a_round_is_explained() -> None:
     attempts = [a for i in range(3) for a in task_attempts(f"t{i}", "11110000")]
     later = [a for i in range(3) for a in task_attempts(f"t{i}", "11110000", round=1)]
     table, base = pass_table(later), pass_table(attempts)
-    texts = [Text(token_ids=tuple(range(60)), start=0)] * 2
-    more = {"base_attempts": attempts, "vocabulary": 99, "tail": frozenset({3})}
+    texts = (Text(token_ids=tuple(range(60)), start=0),) * 2
+    data = RoundData(
+        attempts=later,
+        base_attempts=attempts,
+        seed=0,
+        samples=DriftSamples(texts=texts, clusters=("x", "y")),
+        reference=Reference(human=(), bank=(), bank_clusters=(), rare=frozenset({3}), token_budget=60),
+        models={"now": SimpleNamespace(config=SimpleNamespace(vocab_size=99))},  # type: ignore[dict-item]
+    )
     names = {
         *pass_metrics(table, seed=0)[0],
-        *retention_metrics(table, base, seed=0)[0],
-        *diversity_metrics(later, table, texts, ["x", "y"], 60, seed=0, **more)[0],
+        *retention_metrics(table, base, seed=0),
+        *variety(data).values,
         *calibration_metrics(later, seed=0),
     }
     unexplained = [name for name in names if find(name) is None]

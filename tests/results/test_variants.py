@@ -2,7 +2,7 @@
 
 import pytest
 
-from plateau_bench.results.metrics.variants import variant_metrics
+from plateau_bench.results.metrics.success import variant_metrics
 from tests.results.attempts import task_attempts
 
 
