@@ -146,7 +146,7 @@ def _model(spec: AgentSpec, name: str, budget: "Budget | None") -> "BaseChatMode
             return LocalChatModel.load(name, name_or_path=name)
         except (OSError, KeyError) as error:
             raise ValueError(f"{spec.name}: model: {name!r} cannot be loaded: {error}") from None
-    from plateau_bench.agents.models.endpoint import open_endpoint
+    from plateau_bench.agents.models.endpoint import Budget, open_endpoint
 
     key = None
     if spec.api_key_env is not None:
@@ -159,5 +159,5 @@ def _model(spec: AgentSpec, name: str, budget: "Budget | None") -> "BaseChatMode
         api_key=key,
         price=spec.price,
         timeout_s=spec.timeout_s,
-        budget=budget,
+        budget=budget or Budget(),
     )

@@ -20,10 +20,10 @@ MODEL = ScriptedChat.of([AIMessage("done")])
     [
         ("command: x\ncomand: y\n", "mine.yaml: unknown key comand; did you mean command?"),
         ("install: x\n", "mine.yaml: missing key command"),
-        ("command: [x]\n", "mine.yaml: command: expected a valid string, got list ['x']"),
+        ("command: [x]\n", "mine.yaml: command: expected a text, got list ['x']"),
         ("command: x\nenv: y\n", "mine.yaml: env: expected"),
-        ("command: x\nenv: {A: 1}\n", "mine.yaml: env.A: expected a valid string, got int 1"),
-        ("command: x\nmemory_mb: much\n", "mine.yaml: memory_mb: expected a valid integer, got str 'much'"),
+        ("command: x\nenv: {A: 1}\n", "mine.yaml: env.A: expected a text, got int 1"),
+        ("command: x\nmemory_mb: much\n", "mine.yaml: memory_mb: expected a whole number, got str 'much'"),
         ("command: x\nmemory_mb: 0\n", "mine.yaml: memory_mb: at least 1"),
         ("command: x\nmemory_mb: true\n", "mine.yaml: memory_mb"),
         ("- command\n", "mine.yaml: the file: expected"),
