@@ -5,6 +5,7 @@ changes nothing. What plateau pulled is noted with its last use in a small file;
 image not used for longest goes first. Images that were there before, or that a container uses, stay.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,13 +20,17 @@ from typing import Any
 from docker.errors import DockerException, ImageNotFound
 
 from plateau_bench.sandbox.base import BASE_IMAGE, SandboxError, SandboxUnavailable
-from plateau_bench.sandbox.engine import Chunks, find_image
+from plateau_bench.sandbox.engine import Chunks, build_image, find_image, tarball
 from plateau_bench.sandbox.images.archive import settings
 from plateau_bench.sandbox.images.base_image import ensure_base_image
 
 NEED_GB = 1.0
 """Free space that an image to be built is expected to need, 10^9 bytes."""
 _TOUCH_S = 600.0
+PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "NPM_CONFIG_REGISTRY")
+"""Variables of the harness that an installation sees, too; the image keeps none of them."""
+_TRUST = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE")
+_building = threading.Lock()
 
 
 def default_ledger() -> Path:
@@ -132,6 +137,38 @@ class Images:
                 "free some (docker system prune) or build fewer tasks at once (--limit)"
             )
         return missing
+
+    def with_program(self, image: str, script: str, what: str) -> str:
+        """Return the name of an image that is `image` with a program in it: after `script` ran there.
+
+        Its tag is a digest of both, so it is made again exactly when one of them changes. $SSL_CERT_FILE of
+        the harness is trusted there, too, for networks that read along. Raises SandboxError, and
+        SandboxUnavailable if the script fails; `what` names it.
+        """
+        base = self.resolve(image)
+        name = "plateau-agent:" + hashlib.sha256(f"{base}\0{script}".encode()).hexdigest()[:16]
+        with _building:
+            if find_image(self.api, name):
+                return name
+            self.say(f"{what}: once for {image}, some minutes")
+            settings = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+            files, trusted = {"script": script.encode()}, Path(os.environ.get("SSL_CERT_FILE", ""))
+            if trusted.is_file():
+                files["trusted"] = trusted.read_bytes()
+                settings |= dict.fromkeys(_TRUST, "/opt/plateau/trusted")
+            lines = [f"FROM {base}", "USER root", *(f"ARG {key}" for key in settings)]
+            lines += ["COPY . /opt/plateau/", "RUN sh -ex /opt/plateau/script"]
+            problem = build_image(
+                self.api,
+                name,
+                fileobj=tarball(files | {"Dockerfile": "\n".join(lines).encode()}),
+                custom_context=True,
+                buildargs=settings,
+                labels={"plateau.agent": what},
+            )
+        if problem:
+            raise SandboxUnavailable(f"{what} failed on {image}: {problem}")
+        return name
 
     def _check_disk(self, name: str) -> None:
         free = self.free_gb()
