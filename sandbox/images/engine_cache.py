@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,6 @@ class Images:
         self._ledger = ledger or default_ledger()
         self._lock = threading.RLock()
         self._touched: dict[str, float] = {}
-        self._engine, self._root = "", None  # type: str, str | None
         self.ids: dict[str, str] = {}
         """Name as asked for -> image id in use, for the record of a run."""
 
@@ -70,16 +70,19 @@ class Images:
             self._touch(self.ids[name])
             return self.ids[name]
 
+    @cached_property
+    def _engine(self) -> tuple[str, str]:
+        """The engine's id, and the folder of its data; "" if that is on another machine."""
+        with suppress(DockerException, OSError):
+            info = self.api.info()
+            here = info.get("Name") == socket.gethostname() and Path(info["DockerRootDir"]).is_dir()
+            return str(info.get("ID", "")), info["DockerRootDir"] if here else ""
+        return "", ""
+
     def free_gb(self) -> float | None:
         """Free space where the engine keeps its data, 10^9 bytes; None if that is another machine."""
-        if self._root is None:
-            self._engine, self._root = "", ""
-            with suppress(DockerException, OSError):
-                info = self.api.info()
-                self._engine = str(info.get("ID", ""))
-                if info.get("Name") == socket.gethostname() and Path(info["DockerRootDir"]).is_dir():
-                    self._root = info["DockerRootDir"]
-        return shutil.disk_usage(self._root).free / 1e9 if self._root else None
+        folder = self._engine[1]
+        return shutil.disk_usage(folder).free / 1e9 if folder else None
 
     def describe(self, name: str) -> tuple[str, dict[str, Any], int]:
         """Digest, settings and size of an image; pulls or builds what is missing. Raises SandboxError."""
@@ -107,7 +110,7 @@ class Images:
     def evict(self, wanted_gb: float, *, keep: str = "") -> list[str]:
         """Remove what we pulled, longest unused first, until `wanted_gb` are free; the names of what went."""
         removed = []
-        for image, entry in sorted(self._read().items(), key=lambda item: float(item[1]["used"])):
+        for image, entry in sorted(self._entries().items(), key=lambda item: float(item[1]["used"])):
             free = self.free_gb()
             if free is None or free >= wanted_gb:
                 break
@@ -179,8 +182,8 @@ class Images:
         free = self.free_gb() or 0.0
         if free < self.min_free_gb:
             raise SandboxUnavailable(
-                f"the engine's disk ({self._root}) has {free:.1f} GB free, boxes need {self.min_free_gb:g}; "
-                "free some: docker system prune"
+                f"the engine's disk ({self._engine[1]}) has {free:.1f} GB free, boxes need "
+                f"{self.min_free_gb:g}; free some: docker system prune"
             )
 
     def _fetch(self, name: str) -> str:
@@ -203,12 +206,11 @@ class Images:
         now = time.time()
         if now - self._touched.get(image, 0.0) > _TOUCH_S:
             self._touched[image] = now
-            if entry := self._read().get(image):
+            if entry := self._entries().get(image):
                 self._note(image, {**entry, "used": now})
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        self.free_gb()  # knows the engine
-        return self._load().get(self._engine, {})
+    def _entries(self) -> dict[str, dict[str, Any]]:
+        return self._load().get(self._engine[0], {})
 
     def _load(self) -> dict[str, Any]:
         try:
@@ -219,9 +221,8 @@ class Images:
 
     def _note(self, image: str, entry: dict[str, Any] | None) -> None:
         """Set or drop one entry. A lost race loses one date, so there is no lock between processes."""
-        self.free_gb()
         all_ = self._load()
-        engine = all_.setdefault(self._engine, {})
+        engine = all_.setdefault(self._engine[0], {})
         engine.pop(image, None)
         if entry:
             engine[image] = entry
