@@ -7,7 +7,8 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 from plateau_bench.agents.base import Agent, BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
-from plateau_bench.agents.models.chat import model_name, seeding
+from plateau_bench.agents.models.chat import linear_history, model_name, seeding
+from plateau_bench.agents.models.prices import Spending
 from plateau_bench.sandbox.base import Sandbox
 
 if TYPE_CHECKING:
@@ -87,25 +88,25 @@ class OneShot(Agent):
         return replies  # type: ignore[return-value]
 
     def _trajectory(self, reply: "AIMessage", seed: int, duration_s: float) -> Trajectory:
-        facts = reply.response_metadata
-        prompt, written = tuple(facts.get("prompt_token_ids", ())), tuple(facts.get("token_ids", ()))
-        answer = extract_code(reply.text)
+        facts, answer = reply.response_metadata, extract_code(reply.text)
+        token_ids, spans, logprobs = linear_history([reply])
+        spent = Spending(self.limits, self.model)
+        spent.note(reply)
         if facts.get("finish_reason") == "length":
             ending = Ending.TOKEN_LIMIT
         else:
             ending = Ending.SUBMITTED if answer.strip() else Ending.MALFORMED
-        usage, price = reply.usage_metadata, getattr(self.model, "price", None)
         return Trajectory(
             agent=self.name,
             model=facts.get("model_name") or model_name(self.model),
             seed=seed,
             answer=answer,
             ending=ending,
-            token_ids=prompt + written,
-            loss_spans=((len(prompt), len(prompt) + len(written)),) if written else (),
-            logprobs=tuple(facts.get("logprobs", ())) if written else (),
-            prompt_tokens=usage["input_tokens"] if usage else 0,
-            completion_tokens=usage["output_tokens"] if usage else 0,
+            token_ids=token_ids,
+            loss_spans=spans,
+            logprobs=logprobs,
+            prompt_tokens=spent.prompt_tokens,
+            completion_tokens=spent.completion_tokens,
             duration_s=duration_s,
-            cost_usd=price.of(usage) if price and usage else None,
+            cost_usd=spent.cost,
         )

@@ -19,7 +19,7 @@ from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from plateau_bench.agents.base import Agent, BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
-from plateau_bench.agents.models.chat import model_name, seeding, to_message
+from plateau_bench.agents.models.chat import linear_history, model_name, seeding, to_message
 from plateau_bench.agents.models.prices import Spending
 from plateau_bench.sandbox.base import Sandbox, SandboxError
 
@@ -246,27 +246,3 @@ def clip(text: str, limit: int = OBSERVATION) -> str:
         return text
     half = limit // 2
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
-
-
-def linear_history(
-    answers: Sequence[AIMessage],
-) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...], tuple[float, ...]]:
-    """Return token ids, the spans the model wrote, their log-probabilities; empty if an answer has no ids.
-
-    Raises ValueError if an answer's prompt does not continue the one before: then the history was not
-    linear, and no single sequence is what the model saw.
-    """
-    ids: tuple[int, ...] = ()
-    spans: list[tuple[int, int]] = []
-    logprobs: list[float] = []
-    for answer in answers:
-        facts = answer.response_metadata
-        prompt, written = tuple(facts.get("prompt_token_ids", ())), tuple(facts.get("token_ids", ()))
-        if not written:
-            return (), (), ()
-        if prompt[: len(ids)] != ids:
-            raise ValueError("the prompt of a later call does not continue the earlier ones")
-        ids = prompt + written
-        spans.append((len(prompt), len(ids)))
-        logprobs.extend(facts.get("logprobs", ()))
-    return ids, tuple(spans), tuple(logprobs)

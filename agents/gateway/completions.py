@@ -3,13 +3,14 @@ together here. Names as in the API's reference (`POST /v1/chat/completions`).
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage, convert_to_openai_messages
 
-PATHS = ("/v1/chat/completions", "/chat/completions")
+PATH = re.compile(r"(?:/v1)?/chat/completions")
 to_openai = dict[str, Any]
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-PATH = re.compile(r"(?:/v1(?:alpha|beta)?)?/models/([^/:]+):(generateContent|streamGenerateContent)")
+PATH = re.compile(
+    r"(?:/v1(?:alpha|beta)?)?/models/(?P<model>[^/:]+):(?:generate|(?P<stream>stream)Generate)Content"
+)
 
 
 def to_openai(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def to_openai(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_answer(answer: AIMessage, *, model: str, number: int) -> dict[str, Any]:
-    """The response to a request; in a stream it is the only chunk."""
+    """The response to a request."""
     parts: list[dict[str, Any]] = [{"text": answer.text}] if answer.text or not answer.tool_calls else []
     parts += [
         {"functionCall": {"id": c["id"], "name": c["name"], "args": c["args"]}} for c in answer.tool_calls
@@ -62,6 +64,11 @@ def from_answer(answer: AIMessage, *, model: str, number: int) -> dict[str, Any]
             "totalTokenCount": usage["total_tokens"],
         }
     return reply
+
+
+def events(reply: Mapping[str, Any]) -> str:
+    """The whole response as the stream of events that clients expect."""
+    return f"data: {json.dumps(reply)}\n\n"
 
 
 def _get(table: Mapping[str, Any], name: str) -> Any:

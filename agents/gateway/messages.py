@@ -3,12 +3,13 @@ API's reference (`POST /v1/messages`).
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage
 
-PATHS = ("/v1/messages", "/messages")
+PATH = re.compile(r"(?:/v1)?/messages")
 
 
 def to_openai(body: Mapping[str, Any]) -> dict[str, Any]:

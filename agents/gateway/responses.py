@@ -3,13 +3,14 @@ reference (`POST /v1/responses`).
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage
 
-PATHS = ("/v1/responses", "/responses")
+PATH = re.compile(r"(?:/v1)?/responses")
 
 
 def to_openai(body: Mapping[str, Any]) -> dict[str, Any]:

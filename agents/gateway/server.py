@@ -17,9 +17,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages, convert_to_openai_messages
 
 from plateau_bench.agents.base import BudgetSpent, Ending, Limits, Message, ModelUnavailable
-from plateau_bench.agents.gateway import completions, responses
-from plateau_bench.agents.gateway import generate_content as gemini
-from plateau_bench.agents.gateway import messages as anthropic
+from plateau_bench.agents.gateway import completions, generate_content, messages, responses
 from plateau_bench.agents.models.chat import seeding, to_message
 from plateau_bench.agents.models.prices import Spending
 
@@ -28,10 +26,8 @@ PORT = 8099
 MAX_BODY = 32_000_000
 HOSTED = ("web_search_options", "mcp_servers", "container", "connectors")
 """Fields of a request that have the provider reach elsewhere."""
-PROTOCOLS: dict[str, Any] = {
-    path: protocol for protocol in (completions, responses, anthropic) for path in protocol.PATHS
-}
-"""Path -> module with `to_openai`, `from_answer` and `events`. Google's has the model in its path."""
+PROTOCOLS: tuple[Any, ...] = (completions, responses, messages, generate_content)
+"""Modules with `PATH`, `to_openai`, `from_answer` and `events`. Google's has model and stream in its path."""
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -130,9 +126,6 @@ class Gateway:
         self.conversation += [*(messages[shared:] if repeats else messages), answer]
         self._last = [*messages, answer]
 
-    def withhold(self, what: str) -> None:
-        self.withheld.append(what)
-
 
 def _key(message: BaseMessage) -> tuple[str, str, str]:
     calls = json.dumps([[c["name"], c["args"]] for c in getattr(message, "tool_calls", [])], sort_keys=True)
@@ -160,28 +153,21 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             path, _, query = self.path.partition("?")
             body = self._body()
-            if google := gemini.PATH.fullmatch(path):
-                reply: Any = gemini.from_answer(
-                    self._answer(body, gemini.to_openai), model=google[1], number=self.server.spent.calls
-                )
-                if not google[2].startswith("stream"):
-                    self._send(200, reply)
-                elif "alt=sse" in query.split("&"):
-                    self._send_text(200, "text/event-stream", f"data: {json.dumps(reply)}\n\n")
-                else:
-                    self._send(200, [reply])
-            elif protocol := PROTOCOLS.get(path):
-                answer = self._answer(body, protocol.to_openai)
-                reply = protocol.from_answer(
-                    answer, model=str(body.get("model")), number=self.server.spent.calls
-                )
-                if body.get("stream"):
-                    self._send_text(200, "text/event-stream", protocol.events(reply))
-                else:
-                    self._send(200, reply)
-            else:
+            protocol = next((one for one in PROTOCOLS if one.PATH.fullmatch(path)), None)
+            if protocol is None:
                 known = "use /v1/chat/completions, /v1/responses, /v1/messages or generateContent"
                 raise Refused(404, "not_found", f"{path[:100]!r}: {known}")
+            asked = protocol.PATH.fullmatch(path).groupdict() or body
+            answer = self._answer(body, protocol.to_openai)
+            reply = protocol.from_answer(
+                answer, model=str(asked.get("model")), number=self.server.spent.calls
+            )
+            if not asked.get("stream"):
+                self._send(200, reply)
+            elif protocol is generate_content and "alt=sse" not in query.split("&"):
+                self._send(200, [reply])
+            else:
+                self._send_text(200, "text/event-stream", protocol.events(reply))
         except Refused as refusal:
             self._refuse(refusal)
 
@@ -207,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         """What the model says to a request, less what would have its provider reach elsewhere."""
         for name in HOSTED:
             if given.pop(name, None):
-                self.server.withhold(name)
+                self.server.withheld.append(name)
         try:
             body = to_openai(given)
         except Exception as error:
@@ -223,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(tool, dict) and kind == "function" and isinstance(tool.get("function"), dict):
                 tools.append(tool)
             else:
-                self.server.withhold(str(kind)[:100])
+                self.server.withheld.append(str(kind)[:100])
         most = body.get("max_completion_tokens") or body.get("max_tokens")
         if most is not None and (type(most) is not int or most < 1):
             raise Refused(400, "invalid_request", f"max_tokens: {most!r} is not a positive whole number")

@@ -9,7 +9,7 @@ from plateau_bench.agents.models.prices import Price
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from langchain_core.messages import BaseMessage
+    from langchain_core.messages import AIMessage, BaseMessage
 
 
 def model_name(model: "BaseChatModel") -> str:
@@ -48,3 +48,27 @@ def to_message(message: "BaseMessage", price: Price | None = None) -> Message:
     text = message.text if isinstance(message.content, str) else json.dumps(message.content)
     call = message.tool_call_id if isinstance(message, ToolMessage) else ""
     return Message(role=role, text=text, tool_call_id=call)
+
+
+def linear_history(
+    answers: "Sequence[AIMessage]",
+) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...], tuple[float, ...]]:
+    """Return token ids, the spans the model wrote, their log-probabilities; empty if an answer has no ids.
+
+    Raises ValueError if an answer's prompt does not continue the one before: then the history was not
+    linear, and no single sequence is what the model saw.
+    """
+    ids: tuple[int, ...] = ()
+    spans: list[tuple[int, int]] = []
+    logprobs: list[float] = []
+    for answer in answers:
+        facts = answer.response_metadata
+        prompt, written = tuple(facts.get("prompt_token_ids", ())), tuple(facts.get("token_ids", ()))
+        if not written:
+            return (), (), ()
+        if prompt[: len(ids)] != ids:
+            raise ValueError("the prompt of a later call does not continue the earlier ones")
+        ids = prompt + written
+        spans.append((len(prompt), len(ids)))
+        logprobs.extend(facts.get("logprobs", ()))
+    return ids, tuple(spans), tuple(logprobs)

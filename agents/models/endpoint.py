@@ -8,7 +8,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -61,41 +60,35 @@ class Budget:
     def reserve(self, usd: float, tokens: int) -> None:
         """Wait until the call fits beside those in flight. Raises BudgetSpent if it would not fit alone."""
         with self._settled:
-            while True:
-                self._refuse(usd, tokens)
-                fits = (self.usd is None or self.spent_usd + self._held_usd + usd <= self.usd) and (
-                    self.tokens is None or self.spent_tokens + self._held_tokens + tokens <= self.tokens
-                )
-                if fits:
-                    break
-                self._settled.wait()
+            self._settled.wait_for(lambda: self._fits(usd, tokens))
             self._held_usd += usd
             self._held_tokens += tokens
 
-    def _refuse(self, usd: float, tokens: int) -> None:
-        for limit, spent, more, unit in (
-            (self.usd, self.spent_usd, usd, "US dollars"),
-            (self.tokens, self.spent_tokens, tokens, "tokens"),
+    def _fits(self, usd: float, tokens: int) -> bool:
+        fits = True
+        for limit, spent, held, more, unit in (
+            (self.usd, self.spent_usd, self._held_usd, usd, "US dollars"),
+            (self.tokens, self.spent_tokens, self._held_tokens, tokens, "tokens"),
         ):
             if limit is not None and spent + more > limit:
                 raise BudgetSpent(
                     f"the run's budget is spent: {spent:g} of {limit:g} {unit}, a call may take {more:g}"
                 )
+            fits &= limit is None or spent + held + more <= limit
+        return fits
 
     def settle(self, usd: float, tokens: int, cost: float | None, used: int | None) -> None:
         """Replace a reservation by what was spent; None where the endpoint did not say."""
         with self._settled:
-            self._held_usd -= usd
-            self._held_tokens -= tokens
             self.calls += 1
             self.uncounted += used is None
             # An unknown cost is none in the records, but the limit must hold: here it is the worst case.
             self.spent_usd += usd if cost is None else cost
             self.spent_tokens += tokens if used is None else used
-            self._settled.notify_all()
+            self.release(usd, tokens)
 
     def release(self, usd: float, tokens: int) -> None:
-        """Give a reservation back, for the call failed without an answer."""
+        """Give a reservation back, for the call failed without an answer or has been counted."""
         with self._settled:
             self._held_usd -= usd
             self._held_tokens -= tokens
@@ -139,16 +132,6 @@ class Breaker:
                 self._probe_at = time.monotonic() + self._rest
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Policy:
-    """How patient to be with one call."""
-
-    tries: int = 6
-    """How often one call is tried at most."""
-    first_wait_s: float = 1.0
-    longest_wait_s: float = 60.0
-
-
 class EndpointChat(BaseChatModel):
     """Wraps a chat model. Its answers carry usage only where what the endpoint said can be true."""
 
@@ -156,7 +139,10 @@ class EndpointChat(BaseChatModel):
     model: str
     takes_seed: bool = False
     price: Price | None = None
-    policy: Policy = Policy()
+    tries: int = 6
+    """How often one call is tried at most."""
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 60.0
     breaker: Breaker = Field(default_factory=Breaker)
     budget: Budget = Field(default_factory=Budget)
 
@@ -228,10 +214,9 @@ class EndpointChat(BaseChatModel):
             self.breaker.note(ok=True)
             return answer
 
-        policy = self.policy
         return Retrying(
-            stop=stop_after_attempt(policy.tries),
-            wait=wait_random_exponential(multiplier=policy.first_wait_s, max=policy.longest_wait_s),
+            stop=stop_after_attempt(self.tries),
+            wait=wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s),
             retry=retry_if_exception(retriable),
             reraise=True,
         )(once)
@@ -271,16 +256,13 @@ def open_endpoint(
     *,
     base_url: str | None = None,
     api_key: str | None = None,
-    price: Price | None = None,
     timeout_s: float = 300.0,
-    policy: Policy | None = None,
-    breaker: Breaker | None = None,
-    budget: Budget | None = None,
+    **fields: Any,
 ) -> EndpointChat:
     """Open a model by LangChain's name, as 'openai:gpt-5'.
 
-    `base_url` is for servers that speak that provider's protocol. Raises ValueError if the name is unknown or
-    its package is missing, naming what to install.
+    `base_url` is for servers that speak that provider's protocol; `fields` are EndpointChat's. Raises
+    ValueError if the name is unknown or its package is missing, naming what to install.
     """
     from langchain.chat_models import init_chat_model
 
@@ -302,8 +284,5 @@ def open_endpoint(
         inner=inner,
         model=name,
         takes_seed=name.startswith("openai:") or base_url is not None,
-        price=price,
-        policy=policy or Policy(),
-        breaker=breaker or Breaker(),
-        budget=budget or Budget(),
+        **fields,
     )

@@ -63,7 +63,7 @@ class LocalChatModel(BaseChatModel):
             )
         self._model, self._tokenizer = model, tokenizer
         model.eval()  # type: ignore[no-untyped-call]
-        self._batcher = Batcher(_runner(model, tokenizer))
+        self._batcher = Batcher(self._run)
 
     @classmethod
     def load(
@@ -177,6 +177,22 @@ class LocalChatModel(BaseChatModel):
             )
         return new
 
+    def _run(self, requests: list[PromptRequest]) -> list[list[Sample]]:
+        answers: dict[int, list[Sample]] = {}
+        for settings in dict.fromkeys((request.temperature, request.max_tokens) for request in requests):
+            group = [i for i, one in enumerate(requests) if (one.temperature, one.max_tokens) == settings]
+            found = sample(
+                self._model,
+                [requests[i].prompt_ids for i in group],
+                [requests[i].seeds for i in group],
+                temperature=settings[0],
+                max_new_tokens=settings[1],
+                stop_ids=stop_ids(self._model, self._tokenizer),
+                pad_id=self._tokenizer.pad_token_id or 0,
+            )
+            answers.update(zip(group, found, strict=True))
+        return [answers[i] for i in range(len(requests))]
+
     def _generation(
         self, request: PromptRequest, found: Sample, seed: int, tools: list[Any] | None
     ) -> ChatGeneration:
@@ -217,27 +233,3 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
     configured = model.generation_config.eos_token_id if model.generation_config else None
     listed = configured if isinstance(configured, list) else [configured]
     return sorted({one for one in [tokenizer.eos_token_id, *listed] if one is not None})
-
-
-def _runner(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> Callable[[list[PromptRequest]], list[list[Sample]]]:
-    ends, pad = stop_ids(model, tokenizer), tokenizer.pad_token_id or 0
-
-    def run(requests: list[PromptRequest]) -> list[list[Sample]]:
-        answers: dict[int, list[Sample]] = {}
-        for settings in dict.fromkeys((request.temperature, request.max_tokens) for request in requests):
-            group = [i for i, one in enumerate(requests) if (one.temperature, one.max_tokens) == settings]
-            found = sample(
-                model,
-                [requests[i].prompt_ids for i in group],
-                [requests[i].seeds for i in group],
-                temperature=settings[0],
-                max_new_tokens=settings[1],
-                stop_ids=ends,
-                pad_id=pad,
-            )
-            answers.update(zip(group, found, strict=True))
-        return [answers[i] for i in range(len(requests))]
-
-    return run

@@ -51,8 +51,8 @@ class Spending:
             self.prompt_tokens += usage["input_tokens"]
             self.completion_tokens += usage["output_tokens"]
         counted = usage or answer.response_metadata.get("worst_usage")
-        if self.price and counted:
-            cost = self.price.of(counted)
+        if self.price:
+            cost = self.price.of(counted) if counted else 0.0
             self._at_most += cost
             self.cost = None if not usage or self.cost is None else self.cost + cost
 

@@ -145,12 +145,18 @@ def _model(spec: AgentSpec, name: str, budget: "Budget | None") -> "BaseChatMode
             return LocalChatModel.load(name, name_or_path=name)
         except (OSError, KeyError) as error:
             raise ValueError(f"{spec.name}: model: {name!r} cannot be loaded: {error}") from None
-    from plateau_bench.agents.models.endpoint import open_endpoint
+    from plateau_bench.agents.models.endpoint import Budget, open_endpoint
 
     key = None
     if spec.api_key_env is not None:
         key = os.environ.get(spec.api_key_env)
         if not key:
             raise ValueError(f"{spec.name}: api_key_env: {spec.api_key_env} is not set; export it first")
-    options: dict[str, Any] = {"base_url": spec.base_url, "price": spec.price, "timeout_s": spec.timeout_s}
-    return open_endpoint(name, api_key=key, budget=budget, **options)
+    return open_endpoint(
+        name,
+        base_url=spec.base_url,
+        api_key=key,
+        price=spec.price,
+        timeout_s=spec.timeout_s,
+        budget=budget or Budget(),
+    )

@@ -30,8 +30,7 @@ from functools import cache
 from pathlib import Path
 
 from plateau_bench.sandbox.backends import cgroup
-from plateau_bench.sandbox.backends.bwrap_arguments import PATH, arguments, bwrap_says
-from plateau_bench.sandbox.backends.bwrap_process import OWNER, start
+from plateau_bench.sandbox.backends.bwrap import OWNER, PATH, arguments, bwrap_says, start
 from plateau_bench.sandbox.backends.owner import alive
 from plateau_bench.sandbox.base import (
     BASE_IMAGE,

@@ -122,15 +122,14 @@ def _delegated(root: Path, folder: Path) -> Parent | None:
 def settings(parent: Parent, memory: int, pids: int, cpus: float | None) -> dict[str, str]:
     """Return what to write into the files of a group below `parent`: name -> content."""
     quota = int(cpus * _PERIOD_US) if cpus else None
-    every: dict[str, dict[str, object]]
+    files: dict[str, object] = {"pids.max": pids}
     if parent.v2:
-        every = {"memory": {"memory.max": memory, "memory.swap.max": 0}, "pids": {"pids.max": pids}}
-        every["cpu"] = {"cpu.max": f"{quota} {_PERIOD_US}"} if quota else {}
+        files |= {"memory.max": memory, "memory.swap.max": 0}
+        files |= {"cpu.max": f"{quota} {_PERIOD_US}"} if quota else {}
     else:
-        every = {"memory": {"memory.limit_in_bytes": memory, "memory.memsw.limit_in_bytes": memory}}
-        every["pids"] = {"pids.max": pids}
-        every["cpu"] = {"cpu.cfs_period_us": _PERIOD_US, "cpu.cfs_quota_us": quota} if quota else {}
-    return {file: str(value) for name in parent.controllers for file, value in every[name].items()}
+        files |= {"memory.limit_in_bytes": memory, "memory.memsw.limit_in_bytes": memory}
+        files |= {"cpu.cfs_period_us": _PERIOD_US, "cpu.cfs_quota_us": quota} if quota else {}
+    return {file: str(value) for file, value in files.items() if file.split(".")[0] in parent.controllers}
 
 
 _OPTIONAL = ("memory.swap.max", "memory.memsw.limit_in_bytes")

@@ -42,7 +42,6 @@ from plateau_bench.sandbox.host.channel import Channel, guest_command
 from plateau_bench.sandbox.host.commands import INODES_PER_MB, SHM_MB, GuestSandbox, room_mb
 from plateau_bench.sandbox.host.programs import LIMITS, MEMORY_MB, PIDS, GuestProgramBox
 from plateau_bench.sandbox.images.engine_cache import Images
-from plateau_bench.sandbox.images.with_program import with_program
 from plateau_bench.sandbox.network.proxy import with_proxy
 from plateau_bench.sandbox.network.services import Ports, Tunnel
 
@@ -165,7 +164,7 @@ class DockerBackend(Backend):
                 yield Fact(about="docker base image", text=f"{BASE_IMAGE} = {base['Id']}")
 
     def with_program(self, image: str, script: str, *, what: str) -> str:
-        return with_program(self.images, image, script, what)
+        return self.images.with_program(image, script, what)
 
     def missing(self, images: Iterable[str]) -> list[str]:
         return self.images.missing(images)

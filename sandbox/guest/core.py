@@ -189,10 +189,8 @@ def seccomp_filter(machine: str, program: bool) -> bytes | None:
     code += [(0x35, 0, 1, 0x40000000), refuse(_ENOSYS)]  # x32 numbers
     for number in arch["program" if program else "box"]:
         code += [jeq(number, 0, 1), refuse(_EPERM)]
-    code += [
-        jeq(arch["clone3"], 0, 1),
-        refuse(_ENOSYS),
-    ]  # its flags are out of reach; libc falls back to clone
+    # the flags of clone3 are out of reach; libc falls back to clone
+    code += [jeq(arch["clone3"], 0, 1), refuse(_ENOSYS)]
     if program:
         code += [jeq(arch["clone"], 0, 4), load(16), (0x45, 1, 0, _CLONE_THREAD), refuse(_EPERM), load(0)]
         code += [jeq(arch["prlimit64"], 0, 4), load(16), jeq(0, 1, 0), refuse(_EPERM), load(0)]
@@ -279,10 +277,6 @@ def begin() -> tuple[int, int, int, dict]:
     wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     gc.disable()
-    code = seccomp_filter(os.uname().machine, program=False)
-    confine(code)
-    reply(
-        wfd,
-        {"ready": True, "seccomp": code is not None, "uid": os.getuid(), "python": sys.version.split()[0]},
-    )
+    confine(seccomp_filter(os.uname().machine, program=False))
+    reply(wfd, {"ready": True})
     return rfd, wfd, wake, config

@@ -97,7 +97,7 @@ class Channel:
         self._lock = threading.Lock()
         self._closed = False
         self._also: list[Callable[[], None]] = []
-        self._ahead = b""
+        self._ahead = bytearray()
 
     def greet(self, mode: str, config: Mapping[str, Any], python: str = "") -> None:
         """Send the guest its source and its configuration, and wait until it says that it is ready."""
@@ -116,11 +116,7 @@ class Channel:
 
     def read(self, size: int, deadline: float) -> bytes:
         """Exactly `size` bytes, or SandboxError when the box ends or `deadline` (monotonic) passes."""
-        parts, missing = [], size
-        if self._ahead:
-            parts, self._ahead = [self._ahead[:size]], self._ahead[size:]
-            missing -= len(parts[0])
-        while missing:
+        while (missing := size - len(self._ahead)) > 0:
             try:
                 self._stream.settimeout(max(deadline - time.monotonic(), 0.001))
                 part = self._stream.recv(max(missing, 65536))
@@ -128,11 +124,10 @@ class Channel:
                 raise self._dead(e) from e
             if not part:
                 raise self._dead("the box ended")
-            if len(part) > missing:
-                part, self._ahead = part[:missing], part[missing:]
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
+            self._ahead += part
+        data = bytes(self._ahead[:size])
+        del self._ahead[:size]
+        return data
 
     def receive(self, timeout_s: float) -> tuple[dict[str, Any], bytes]:
         """One answer: header and body."""

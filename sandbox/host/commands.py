@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from plateau_bench.sandbox.base import Diff, Execution, SandboxError, SandboxSpec, Service, Visit
@@ -58,19 +59,16 @@ class GuestSandbox:
         head, body = self._call(
             {"op": "run", "argv": argv, "timeout": timeout_s}, stdin, timeout_s + _GRACE_S
         )
-        try:
+        with self._reading("run"):
             split = int(head["out"])
-            code = None if head["exit"] is None else int(head["exit"])
             return Execution(
-                exit_code=code,
+                exit_code=None if head["exit"] is None else int(head["exit"]),
                 stdout=body[:split].decode(errors="replace"),
                 stderr=body[split:].decode(errors="replace"),
                 duration_s=float(head["duration"]),
                 timed_out=bool(head["timed_out"]),
                 truncated=bool(head["truncated"]),
             )
-        except (KeyError, TypeError, ValueError) as e:
-            raise self._broken("run") from e
 
     def read(self, path: str, *, max_bytes: int = 10_000_000) -> bytes:
         return self._call({"op": "read", "path": path, "max": max_bytes})[1]
@@ -80,20 +78,16 @@ class GuestSandbox:
 
     def snapshot(self) -> Mapping[str, str]:
         _, body = self._call({"op": "snapshot"}, timeout_s=300.0)
-        try:
-            found = json.loads(body)
-        except (ValueError, RecursionError) as e:
-            raise self._broken("snapshot") from e
-        if not isinstance(found, dict) or not all(
-            _inside(p) and isinstance(d, str) for p, d in found.items()
-        ):
-            raise self._broken("snapshot")
-        return found
+        with self._reading("snapshot"):
+            found: dict[str, str] = json.loads(body)
+            if type(found) is not dict or not all(_inside(p) and type(d) is str for p, d in found.items()):
+                raise TypeError("not paths and digests")
+            return found
 
     def diff(self, since: Mapping[str, str]) -> Diff:
         head, body = self._call({"op": "diff"}, plain(since), 300.0)
         written: dict[str, bytes] = {}
-        try:
+        with self._reading("diff"):
             offset = 0
             for path, size in head["written"]:
                 if not _inside(path) or not 0 <= size <= len(body) - offset:
@@ -101,9 +95,7 @@ class GuestSandbox:
                 written[path] = body[offset : offset + size]
                 offset += size
             deleted, refused = (tuple(map(str, head[key])) for key in ("deleted", "refused"))
-        except (KeyError, TypeError, ValueError) as e:
-            raise self._broken("diff") from e
-        return Diff(written=written, deleted=tuple(p for p in deleted if p in since), refused=refused)
+            return Diff(written=written, deleted=tuple(p for p in deleted if p in since), refused=refused)
 
     def serve(self, port: int, service: Service) -> None:
         if port not in self.spec.services:
@@ -121,9 +113,14 @@ class GuestSandbox:
             raise kinds.get(str(head["error"]), OSError)(str(head.get("text"))[:500])
         return head, data
 
-    def _broken(self, op: str) -> SandboxError:
-        self.close()
-        return SandboxError(f"the box died: malformed answer to {op}")
+    @contextmanager
+    def _reading(self, op: str) -> Generator[None, Any, Any]:
+        """What cannot be read means a broken box."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, RecursionError) as e:
+            self.close()
+            raise SandboxError(f"the box died: malformed answer to {op}") from e
 
 
 def _inside(path: object) -> bool:

@@ -5,6 +5,7 @@ changes nothing. What plateau pulled is noted with its last use in a small file;
 image not used for longest goes first. Images that were there before, or that a container uses, stay.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,19 +14,24 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from docker.errors import DockerException, ImageNotFound
 
 from plateau_bench.sandbox.base import BASE_IMAGE, SandboxError, SandboxUnavailable
-from plateau_bench.sandbox.engine import Chunks, find_image
+from plateau_bench.sandbox.engine import Chunks, build_image, find_image, tarball
 from plateau_bench.sandbox.images.archive import settings
 from plateau_bench.sandbox.images.base_image import ensure_base_image
 
 NEED_GB = 1.0
 """Free space that an image to be built is expected to need, 10^9 bytes."""
 _TOUCH_S = 600.0
+PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "NPM_CONFIG_REGISTRY")
+"""Variables of the harness that an installation sees, too; the image keeps none of them."""
+_TRUST = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE")
+_building = threading.Lock()
 
 
 def default_ledger() -> Path:
@@ -44,7 +50,6 @@ class Images:
         self._ledger = ledger or default_ledger()
         self._lock = threading.RLock()
         self._touched: dict[str, float] = {}
-        self._engine, self._root = "", None  # type: str, str | None
         self.ids: dict[str, str] = {}
         """Name as asked for -> image id in use, for the record of a run."""
 
@@ -65,16 +70,19 @@ class Images:
             self._touch(self.ids[name])
             return self.ids[name]
 
+    @cached_property
+    def _engine(self) -> tuple[str, str]:
+        """The engine's id, and the folder of its data; "" if that is on another machine."""
+        with suppress(DockerException, OSError):
+            info = self.api.info()
+            here = info.get("Name") == socket.gethostname() and Path(info["DockerRootDir"]).is_dir()
+            return str(info.get("ID", "")), info["DockerRootDir"] if here else ""
+        return "", ""
+
     def free_gb(self) -> float | None:
         """Free space where the engine keeps its data, 10^9 bytes; None if that is another machine."""
-        if self._root is None:
-            self._engine, self._root = "", ""
-            with suppress(DockerException, OSError):
-                info = self.api.info()
-                self._engine = str(info.get("ID", ""))
-                if info.get("Name") == socket.gethostname() and Path(info["DockerRootDir"]).is_dir():
-                    self._root = info["DockerRootDir"]
-        return shutil.disk_usage(self._root).free / 1e9 if self._root else None
+        folder = self._engine[1]
+        return shutil.disk_usage(folder).free / 1e9 if folder else None
 
     def describe(self, name: str) -> tuple[str, dict[str, Any], int]:
         """Digest, settings and size of an image; pulls or builds what is missing. Raises SandboxError."""
@@ -102,7 +110,7 @@ class Images:
     def evict(self, wanted_gb: float, *, keep: str = "") -> list[str]:
         """Remove what we pulled, longest unused first, until `wanted_gb` are free; the names of what went."""
         removed = []
-        for image, entry in sorted(self._read().items(), key=lambda item: float(item[1]["used"])):
+        for image, entry in sorted(self._entries().items(), key=lambda item: float(item[1]["used"])):
             free = self.free_gb()
             if free is None or free >= wanted_gb:
                 break
@@ -133,6 +141,38 @@ class Images:
             )
         return missing
 
+    def with_program(self, image: str, script: str, what: str) -> str:
+        """Return the name of an image that is `image` with a program in it: after `script` ran there.
+
+        Its tag is a digest of both, so it is made again exactly when one of them changes. $SSL_CERT_FILE of
+        the harness is trusted there, too, for networks that read along. Raises SandboxError, and
+        SandboxUnavailable if the script fails; `what` names it.
+        """
+        base = self.resolve(image)
+        name = "plateau-agent:" + hashlib.sha256(f"{base}\0{script}".encode()).hexdigest()[:16]
+        with _building:
+            if find_image(self.api, name):
+                return name
+            self.say(f"{what}: once for {image}, some minutes")
+            settings = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+            files, trusted = {"script": script.encode()}, Path(os.environ.get("SSL_CERT_FILE", ""))
+            if trusted.is_file():
+                files["trusted"] = trusted.read_bytes()
+                settings |= dict.fromkeys(_TRUST, "/opt/plateau/trusted")
+            lines = [f"FROM {base}", "USER root", *(f"ARG {key}" for key in settings)]
+            lines += ["COPY . /opt/plateau/", "RUN sh -ex /opt/plateau/script"]
+            problem = build_image(
+                self.api,
+                name,
+                fileobj=tarball(files | {"Dockerfile": "\n".join(lines).encode()}),
+                custom_context=True,
+                buildargs=settings,
+                labels={"plateau.agent": what},
+            )
+        if problem:
+            raise SandboxUnavailable(f"{what} failed on {image}: {problem}")
+        return name
+
     def _check_disk(self, name: str) -> None:
         free = self.free_gb()
         if free is None or free >= self.min_free_gb:
@@ -142,8 +182,8 @@ class Images:
         free = self.free_gb() or 0.0
         if free < self.min_free_gb:
             raise SandboxUnavailable(
-                f"the engine's disk ({self._root}) has {free:.1f} GB free, boxes need {self.min_free_gb:g}; "
-                "free some: docker system prune"
+                f"the engine's disk ({self._engine[1]}) has {free:.1f} GB free, boxes need "
+                f"{self.min_free_gb:g}; free some: docker system prune"
             )
 
     def _fetch(self, name: str) -> str:
@@ -166,12 +206,11 @@ class Images:
         now = time.time()
         if now - self._touched.get(image, 0.0) > _TOUCH_S:
             self._touched[image] = now
-            if entry := self._read().get(image):
+            if entry := self._entries().get(image):
                 self._note(image, {**entry, "used": now})
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        self.free_gb()  # knows the engine
-        return self._load().get(self._engine, {})
+    def _entries(self) -> dict[str, dict[str, Any]]:
+        return self._load().get(self._engine[0], {})
 
     def _load(self) -> dict[str, Any]:
         try:
@@ -182,9 +221,8 @@ class Images:
 
     def _note(self, image: str, entry: dict[str, Any] | None) -> None:
         """Set or drop one entry. A lost race loses one date, so there is no lock between processes."""
-        self.free_gb()
         all_ = self._load()
-        engine = all_.setdefault(self._engine, {})
+        engine = all_.setdefault(self._engine[0], {})
         engine.pop(image, None)
         if entry:
             engine[image] = entry

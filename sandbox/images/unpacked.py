@@ -92,8 +92,8 @@ class Store:
         for digest, _, size in found:
             if total - removed <= keep_bytes:
                 break
-            with self._lock(digest, fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
-                if lock is not None:
+            with self._alone(digest) as alone:
+                if alone:
                     gone = self.folder / f".gone-{digest}"
                     (self.folder / digest).rename(gone)  # half an image must never look like one
                     shutil.rmtree(gone, ignore_errors=True)
@@ -103,8 +103,8 @@ class Store:
     def clean(self) -> None:
         """Remove what an unpacking or an eviction that was killed has left."""
         for path in (*self.folder.glob(".part-*"), *self.folder.glob(".gone-*")):
-            with self._lock(path.name.partition("-")[2], fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
-                if lock is not None:
+            with self._alone(path.name.partition("-")[2]) as alone:
+                if alone:
                     shutil.rmtree(path, ignore_errors=True)
 
     def _entries(self) -> Iterator[tuple[str, float, int]]:
@@ -166,7 +166,7 @@ class Store:
             raise BadImage(f"{digest[:80]!r} is no digest")
         self.folder.mkdir(parents=True, exist_ok=True)
         final = self.folder / digest
-        lock = self._locked(digest)
+        lock = self._lock(digest)
         try:
             fcntl.flock(lock, fcntl.LOCK_SH)
             while not final.exists():
@@ -220,19 +220,19 @@ class Store:
     def _limit(self) -> int:
         return min(MAX_IMAGE, shutil.disk_usage(self.folder).free - RESERVE // 2)
 
-    def _locked(self, digest: str) -> IO[str]:
+    def _lock(self, digest: str) -> IO[str]:
         return (self.folder / f"{digest}.lock").open("a")
 
     @contextmanager
-    def _lock(self, digest: str, how: int) -> Iterator[IO[str] | None]:
-        """Locked so, or None when somebody else has it."""
-        with self._locked(digest) as lock:
+    def _alone(self, digest: str) -> Iterator[bool]:
+        """Locked for us alone; False when somebody else uses it."""
+        with self._lock(digest) as lock:
             try:
-                fcntl.flock(lock, how)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                yield None
+                yield False
             else:
-                yield lock
+                yield True
 
 
 def _know_localhost(root: Path) -> None:

@@ -10,9 +10,11 @@ data under way no more than a piece is held in each direction.
 
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from select import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLRDHUP, poll
 
@@ -101,19 +103,19 @@ class Proxy:
         sent = received = status = 0
         reason = ""
         try:
-            limit = None
-            if method != b"CONNECT":
+            whole, limit = method != b"CONNECT", sys.maxsize
+            if whole:
                 head, limit = _forwarded(method, path, host, port, headers)
                 rest = head + rest[:limit]
                 limit -= len(rest) - len(head)
             with self._connect(host, port) as upstream:
-                if method == b"CONNECT":
+                if not whole:
                     client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                pump = _Pump(client, upstream, rest, limit, self._spend)
+                up, down = _Way(client, upstream, rest, limit), _Way(upstream, client)
                 try:
-                    reason = pump.run()
+                    reason = _pump(up, down, whole, self._spend)
                 finally:
-                    sent, received = pump.up.count, pump.down.count
+                    sent, received = up.count, down.count
         except _Refused as e:
             reason, status = str(e), e.status
         except OSError as e:
@@ -244,7 +246,10 @@ def _answer(client: socket.socket, status: int, reason: str) -> None:
 class _Way:
     """One direction: at most one piece is held, and it is written before the next is read."""
 
-    def __init__(self, source: socket.socket, sink: socket.socket, first: bytes, limit: int | None) -> None:
+    def __init__(
+        self, source: socket.socket, sink: socket.socket, first: bytes = b"", limit: int = sys.maxsize
+    ) -> None:
+        """`limit`: bytes to read from `source` at most, beyond the `first` that have been read already."""
         self.source, self.sink, self.limit = source, sink, limit
         self.data = memoryview(first)
         self.count = len(first)
@@ -254,79 +259,54 @@ class _Way:
     def reads(self) -> bool:
         return not (self.data or self.ended or self.limit == 0)
 
-    def read(self) -> None:
-        with_limit = _PIECE if self.limit is None else min(_PIECE, self.limit)
-        try:
-            part = self.source.recv(with_limit)
-        except BlockingIOError:
-            return
-        self.data, self.ended = memoryview(part), not part
-        self.count += len(part)
-        if self.limit is not None:
-            self.limit -= len(part)
-
-    def write(self) -> None:
-        try:
-            self.data = self.data[self.sink.send(self.data) :]
-        except BlockingIOError:
-            return
-
-
-class _Pump:
-    """Carries both directions of a connection to their ends. `spend`: whether that many bytes are left."""
-
-    def __init__(
-        self,
-        client: socket.socket,
-        upstream: socket.socket,
-        first: bytes,
-        limit: int | None,
-        spend: Callable[[int], bool],
-    ) -> None:
-        self.up = _Way(client, upstream, first, limit)
-        self.down = _Way(upstream, client, b"", None)
-        self._whole = limit is not None  # plain HTTP: over with the answer
-        self._spend = spend
-
-    def run(self) -> str:
-        """Why it ended early, or "". Raises OSError."""
-        client, upstream = self.up.source, self.up.sink
-        client.settimeout(0)
-        upstream.settimeout(0)
-        poller = poll()
-        while True:
-            client_mask = POLLIN * self.up.reads | POLLOUT * bool(self.down.data)
-            upstream_mask = POLLIN * self.down.reads | POLLOUT * bool(self.up.data)
-            done = self.up.limit == 0 and not self.up.ended
-            poller.register(client, client_mask | POLLRDHUP * done)  # always: one that is gone ends it all
-            poller.register(upstream, upstream_mask)
-            if not upstream_mask:
-                poller.unregister(upstream)
-            half = self.up.ended or self.down.ended
-            events = dict(poller.poll(1000 * (HALF_S if half else IDLE_S)))
-            if not events:
-                return "idle for too long"
-            at_client, at_upstream = events.get(client.fileno(), 0), events.get(upstream.fileno(), 0)
-            if at_client & (POLLERR | POLLHUP | POLLNVAL) and not client_mask & POLLIN:
-                return "the box went away"
-            self.up.ended |= done and bool(at_client & POLLRDHUP)
-            before = self.up.count + self.down.count
-            self._turn(self.up, at_client if client_mask & POLLIN else 0)
-            self._turn(self.down, at_upstream if upstream_mask & POLLIN else 0)
-            if not self._spend(self.up.count + self.down.count - before):
-                return "this box has used up the bytes it may transfer"
-            if self.down.ended and not self.down.data and (self._whole or self.up.ended):
-                return ""
-
-    def _turn(self, way: _Way, event: int) -> None:
+    def turn(self, event: int) -> None:
         """Read if there is something, write on at once, and pass an end on."""
-        ended = way.ended
-        if event & ~(POLLOUT | POLLRDHUP) and way.reads:
-            way.read()
-        if way.data:
-            way.write()
-        if way.ended and not ended:
+        ended = self.ended
+        if event & ~(POLLOUT | POLLRDHUP) and self.reads:
+            with suppress(BlockingIOError):
+                part = self.source.recv(min(_PIECE, self.limit))
+                self.data, self.ended = memoryview(part), not part
+                self.count += len(part)
+                self.limit -= len(part)
+        if self.data:
+            with suppress(BlockingIOError):
+                self.data = self.data[self.sink.send(self.data) :]
+        if self.ended and not ended:
             try:
-                way.sink.shutdown(socket.SHUT_WR)
+                self.sink.shutdown(socket.SHUT_WR)
             except OSError:
-                way.data = memoryview(b"")
+                self.data = memoryview(b"")
+
+
+def _pump(up: _Way, down: _Way, whole: bool, spend: Callable[[int], bool]) -> str:
+    """Carry both directions of a connection to their ends; why it ended early, or "". Raises OSError.
+
+    `whole`: over with the answer, as plain HTTP is. `spend`: whether that many bytes are left.
+    """
+    client, upstream = up.source, up.sink
+    client.settimeout(0)
+    upstream.settimeout(0)
+    poller = poll()
+    while True:
+        client_mask = POLLIN * up.reads | POLLOUT * bool(down.data)
+        upstream_mask = POLLIN * down.reads | POLLOUT * bool(up.data)
+        done = up.limit == 0 and not up.ended
+        poller.register(client, client_mask | POLLRDHUP * done)  # always: one that is gone ends it all
+        poller.register(upstream, upstream_mask)
+        if not upstream_mask:
+            poller.unregister(upstream)
+        half = up.ended or down.ended
+        events = dict(poller.poll(1000 * (HALF_S if half else IDLE_S)))
+        if not events:
+            return "idle for too long"
+        at_client, at_upstream = events.get(client.fileno(), 0), events.get(upstream.fileno(), 0)
+        if at_client & (POLLERR | POLLHUP | POLLNVAL) and not client_mask & POLLIN:
+            return "the box went away"
+        up.ended |= done and bool(at_client & POLLRDHUP)
+        before = up.count + down.count
+        up.turn(at_client if client_mask & POLLIN else 0)
+        down.turn(at_upstream if upstream_mask & POLLIN else 0)
+        if not spend(up.count + down.count - before):
+            return "this box has used up the bytes it may transfer"
+        if down.ended and not down.data and (whole or up.ended):
+            return ""

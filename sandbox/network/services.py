@@ -164,13 +164,10 @@ def receive_listeners(link: socket.socket, ports: Ports) -> Listeners:
         for fd in fds:
             os.close(fd)
         raise SandboxError("the box gave no ports")
-    return Listeners(ports, {port: _adopt(fd) for port, fd in zip(ports.numbers, fds, strict=True)})
-
-
-def _adopt(fd: int) -> socket.socket:
-    sock = socket.socket(fileno=fd)
-    sock.setblocking(False)
-    return sock
+    found = {port: socket.socket(fileno=fd) for port, fd in zip(ports.numbers, fds, strict=True)}
+    for sock in found.values():
+        sock.setblocking(False)
+    return Listeners(ports, found)
 
 
 class TunnelStream(Protocol):

@@ -7,12 +7,13 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, Invali
 from langchain_core.messages import ToolCall as Call
 
 from plateau_bench.agents.base import Ending, Limits, Trajectory
+from plateau_bench.agents.models.chat import linear_history
 from plateau_bench.agents.models.checkpoint import make_model, make_tokenizer
 from plateau_bench.agents.models.local import LocalChatModel, as_chat
 from plateau_bench.agents.models.prices import Price
 from plateau_bench.agents.models.toolcalls import read_reply
 from plateau_bench.agents.scripted import ScriptedChat, call
-from plateau_bench.agents.tool import SYSTEM_PROMPT, ToolAgent, box_tools, clip, fitting, linear_history
+from plateau_bench.agents.tool import SYSTEM_PROMPT, ToolAgent, box_tools, clip, fitting
 from plateau_bench.sandbox.base import SandboxError, SandboxSpec
 from tests.agents.tiny import TEXTS
 from tests.tasks.local_backend import LocalSandbox

@@ -88,7 +88,9 @@ def test_an_endpoint_that_is_gone_stops_the_evaluation_and_loses_nothing(tmp_pat
             "openai:x",
             base_url=server.url,
             breaker=Impatient(),
-            policy=endpoint.Policy(tries=99, first_wait_s=0.001, longest_wait_s=0.01),
+            tries=99,
+            first_wait_s=0.001,
+            longest_wait_s=0.01,
         )
         with pytest.raises(ModelUnavailable, match="resume"):
             model.invoke("x")

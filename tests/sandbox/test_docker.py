@@ -241,8 +241,9 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     engine = Engine()
 
     class Disk(Images):
+        _engine = ("engine", "")
+
         def free_gb(self) -> float:
-            self._engine = "engine"
             return 10.0 - 3 * len(engine.images)
 
     images = Disk(engine, lambda _: None, ledger=ledger)
