@@ -57,10 +57,12 @@ def _hears_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def plateau(cache: Path, *arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
+def plateau(
+    cache: Path, *arguments: str | Path, module: str = "plateau_bench.harness", **options: Any
+) -> "subprocess.Popen[str]":
     environment = os.environ | {"PLATEAU_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "plateau_bench.harness", *map(str, arguments)], env=environment, text=True,
+        [sys.executable, "-m", module, *map(str, arguments)], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         preexec_fn=_hears_ctrl_c, **options,
     )  # fmt: skip
@@ -141,7 +143,8 @@ def test_killed_in_rollouts_and_in_training_a_resumed_run_equals_an_uninterrupte
 
 def test_a_round_is_taken_apart(cache: Path, tmp_path: Path) -> None:
     settings = config(tmp_path, tasks={"train": 60, "held_out": 60})
-    code, out, err = finish(plateau(cache, "bench", "round", settings, "--rounds", 1, "--json"))
+    arguments = ("round", settings, "--rounds", 1, "--json")
+    code, out, err = finish(plateau(cache, *arguments, module="experiments.speed"))
     assert code == 0, err
     told = json.loads(out)
     assert {"sample", "train", "drift"} <= set(told["phases"])

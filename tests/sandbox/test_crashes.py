@@ -85,7 +85,7 @@ class Engine:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        # In a network of its own: an engine without a bridge takes down the one that it finds, another engine's.
+        # In a network of its own: an engine without a bridge takes down the one that it finds.
         command = [
             "unshare",
             "--net",
