@@ -1,4 +1,4 @@
-"""What every backend must do, as code: `for check in conformance_programs.CHECKS: check(backend)`.
+"""What every backend must do, as code: `for check in checks.programs.CHECKS: check(backend)`.
 
 Each check opens its own boxes, takes about a second or less, and raises `Unfit` with a sentence when the
 backend breaks the contract of `base`. Run by the tests and by `plateau sandbox doctor`; a new backend is
