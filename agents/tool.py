@@ -18,6 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from plateau_bench.agents.answers import split
 from plateau_bench.agents.base import Agent, BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
 from plateau_bench.agents.models.chat import model_name, seeding, to_message
 from plateau_bench.agents.models.prices import Spending
@@ -157,7 +158,7 @@ class Record(AgentMiddleware):
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """A call that cannot be read is told to the model, a few times; it is data, not a crash."""
         answer = state["messages"][-1]
-        empty = not answer.invalid_tool_calls and not answer.text.strip()
+        empty = not answer.invalid_tool_calls and not split(answer.text).answer.strip()
         if answer.tool_calls or not (answer.invalid_tool_calls or empty):
             self.malformed = 0
             return None

@@ -6,10 +6,11 @@ from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 
 from plateau_bench.agents import make_agent
+from plateau_bench.agents.answers import extract_code
 from plateau_bench.agents.base import Ending, Limits
 from plateau_bench.agents.models.cohort import solve_many
 from plateau_bench.agents.models.local import LocalChatModel
-from plateau_bench.agents.oneshot import OneShot, extract_code
+from plateau_bench.agents.oneshot import OneShot
 from plateau_bench.agents.scripted import ScriptedAgent
 from tests.agents.tiny import tiny_checkpoint
 
@@ -89,6 +90,19 @@ def test_an_endpoint_that_ignores_n_is_found_out() -> None:
     one, two = OneShot(GenericFakeChatModel(messages=iter([AIMessage("x = 1")]))).solve("a", [1, 2])
     assert one.ending is two.ending is Ending.CRASHED
     assert "gave 1 completions where n=2" in one.error
+
+
+def test_what_was_said_stays_and_only_the_code_is_graded() -> None:
+    said = "<think>\n```python\nx = 0\n```\n</think>\nHere:\n```python\nx = 1\n```"
+    agent = OneShot(GenericFakeChatModel(messages=iter([AIMessage(said)])), system_prompt="brief")
+    [one] = agent.solve("a", [7])
+    assert one.answer == "x = 1\n"
+    assert [(m.role, m.text) for m in one.messages] == [
+        ("system", "brief"), ("user", "a"), ("assistant", said),
+    ]  # fmt: skip
+    unfinished = OneShot(GenericFakeChatModel(messages=iter([AIMessage("<think>\nx = 1")])))
+    [one] = unfinished.solve("a", [7])
+    assert (one.ending, one.answer, one.messages[-1].text) == (Ending.MALFORMED, "", "<think>\nx = 1")
 
 
 def test_a_system_prompt_comes_first() -> None:
