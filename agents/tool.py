@@ -20,7 +20,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from plateau_bench.agents.answers import split
 from plateau_bench.agents.base import Agent, BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
-from plateau_bench.agents.models.chat import model_name, seeding, to_message
+from plateau_bench.agents.models.chat import ContextFull, model_name, seeding, to_message
 from plateau_bench.agents.models.prices import Spending
 from plateau_bench.sandbox.base import Sandbox, SandboxError
 
@@ -57,9 +57,11 @@ class ToolAgent(Agent):
         temperature: float = 1.0,
         system_prompt: str = SYSTEM_PROMPT,
     ) -> None:
-        """Raises ValueError for a cost limit where the model has no `price`."""
+        """Raises ValueError for a cost limit without a price, ModelUnavailable for a model without tools."""
         if limits.cost_usd is not None and getattr(model, "price", None) is None:
             raise ValueError("a cost limit needs the model's price; give one or drop limits.cost_usd")
+        if require := getattr(model, "require_tools", None):
+            require(tool_schemas())
         self.model, self.limits, self.temperature = model, limits, temperature
         self.system_prompt = system_prompt
 
@@ -83,6 +85,8 @@ class ToolAgent(Agent):
             ending = stop.ending
         except BudgetSpent as spent:
             ending, what = Ending.COST_LIMIT, str(spent)
+        except ContextFull as full:
+            ending, what = Ending.TOKEN_LIMIT, str(full)
         except (SandboxError, CancelledError, ModelUnavailable):
             raise
         except Exception as error:

@@ -26,7 +26,7 @@ def fine_tune(
     examples: Sequence[Example],
     config: TrainConfig,
     *,
-    pad_id: int,
+    pad_id: int | None,
     seed: int,
     weight_decay: float = 0.0,
     epochs: float | None = None,

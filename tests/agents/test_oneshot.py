@@ -1,5 +1,7 @@
 """OneShot: what becomes the answer, how an attempt ends, and what the trajectory holds."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
@@ -7,7 +9,7 @@ from langchain_core.messages import AIMessage
 
 from plateau_bench.agents import make_agent
 from plateau_bench.agents.answers import extract_code
-from plateau_bench.agents.base import Ending, Limits
+from plateau_bench.agents.base import Ending, Limits, ModelUnavailable
 from plateau_bench.agents.models.cohort import solve_many
 from plateau_bench.agents.models.local import LocalChatModel
 from plateau_bench.agents.oneshot import OneShot
@@ -79,11 +81,16 @@ def test_endings() -> None:
 
 
 def test_a_model_that_fails_crashes_its_attempts_and_raises_nothing() -> None:
-    crashed = local(completion_tokens=4).solve("~" * 500, [1, 2])
+    agent = local(completion_tokens=-1)
+    crashed = agent.solve("keep", [1, 2])
     assert [one.ending for one in crashed] == [Ending.CRASHED] * 2
     assert [one.seed for one in crashed] == [1, 2]
-    assert "ValueError: tiny" in crashed[0].error
-    assert "positions" in crashed[0].error
+    assert "ValueError: need temperature >= 0" in crashed[0].error
+
+
+def test_a_context_that_is_too_short_for_the_task_stops_and_is_no_failure() -> None:
+    with pytest.raises(ModelUnavailable, match="tiny: the prompt has 503 tokens and the model 128 positions"):
+        local(completion_tokens=4).solve("~" * 500, [1, 2])
 
 
 def test_an_endpoint_that_ignores_n_is_found_out() -> None:
@@ -129,7 +136,16 @@ def test_many_jobs_equal_one_by_one_and_repeat_bit_for_bit() -> None:
 
 
 def test_one_crash_in_a_wave_leaves_the_others_alone() -> None:
-    crashed, fine = solve_many(local(completion_tokens=4), [("~" * 500, [1]), ("keep", [2])])
+    agent = local(completion_tokens=4)
+    ask = agent._ask
+
+    def fail(instruction: str, seeds: Sequence[int]) -> list[AIMessage]:
+        if instruction == "~":
+            raise ValueError("no")
+        return ask(instruction, seeds)
+
+    agent._ask = fail  # type: ignore[method-assign]
+    crashed, fine = solve_many(agent, [("~", [1]), ("keep", [2])])
     assert crashed[0].ending is Ending.CRASHED
     assert fine[0].ending is not Ending.CRASHED
 
