@@ -13,11 +13,12 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import PrivateAttr
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from plateau_bench.agents.base import ModelUnavailable
 from plateau_bench.agents.models.chat import ContextFull, to_message
 from plateau_bench.agents.models.cohort import Batcher
+from plateau_bench.agents.models.loading import check_weights, read_tokenizer, read_weights, require_template
 from plateau_bench.agents.models.sampler import Sample, positions_of, sample
 from plateau_bench.agents.models.template import ChatTemplate
 from plateau_bench.agents.models.toolcalls import Reply, read_reply
@@ -60,12 +61,7 @@ class LocalChatModel(BaseChatModel):
         """
         fields.setdefault("name_or_path", model.config.name_or_path or "local")
         super().__init__(**fields)
-        if not tokenizer.chat_template:
-            raise ValueError(
-                f"{self.name_or_path}: the tokenizer has no chat template, so there is no telling how the "
-                f"model expects a conversation; set tokenizer.chat_template and save it, or load with "
-                f"chat_template=..."
-            )
+        require_template(tokenizer, self.name_or_path)
         check_weights(model, self.name_or_path)
         self._model, self._tokenizer = model, tokenizer
         self._template = ChatTemplate(tokenizer, self.name_or_path, configured_stops(model))
@@ -85,14 +81,14 @@ class LocalChatModel(BaseChatModel):
         """Load a checkpoint folder or hub id.
 
         device "auto" is cuda where there is one; dtype "auto" is float32 on the cpu and bfloat16 elsewhere.
-        `fields` are this class's (temperature, max_tokens, name_or_path).
+        `fields` are this class's (temperature, max_tokens, name_or_path). Raises ValueError, in one line, if
+        there is no such checkpoint or it cannot be loaded.
         """
         place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         if dtype == "auto":
             dtype = torch.float32 if place == "cpu" else torch.bfloat16
-        tokenizer = AutoTokenizer.from_pretrained(id_or_path)
-        tokenizer.chat_template = chat_template or tokenizer.chat_template
-        model: Any = AutoModelForCausalLM.from_pretrained(id_or_path, dtype=dtype)
+        tokenizer = read_tokenizer(str(id_or_path), chat_template)
+        model = read_weights(str(id_or_path), dtype)
         return cls(model.to(place), tokenizer, **{"name_or_path": str(id_or_path)} | fields)
 
     @property
@@ -224,16 +220,6 @@ def configured_stops(model: PreTrainedModel) -> list[int]:
     """The ids that end a completion by the model's generation config."""
     configured = model.generation_config.eos_token_id if model.generation_config else None
     return [one for one in (configured if isinstance(configured, list) else [configured]) if one is not None]
-
-
-def check_weights(model: PreTrainedModel, name: str) -> None:
-    """Raise ValueError if a weight is no number, as after a training that diverged."""
-    for key, weight in model.named_parameters():
-        if weight.is_floating_point() and not weight.isfinite().all():
-            raise ValueError(
-                f"{name}: the weights hold NaN or infinite values ({key}), as after a training that "
-                f"diverged; take an earlier checkpoint"
-            )
 
 
 def _runner(
