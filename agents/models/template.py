@@ -108,7 +108,8 @@ class ChatTemplate:
         text = self.render([*chat[:turn], _twin(chat[turn]), *chat[turn + 1 :]], tools, prompt=True)
         rest = _behind(text, HERE)
         end = self._turn_end(bool(chat[turn].get("tool_calls")))
-        if not rest.startswith(end):
+        token = next((one for one in self._ends if end.endswith(one)), end)
+        if not rest.startswith(token, len(end) - len(token)):  # before it, the id of a call may differ
             raise ModelUnavailable(
                 f"{self.name}: the chat template renders turns of one kind in several ways; a "
                 f"history cannot be continued with it"
@@ -126,7 +127,11 @@ class ChatTemplate:
         )
         tail = _behind(twin, HERE)
         end = self._end_in(tail, bool(chat[-1].get("tool_calls")))
-        start = len(commonprefix([prompt, twin]))
+        start = len(common := commonprefix([prompt, twin]))
+        if common != prompt:  # two marks may begin alike
+            start = max(
+                (common.rfind(one) + len(one) for one in self._special if one in common), default=start
+            )
         text = whole[start : len(whole) - len(tail) + len(end)]
         if close := _OPENED.get(prompt[start:].strip().lower()):  # reasoning that the prompt has begun
             text = f"{close}\n\n{text}"
@@ -152,7 +157,7 @@ class ChatTemplate:
         return (before, behind) if found else None
 
     def is_linear(self, chat: Chat, tools: Tools = None) -> bool:
-        """Whether each prompt continues what was seen and written before, if all is rendered anew each time."""
+        """Whether each prompt continues what was seen and written, if all is rendered anew each time."""
         seen = ""
         for turn, message in enumerate(chat):
             if message["role"] == "assistant":
@@ -187,13 +192,13 @@ class ChatTemplate:
     @cached_property
     def stop_ids(self) -> list[int]:
         """The ids that end a turn: the configured ones, and the one that the template writes behind it."""
-        own = self._special_at(self._tail(calls=False))
-        own_id = self.tokenizer.convert_tokens_to_ids(own) if own else None
-        return sorted({*self._configured, *([own_id] if isinstance(own_id, int) else [])})
+        found: Any = [self.tokenizer.convert_tokens_to_ids(one) for one in self._own_ends]
+        return sorted({*self._configured, *found})
 
     def ids(self, text: str, *, after: int | None = None) -> list[int]:
         """The token ids of a text that follows the token `after`."""
-        encode: Any = partial(self.tokenizer, add_special_tokens=False)
+        tokenizer: Any = self.tokenizer
+        encode = partial(tokenizer, add_special_tokens=False)
         if after is not None:
             anchor = str(self.tokenizer.convert_ids_to_tokens(after))
             if anchor in self._special:
@@ -233,10 +238,17 @@ class ChatTemplate:
     def _ends(self) -> frozenset[str]:
         """The texts of the stop tokens, and of what stands for them in a turn that is not the last."""
         names = {str(self.tokenizer.convert_ids_to_tokens(one)) for one in self.stop_ids}
-        if own := self._special_at(self._tail(calls=False)):
-            middle = self._special_at(self._between(calls=False))
-            names |= {own, middle} if middle else {own}
-        return frozenset(names)
+        middle = self._special_at(self._between(calls=False)) if self._own_ends else ""
+        return frozenset({*names, middle} - {""})
+
+    @cached_property
+    def _own_ends(self) -> list[str]:
+        """The special tokens that the template writes behind the last turn, if it ends turns at all."""
+        plain = self._special_at(self._tail(calls=False))
+        if not plain or self._arguments is None or plain in (last := self._tail(calls=True)):
+            return [plain] if plain else []
+        other = max((one for one in self._special if one in last), key=last.rfind, default=plain)
+        return [plain, other]
 
     def _turn_end(self, calls: bool) -> str:
         """What stands between the last text of a turn that is not the last and its end, that end included."""
@@ -331,7 +343,8 @@ class ChatTemplate:
 
     def _raw(self, chat: Chat, **options: Any) -> str:
         try:
-            return str(self.tokenizer.apply_chat_template(list(chat), tokenize=False, **options))
+            render: Any = self.tokenizer.apply_chat_template
+            return str(render(list(chat), tokenize=False, **options))
         except Exception as error:  # a template is a program of its own and raises what it likes
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelUnavailable(

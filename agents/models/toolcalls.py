@@ -108,8 +108,8 @@ def _call(said: Any) -> Call:
     if not isinstance(said, dict):
         raise TypeError("a call needs a name and a table of arguments")
     said = said["function"] if isinstance(said.get("function"), dict) else said
-    name = next((said[key] for key in ("name", "tool_name", "function") if key in said), None)
-    found = next((said[key] for key in ("arguments", "parameters", "args", "input") if key in said), {})
+    name: Any = next((said[key] for key in ("name", "tool_name", "function") if key in said), None)
+    found: Any = next((said[key] for key in ("arguments", "parameters", "args", "input") if key in said), {})
     arguments = json.loads(found or "{}", strict=False) if isinstance(found, str) else found
     arguments = {} if arguments is None else arguments
     if not isinstance(name, str) or not isinstance(arguments, dict):
@@ -244,7 +244,8 @@ def _kimi(text: str, schemas: Schemas) -> list[Call]:
 def _gemma(text: str, schemas: Schemas) -> list[Call]:
     calls = []
     for name, body in _GEMMA.findall(text):
-        texts, others = {}, {}
+        texts: dict[str, str] = {}
+        others: dict[str, str] = {}
         for key, escaped, quoted, bare in _GEMMA_ARGUMENT.findall(body):
             (others if bare else texts)[key] = bare.strip() or escaped or quoted
         calls.append((name, {**texts, **_typed(name, others, schemas)[1]}))

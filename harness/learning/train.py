@@ -69,7 +69,7 @@ def fine_tune(
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
             if loss is None:
-                found = super().compute_loss(model, inputs, *args, **options)
+                found: Any = super().compute_loss(model, inputs, *args, **options)
             else:
                 labels = inputs.pop("labels")
                 found = loss(model(**inputs).logits, labels)
