@@ -45,9 +45,10 @@ def read_tokenizer(name: str, chat_template: str | None = None) -> Any:
     """The tokenizer of a checkpoint. Raises ValueError in one line if there is none or it has no template."""
     from transformers import AutoTokenizer
 
+    place = find_checkpoint(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(find_checkpoint(name))
-    except (OSError, KeyError, AttributeError, TypeError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name}: its tokenizer cannot be loaded: {why}") from None
     tokenizer.chat_template = chat_template or tokenizer.chat_template
@@ -71,7 +72,7 @@ def read_weights(name: str, dtype: Any) -> Any:
     load: Any = partial(AutoModelForCausalLM.from_pretrained, find_checkpoint(name))
     try:
         return load(dtype=dtype)
-    except (OSError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name}: its weights cannot be loaded: {why}") from None
 
