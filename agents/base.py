@@ -103,7 +103,7 @@ class Trajectory:
     seed: int
     """Seed of this attempt's sampling; the same seed, model and prompt give the same tokens."""
     answer: str
-    """What is graded: the program text or, of boxed agents, what they changed there (`sandbox.diffs`)."""
+    """What is graded: the program text (see `answers`) or, of boxed agents, their diff (`sandbox.diffs`)."""
     ending: Ending
     token_ids: tuple[int, ...] = ()
     loss_spans: tuple[tuple[int, int], ...] = ()
@@ -115,7 +115,7 @@ class Trajectory:
     error: str = ""
     """Exception type and message when `ending` is CRASHED."""
     messages: tuple[Message, ...] = ()
-    """The conversation of an agent that takes several turns; empty for a single completion."""
+    """The conversation; empty for a single completion whose whole text is the answer."""
     tools: tuple[Mapping[str, Any], ...] = ()
     """Schemas of the tools that the model was shown, in OpenAI's function format."""
     cost_usd: float | None = None

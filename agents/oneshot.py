@@ -1,28 +1,27 @@
-"""One completion per attempt; the code in it is the answer."""
+"""One completion per attempt; the code in it is the answer, by the rules of `answers`."""
 
-import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
-from plateau_bench.agents.base import Agent, BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
-from plateau_bench.agents.models.chat import linear_history, model_name, seeding
+from plateau_bench.agents.answers import extract_code
+from plateau_bench.agents.base import (
+    Agent,
+    BudgetSpent,
+    Ending,
+    Limits,
+    Message,
+    ModelUnavailable,
+    Trajectory,
+)
+from plateau_bench.agents.models.chat import linear_history, model_name, seeding, to_message
 from plateau_bench.agents.models.prices import Spending
 from plateau_bench.sandbox.base import Sandbox
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage
-
-_BLOCK = re.compile(r"^```([^\n`]*)\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
-_PYTHON = ("", "py", "python", "python3")
-
-
-def extract_code(text: str) -> str:
-    """Return the first fenced block marked python or unmarked (closed or cut off), else the whole text."""
-    blocks = (match.groups() for match in _BLOCK.finditer(text))
-    return next((code for kind, code in blocks if kind.strip().lower() in _PYTHON), text)
 
 
 class OneShot(Agent):
@@ -67,7 +66,10 @@ class OneShot(Agent):
                 for seed in seeds
             ]  # fmt: skip
         spent = time.perf_counter() - started
-        return [self._trajectory(reply, seed, spent) for reply, seed in zip(replies, seeds, strict=True)]
+        return [
+            self._trajectory(reply, instruction, seed, spent)
+            for reply, seed in zip(replies, seeds, strict=True)
+        ]
 
     def _ask(self, instruction: str, seeds: Sequence[int]) -> "list[AIMessage]":
         from langchain_core.messages import HumanMessage, SystemMessage
@@ -87,7 +89,7 @@ class OneShot(Agent):
             )
         return replies  # type: ignore[return-value]
 
-    def _trajectory(self, reply: "AIMessage", seed: int, duration_s: float) -> Trajectory:
+    def _trajectory(self, reply: "AIMessage", instruction: str, seed: int, duration_s: float) -> Trajectory:
         facts, answer = reply.response_metadata, extract_code(reply.text)
         token_ids, spans, logprobs = linear_history([reply])
         spent = Spending(self.limits, self.model)
@@ -108,5 +110,12 @@ class OneShot(Agent):
             prompt_tokens=spent.prompt_tokens,
             completion_tokens=spent.completion_tokens,
             duration_s=duration_s,
+            messages=() if answer == reply.text else self._said(reply, instruction),
             cost_usd=spent.cost,
         )
+
+    def _said(self, reply: "AIMessage", instruction: str) -> tuple[Message, ...]:
+        """The exchange with the answer as it was written, reasoning and words around the code included."""
+        system = [Message(role="system", text=self.system_prompt)] if self.system_prompt else []
+        price = getattr(self.model, "price", None)
+        return (*system, Message(role="user", text=instruction), to_message(reply, price))

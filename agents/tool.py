@@ -18,8 +18,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from plateau_bench.agents.answers import split
 from plateau_bench.agents.base import Agent, BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
-from plateau_bench.agents.models.chat import linear_history, model_name, seeding, to_message
+from plateau_bench.agents.models.chat import ContextFull, linear_history, model_name, seeding, to_message
 from plateau_bench.agents.models.prices import Spending
 from plateau_bench.sandbox.base import Sandbox, SandboxError
 
@@ -56,9 +57,11 @@ class ToolAgent(Agent):
         temperature: float = 1.0,
         system_prompt: str = SYSTEM_PROMPT,
     ) -> None:
-        """Raises ValueError for a cost limit where the model has no `price`."""
+        """Raises ValueError for a cost limit without a price, ModelUnavailable for a model without tools."""
         if limits.cost_usd is not None and getattr(model, "price", None) is None:
             raise ValueError("a cost limit needs the model's price; give one or drop limits.cost_usd")
+        if require := getattr(model, "require_tools", None):
+            require(tool_schemas())
         self.model, self.limits, self.temperature = model, limits, temperature
         self.system_prompt = system_prompt
 
@@ -82,6 +85,8 @@ class ToolAgent(Agent):
             ending = stop.ending
         except BudgetSpent as spent:
             ending, what = Ending.COST_LIMIT, str(spent)
+        except ContextFull as full:
+            ending, what = Ending.TOKEN_LIMIT, str(full)
         except (SandboxError, CancelledError, ModelUnavailable):
             raise
         except Exception as error:
@@ -157,7 +162,7 @@ class Record(AgentMiddleware):
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:
         """A call that cannot be read is told to the model, a few times; it is data, not a crash."""
         answer = state["messages"][-1]
-        empty = not answer.invalid_tool_calls and not answer.text.strip()
+        empty = not answer.invalid_tool_calls and not split(answer.text).answer.strip()
         if answer.tool_calls or not (answer.invalid_tool_calls or empty):
             self.malformed = 0
             return None

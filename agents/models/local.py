@@ -1,9 +1,7 @@
 """A transformers checkpoint as a LangChain chat model, with exact token ids and log-probabilities."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,11 +13,14 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import PrivateAttr
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from plateau_bench.agents.models.chat import to_message
+from plateau_bench.agents.base import ModelUnavailable
+from plateau_bench.agents.models.chat import ContextFull, to_message
 from plateau_bench.agents.models.cohort import Batcher
-from plateau_bench.agents.models.sampler import Sample, sample
+from plateau_bench.agents.models.loading import check_weights, read_tokenizer, read_weights, require_template
+from plateau_bench.agents.models.sampler import Sample, positions_of, sample
+from plateau_bench.agents.models.template import ChatTemplate
 from plateau_bench.agents.models.toolcalls import Reply, read_reply
 
 
@@ -49,19 +50,21 @@ class LocalChatModel(BaseChatModel):
     """Tells agents that one call may carry `n` and `seeds`."""
     _model: PreTrainedModel = PrivateAttr()
     _tokenizer: PreTrainedTokenizerBase = PrivateAttr()
+    _template: ChatTemplate = PrivateAttr()
     _batcher: Batcher[PromptRequest, list[Sample]] = PrivateAttr()
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **fields: Any) -> None:
-        """`model` is put in evaluation mode. Raises ValueError for a tokenizer without chat template."""
+        """`model` is put in evaluation mode.
+
+        Raises ValueError for a tokenizer without chat template and for weights that are not finite,
+        ModelUnavailable for a template that refuses a plain question.
+        """
         fields.setdefault("name_or_path", model.config.name_or_path or "local")
         super().__init__(**fields)
-        if not tokenizer.chat_template:
-            raise ValueError(
-                f"{self.name_or_path}: the tokenizer has no chat template, so there is no telling how the "
-                f"model expects a conversation; set tokenizer.chat_template and save it, or load with "
-                f"chat_template=..."
-            )
+        require_template(tokenizer, self.name_or_path)
+        check_weights(model, self.name_or_path)
         self._model, self._tokenizer = model, tokenizer
+        self._template = ChatTemplate(tokenizer, self.name_or_path, configured_stops(model))
         model.eval()  # type: ignore[no-untyped-call]
         self._batcher = Batcher(self._run)
 
@@ -78,14 +81,14 @@ class LocalChatModel(BaseChatModel):
         """Load a checkpoint folder or hub id.
 
         device "auto" is cuda where there is one; dtype "auto" is float32 on the cpu and bfloat16 elsewhere.
-        `fields` are this class's (temperature, max_tokens, name_or_path).
+        `fields` are this class's (temperature, max_tokens, name_or_path). Raises ValueError, in one line, if
+        there is no such checkpoint or it cannot be loaded.
         """
         place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         if dtype == "auto":
             dtype = torch.float32 if place == "cpu" else torch.bfloat16
-        tokenizer = AutoTokenizer.from_pretrained(id_or_path)
-        tokenizer.chat_template = chat_template or tokenizer.chat_template
-        model: Any = AutoModelForCausalLM.from_pretrained(id_or_path, dtype=dtype)
+        tokenizer = read_tokenizer(str(id_or_path), chat_template)
+        model = read_weights(str(id_or_path), dtype)
         return cls(model.to(place), tokenizer, **{"name_or_path": str(id_or_path)} | fields)
 
     @property
@@ -96,6 +99,11 @@ class LocalChatModel(BaseChatModel):
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return self._tokenizer
+
+    def require_tools(self, tools: Sequence[dict[str, Any]]) -> None:
+        """Raise ModelUnavailable if the chat template takes no tools."""
+        if not getattr(self._tokenizer, "response_template", None):
+            self._template.require_tools(tools)
 
     def bind_tools(
         self, tools: Sequence[dict | type | Callable | Any], **kwargs: Any
@@ -130,12 +138,17 @@ class LocalChatModel(BaseChatModel):
             prompt_ids=tuple(prompt_ids),
             seeds=seeds,
             temperature=self.temperature if temperature is None else temperature,
-            max_tokens=self._room(len(prompt_ids), self.max_tokens if max_tokens is None else max_tokens),
+            max_tokens=self._room(
+                len(prompt_ids),
+                self.max_tokens if max_tokens is None else max_tokens,
+                begun=any(isinstance(message, AIMessage) for message in messages),
+            ),
         )
         samples = self._batcher.ask(request)
+        calls = sum(len(m.tool_calls) for m in messages if isinstance(m, AIMessage))
         return ChatResult(
             generations=[
-                self._generation(request, found, seed, tools)
+                self._generation(request, found, seed, tools, calls)
                 for found, seed in zip(samples, seeds, strict=True)
             ],
             llm_output={"model_name": self.name_or_path},
@@ -144,64 +157,50 @@ class LocalChatModel(BaseChatModel):
     def _prompt(self, messages: Sequence[BaseMessage], tools: list[Any] | None) -> list[int]:
         """Token ids of a conversation. An answer of this model stays as it was sampled, token by token.
 
-        Only what came after the last such answer is rendered and tokenised anew. Raises ValueError if the
-        chat template rewrites earlier turns, because then the history would not be linear.
+        Only what came after the last such answer is rendered and tokenised anew.
         """
         chat = [as_chat(message) for message in messages]
         last = max((i for i, m in enumerate(messages) if m.response_metadata.get("token_ids")), default=None)
         if last is None:
-            ids: Any = self._tokenizer.apply_chat_template(
-                chat, tools=tools, add_generation_prompt=True, return_dict=False
-            )
-            return list(ids)
-        render = partial(self._tokenizer.apply_chat_template, tools=tools, tokenize=False)
-        whole, before = str(render(chat, add_generation_prompt=True)), str(render(chat[: last + 1]))
-        end = str(self._tokenizer.eos_token)
-        before = before[: before.rfind(end) + len(end)]
-        if not whole.startswith(before):
-            raise ValueError(
-                f"{self.name_or_path}: the chat template rewrites earlier turns of a conversation"
-            )
+            return self._template.ids(self._template.render(chat, tools, prompt=True))
         facts = messages[last].response_metadata
-        added = self._tokenizer(whole[len(before) :], add_special_tokens=False)["input_ids"]
-        return [*facts["prompt_token_ids"], *facts["token_ids"], *added]
+        before = [*facts["prompt_token_ids"], *facts["token_ids"]]
+        return [*before, *self._template.ids(self._template.added(chat, last, tools), after=before[-1])]
 
-    def _room(self, prompt_tokens: int, wanted: int | None) -> int:
-        """Tokens to write. A prompt that is too long is refused here, before it fails others of its batch."""
-        positions = getattr(self._model.config, "max_position_embeddings", None) or sys.maxsize
-        new = max(1, min(512, positions - prompt_tokens)) if wanted is None else wanted
-        if prompt_tokens + new > positions:
-            raise ValueError(
-                f"{self.name_or_path}: {prompt_tokens} prompt tokens and {new} to write exceed the model's "
-                f"{positions} positions; shorten the prompt or lower the completion limit"
+    def _room(self, prompt_tokens: int, wanted: int | None, *, begun: bool) -> int:
+        """Tokens to write: what was asked for, or what the model's positions leave."""
+        left = positions_of(self._model) - prompt_tokens
+        if left < 1:
+            raise (ContextFull if begun else ModelUnavailable)(
+                f"{self.name_or_path}: the prompt has {prompt_tokens} tokens and the model "
+                f"{prompt_tokens + left} positions; nothing can be written. Take a model "
+                f"with a longer context, or tasks with shorter instructions"
             )
-        return new
+        return min(512 if wanted is None else wanted, left)
 
     def _run(self, requests: list[PromptRequest]) -> list[list[Sample]]:
         answers: dict[int, list[Sample]] = {}
-        for settings in dict.fromkeys((request.temperature, request.max_tokens) for request in requests):
-            group = [i for i, one in enumerate(requests) if (one.temperature, one.max_tokens) == settings]
+        for temperature in dict.fromkeys(request.temperature for request in requests):
+            group = [i for i, one in enumerate(requests) if one.temperature == temperature]
             found = sample(
                 self._model,
                 [requests[i].prompt_ids for i in group],
                 [requests[i].seeds for i in group],
-                temperature=settings[0],
-                max_new_tokens=settings[1],
-                stop_ids=stop_ids(self._model, self._tokenizer),
+                temperature=temperature,
+                max_new_tokens=[requests[i].max_tokens for i in group],
+                stop_ids=self._template.stop_ids,
                 pad_id=self._tokenizer.pad_token_id or 0,
             )
             answers.update(zip(group, found, strict=True))
         return [answers[i] for i in range(len(requests))]
 
     def _generation(
-        self, request: PromptRequest, found: Sample, seed: int, tools: list[Any] | None
+        self, request: PromptRequest, found: Sample, seed: int, tools: list[Any] | None, first: int
     ) -> ChatGeneration:
         written = list(found.token_ids[:-1] if found.finish == "stop" else found.token_ids)
         # Special tokens stay visible: what is graded must be what was written.
-        text = self._tokenizer.decode(written, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        reply = (
-            read_reply(self._tokenizer, request.prompt_ids, str(text), tools) if tools else Reply(str(text))
-        )
+        text = self._template.text(written, after=request.prompt_ids[-1])
+        reply = read_reply(self._tokenizer, request.prompt_ids, text, tools, first) if tools else Reply(text)
         message = AIMessage(
             reply.text,
             tool_calls=reply.calls,
@@ -229,7 +228,11 @@ def as_chat(message: BaseMessage) -> dict[str, Any]:
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids that end a completion: the tokenizer's end token and those of the generation config."""
+    """The ids that end a completion: by tokenizer, generation config and chat template."""
+    return ChatTemplate(tokenizer, stops=configured_stops(model)).stop_ids
+
+
+def configured_stops(model: PreTrainedModel) -> list[int]:
+    """The ids that end a completion by the model's generation config."""
     configured = model.generation_config.eos_token_id if model.generation_config else None
-    listed = configured if isinstance(configured, list) else [configured]
-    return sorted({one for one in [tokenizer.eos_token_id, *listed] if one is not None})
+    return [one for one in (configured if isinstance(configured, list) else [configured]) if one is not None]

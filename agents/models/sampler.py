@@ -90,7 +90,7 @@ def sample(
     seeds: Sequence[Sequence[int]],
     *,
     temperature: float,
-    max_new_tokens: int,
+    max_new_tokens: int | Sequence[int],
     stop_ids: Sequence[int],
     pad_id: int = 0,
     max_rows: int = 2048,
@@ -98,29 +98,29 @@ def sample(
 ) -> list[list[Sample]]:
     """One `Sample` per seed of each prompt, in the order given.
 
-    temperature 0 is greedy and ignores the seeds. Work is split into batches of at most `max_rows` rows
-    and `max_slots` cache slots (rows x (longest prompt + max_new_tokens)), prompts of similar length
-    together; the split depends on the arguments only.
+    temperature 0 is greedy and ignores the seeds. `max_new_tokens` is one number, or one per prompt. Work is
+    split into batches of at most `max_rows` rows and `max_slots` cache slots (rows x (longest prompt + most
+    new tokens)), prompts of similar length together; the split depends on the arguments only.
 
     Raises ValueError for an empty prompt, more positions than the model has, or a model in training mode.
     """
-    _check(model, prompts, seeds, temperature, max_new_tokens)
+    limits = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    _check(model, prompts, seeds, temperature, limits)
     found: dict[_Row, Sample] = {}
-    for rows in _batches(prompts, seeds, max_rows, max_slots, max_new_tokens):
-        uniforms = np.empty((len(rows), max_new_tokens if temperature > 0 else 0), np.float32)
+    for rows in _batches(prompts, seeds, max_rows, max_slots, max(limits, default=0)):
+        owners = [row.prompt for row in rows]
+        uniforms = np.empty((len(rows), max(limits[i] for i in owners) if temperature > 0 else 0), np.float32)
         for uniform, (prompt, number) in zip(uniforms, rows, strict=True):
             uniform[:] = np.random.Generator(np.random.Philox(key=seeds[prompt][number])).random(len(uniform))
-        tokens, logprobs = _run(
-            model, prompts, [row.prompt for row in rows], uniforms, temperature, max_new_tokens, stop_ids,
-            pad_id,
-        )  # fmt: skip
+        tokens, logprobs = _run(model, prompts, owners, uniforms, temperature, limits, stop_ids, pad_id)
         ends = np.isin(tokens, list(stop_ids))
-        stops = np.where(ends.any(1), ends.argmax(1), max_new_tokens).tolist()
+        stops = np.where(ends.any(1), ends.argmax(1), tokens.shape[1]).tolist()
         for row, stop, ids, logs in zip(rows, stops, tokens.tolist(), logprobs.tolist(), strict=True):
+            length = min(stop + 1, limits[row.prompt])
             found[row] = Sample(
-                token_ids=tuple(ids[: stop + 1]),
-                logprobs=tuple(logs[: stop + 1]),
-                finish="stop" if stop < max_new_tokens else "length",
+                token_ids=tuple(ids[:length]),
+                logprobs=tuple(logs[:length]),
+                finish="stop" if stop < length else "length",
             )
     return [[found[_Row(i, j)] for j in range(len(own))] for i, own in enumerate(seeds)]
 
@@ -130,24 +130,30 @@ def _check(
     prompts: Sequence[Sequence[int]],
     seeds: Sequence[Sequence[int]],
     temperature: float,
-    max_new_tokens: int,
+    limits: Sequence[int],
 ) -> None:
     assert len(prompts) == len(seeds), "one list of seeds per prompt"
     if model.training:
         raise ValueError("sampling needs model.eval(): dropout would make the log-probabilities wrong")
-    if temperature < 0 or max_new_tokens < 1:
+    if temperature < 0 or min(limits, default=1) < 1:
         raise ValueError(
-            f"need temperature >= 0 and max_new_tokens >= 1, got {temperature} and {max_new_tokens}"
+            f"need temperature >= 0 and max_new_tokens >= 1, got {temperature} and {min(limits, default=1)}"
         )
     if not all(prompts):
         raise ValueError("empty prompt: a prompt needs at least one token")
-    room = getattr(model.config, "max_position_embeddings", None)
-    longest = max(map(len, prompts), default=0)
-    if room is not None and longest + max_new_tokens > room:
-        raise ValueError(
-            f"a prompt of {longest} tokens plus max_new_tokens {max_new_tokens} exceeds the {room} positions "
-            f"of {model.config.name_or_path or type(model).__name__}; shorten it or lower max_new_tokens"
-        )
+    room = positions_of(model)
+    for prompt, new in zip(prompts, limits, strict=True):
+        if len(prompt) + new > room:
+            raise ValueError(
+                f"a prompt of {len(prompt)} tokens plus max_new_tokens {new} exceeds the {room} positions "
+                f"of {model.config.name_or_path or type(model).__name__}; shorten it or lower max_new_tokens"
+            )
+
+
+def positions_of(model: PreTrainedModel) -> int:
+    """How many tokens a conversation may have; a very large number where the config says nothing."""
+    config: Any = model.config.get_text_config()
+    return getattr(config, "max_position_embeddings", None) or 1 << 62
 
 
 def _batches(
@@ -173,12 +179,17 @@ def _run(
     owners: list[int],
     uniforms: np.ndarray,
     temperature: float,
-    max_new_tokens: int,
+    limits: Sequence[int],
     stop_ids: Sequence[int],
     pad_id: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens and log-probabilities, [rows, max_new_tokens]; what follows a row's first stop is noise."""
-    device = model.device
+    """Tokens and log-probabilities, [rows, most of `limits`]; what follows a row's end is noise.
+
+    `owners` says for each row which of `prompts` and `limits` (tokens to write at most) is its own.
+    """
+    device, room = model.device, positions_of(model)
+    allowed = torch.tensor([limits[i] for i in owners], device=device)
+    max_new_tokens = int(allowed.max())
     unique = list(dict.fromkeys(owners))
     width = max(len(prompts[i]) for i in unique)
     ids = torch.tensor(
@@ -206,7 +217,7 @@ def _run(
     for step in range(max_new_tokens):
         chosen, logprob = _choose(logits.float(), drawn[live, step] if temperature else None, temperature)
         tokens[live, step], logprobs[live, step] = chosen, logprob
-        done |= torch.isin(chosen, stops)
+        done |= torch.isin(chosen, stops) | (allowed[live] <= step + 1)
         left = len(done) - int(done.sum())
         if left == 0 or step + 1 == max_new_tokens:
             break
@@ -216,7 +227,8 @@ def _run(
             live, mask, pads, done, chosen = live[keep], mask[keep], pads[keep], done[keep], chosen[keep]
         logits = model(
             input_ids=chosen[:, None], attention_mask=mask[:, : width + step + 1],
-            position_ids=(width + step - pads)[:, None], past_key_values=cache, use_cache=True,
+            position_ids=(width + step - pads).clamp(max=room - 1)[:, None],
+            past_key_values=cache, use_cache=True,
         ).logits[:, -1]  # fmt: skip
     return tokens.cpu().numpy(), logprobs.cpu().numpy()
 

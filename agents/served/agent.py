@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from plateau_bench.agents.base import Agent, Message, Trajectory
+from plateau_bench.agents.base import Agent, Message, ModelUnavailable, Trajectory
+from plateau_bench.agents.models.template import template_of
 from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec
 
 if TYPE_CHECKING:
@@ -50,34 +51,11 @@ def tokens_of(
     Empty if no single sequence is what the model saw: the template rewrites earlier turns or refuses the
     conversation (several in one, as some vendors have them), or an answer held calls that could not be read.
     """
+    if any(message.malformed for message in said):
+        return (), ()
     chat = [message.chat() for message in said]
-    end = str(tokenizer.eos_token)
-
-    def render(upto: int, **options: Any) -> str:
-        text = tokenizer.apply_chat_template(
-            chat[:upto], tools=list(tools) or None, tokenize=False, **options
-        )
-        return str(text)
-
-    def ids(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    token_ids: list[int] = []
-    spans: list[tuple[int, int]] = []
-    done = ""
-    for number, message in enumerate(said):
-        if message.role != "assistant":
-            continue
-        try:
-            prompt, whole = render(number, add_generation_prompt=True), render(number + 1)
-        except Exception:  # a template is a program of its own and raises what it likes
-            return (), ()
-        whole = whole[: whole.rfind(end) + len(end)]
-        if message.malformed or not prompt.startswith(done) or not whole.startswith(prompt):
-            return (), ()
-        token_ids += ids(prompt[len(done) :])
-        start = len(token_ids)
-        token_ids += ids(whole[len(prompt) :])
-        spans.append((start, len(token_ids)))
-        done = whole
-    return tuple(token_ids), tuple(spans)
+    try:
+        template = template_of(tokenizer)
+        return template.conversation(chat, tools) if template.is_linear(chat, tools) else ((), ())
+    except ModelUnavailable:
+        return (), ()

@@ -98,8 +98,5 @@ class Models:
         path = self._path(checkpoint)
         try:
             return LocalChatModel.load(path, device=self._device, dtype=dtype, name_or_path=checkpoint)
-        except (OSError, KeyError) as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ValueError(
-                f"model.path: {checkpoint!r} cannot be loaded as a checkpoint: {first}"
-            ) from None
+        except ValueError as error:
+            raise ValueError(f"model.path: {error}") from None

@@ -99,8 +99,9 @@ def show_attempt(attempt: Attempt, console: "Console | None" = None) -> None:
             out.print(Panel(body, title=f"left behind: {plain(path)}", title_align="left"))
         for path in diff.deleted:
             out.print(Text(f"deleted: {plain(path)}"))
-    elif not trajectory.messages:
-        out.print(Panel(Text(_cut(plain(trajectory.answer))), title="answer", title_align="left"))
+    elif not trajectory.boxed:
+        title = "graded: the code of the answer" if trajectory.messages else "answer"
+        out.print(Panel(Text(_cut(plain(trajectory.answer))), title=title, title_align="left"))
     for visit in trajectory.visits:
         how = f"{visit.sent} bytes sent, {visit.received} received" if visit.allowed else "refused"
         out.print(Text(plain(f"network: {visit.host}:{visit.port} {how} {visit.reason}"), style="dim"))

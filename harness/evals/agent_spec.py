@@ -57,7 +57,10 @@ class AgentSpec:
     @property
     def is_local(self) -> bool:
         """Whether weights are run in this process."""
-        return self.model is not None and (Path(self.model).exists() or ":" not in self.model)
+        if self.model is None or Path(self.model).exists():
+            return self.model is not None
+        provider, colon, _ = self.model.partition(":")
+        return not colon or "/" in provider  # a folder with a time of day in its name
 
 
 def read_agent(text: str) -> AgentSpec:
@@ -143,8 +146,8 @@ def _model(spec: AgentSpec, name: str, budget: "Budget | None") -> "BaseChatMode
 
         try:
             return LocalChatModel.load(name, name_or_path=name)
-        except (OSError, KeyError) as error:
-            raise ValueError(f"{spec.name}: model: {name!r} cannot be loaded: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{spec.name}: model: {error}") from None
     from plateau_bench.agents.models.endpoint import Budget, open_endpoint
 
     key = None

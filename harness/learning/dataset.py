@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plateau_bench.agents.models.template import template_of
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.store import write_bytes
 from plateau_bench.tasks.suite import HumanSample
@@ -138,12 +139,19 @@ def render_chat(
 ) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
     """(token ids, spans that the assistant wrote) of a conversation, as the agent 'tool' would have had it.
 
-    The spans are those that the chat template marks with {% generation %}.
+    The spans are those that the chat template marks with {% generation %}; of one without marks, as all
+    published ones are, what `ChatTemplate.conversation` finds. Raises ModelUnavailable if the template takes
+    no tools or refuses the conversation.
     """
     from plateau_bench.agents.tool import SYSTEM_PROMPT, tool_schemas
 
+    whole = [{"role": "system", "content": SYSTEM_PROMPT}, *map(dict, chat)]
+    if "{% generation" not in str(tokenizer.chat_template).replace("{%-", "{%"):
+        template = template_of(tokenizer)
+        template.require_tools(tool_schemas())
+        return template.conversation(whole, tool_schemas())
     rendered: Any = tokenizer.apply_chat_template(
-        [{"role": "system", "content": SYSTEM_PROMPT}, *map(dict, chat)],
+        whole,
         tools=list(tool_schemas()),
         return_dict=True,
         return_assistant_tokens_mask=True,
@@ -157,11 +165,11 @@ def render_chat(
 def render(
     tokenizer: "PreTrainedTokenizerBase", instruction: str, program: str
 ) -> tuple[list[int], list[int]]:
-    """(prompt ids, completion ids) of one exchange; the completion ends with the end-of-turn token."""
-    messages = [{"role": "user", "content": instruction}]
-    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    completion = tokenizer(program, add_special_tokens=False)["input_ids"]
-    return list(prompt), [*completion, tokenizer.eos_token_id]
+    """(prompt ids, completion ids) of one exchange; the completion ends with the template's end of a turn."""
+    template = template_of(tokenizer)
+    asked = {"role": "user", "content": instruction}
+    prompt = template.ids(template.render([asked], prompt=True))
+    return prompt, template.ids(template.answer(asked, program), after=prompt[-1])
 
 
 def batches(
@@ -186,13 +194,15 @@ def batches(
     return result
 
 
-def collate(batch: Sequence[Example], pad_id: int) -> Mapping[str, Any]:
+def collate(batch: Sequence[Example], pad_id: int | None) -> Mapping[str, Any]:
     """Right-padded tensors: input_ids and labels (-100 where no loss), each (batch, length).
 
-    No mask: the padding is on the right, where a causal model cannot see it, and carries no loss.
+    No mask: the padding is on the right, where a causal model cannot see it, and carries no loss. So any id
+    pads where the tokenizer has none for it (None), as Llama's and Mistral's.
     """
     import torch
 
+    pad_id = pad_id or 0
     length = max(len(example.token_ids) for example in batch)
     rows, labels = [], []
     for example in batch:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, TrainingArguments
 
+CHECKED = 20
+"""Steps after which losses are looked at; each look waits for the device."""
+
 Progress = Callable[[int, int], None]
 """(steps done, steps in all)."""
 Loss = Callable[["Tensor", "Tensor"], "Tensor"]
@@ -26,7 +29,7 @@ def fine_tune(
     examples: Sequence[Example],
     config: TrainConfig,
     *,
-    pad_id: int,
+    pad_id: int | None,
     seed: int,
     weight_decay: float = 0.0,
     epochs: float | None = None,
@@ -39,11 +42,13 @@ def fine_tune(
     AdamW, betas .9/.97, gradient clip 1, 10 % warm-up, cosine to 10 % of the learning rate; bf16 on CUDA.
     `loss` stands in for the model's own mean cross-entropy.
     `plan` gives the batches, step by step; without one they are drawn from `examples` for `epochs`.
-    Raises ValueError when there is nothing to learn from.
+    Raises ValueError when there is nothing to learn from, and when the training diverges.
     """
     if not examples:
         raise ValueError("nothing to train on: no attempt was selected")
     from transformers import PrinterCallback, Trainer, TrainerCallback, set_seed
+
+    from plateau_bench.agents.models.loading import check_weights
 
     set_seed(seed % 2**32)
     plan = list(plan) or batches(
@@ -51,6 +56,7 @@ def fine_tune(
     )
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # type: ignore[no-untyped-call]
+    losses: list[Tensor] = []
     trainee: Any = _with_lora(model, config.lora_rank) if config.lora_rank else model
 
     class Planned(Trainer):
@@ -63,13 +69,18 @@ def fine_tune(
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
             if loss is None:
-                return super().compute_loss(model, inputs, *args, **options)
-            labels = inputs.pop("labels")
-            return loss(model(**inputs).logits, labels)
+                found: Any = super().compute_loss(model, inputs, *args, **options)
+            else:
+                labels = inputs.pop("labels")
+                found = loss(model(**inputs).logits, labels)
+            losses.append(found.detach())
+            return found
 
     class Report(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             progress(state.global_step, len(plan))
+            if state.global_step % CHECKED == 0:
+                _require_finite(losses, state.global_step)
 
     with tempfile.TemporaryDirectory(prefix="plateau-train-") as scratch:
         arguments = _arguments(
@@ -78,10 +89,24 @@ def fine_tune(
         trainer = Planned(trainee, arguments, train_dataset=plan, callbacks=[Report()])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+    _require_finite(losses, len(plan))
     if config.lora_rank:
         trainee = trainee.merge_and_unload()
     trained: PreTrainedModel = trainee.eval()
+    check_weights(trained, "the trained model")
     return trained
+
+
+def _require_finite(losses: list["Tensor"], step: int) -> None:
+    """Raise ValueError if a loss since the last call was no number; forgets them."""
+    import torch
+
+    if losses and not bool(torch.stack(losses).isfinite().all()):
+        raise ValueError(
+            f"the training diverged: the loss was not a finite number by step {step}; lower "
+            f"train.learning_rate, or look at the examples with 'plateau show'"
+        )
+    losses.clear()
 
 
 def _arguments(

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from pathlib import Path
 
 from plateau_bench.harness.config import RunConfig, parse_config, to_plain
+from plateau_bench.harness.learning.checks import check_training
 from plateau_bench.harness.rounds.environment import describe, pick_device
 from plateau_bench.harness.rounds.executors import Needs, executor
 from plateau_bench.harness.rounds.improve import improver_of
@@ -44,6 +45,8 @@ def start(config: RunConfig, root: Path, display: Display, engine: str = "local"
     backend = _backend(config.sandbox, display)
     device = pick_device(config.device)
     improver_of(config)
+    if config.improver.get("name", "finetune") == "finetune":
+        check_training(config.model, config.train, config.agent)
     executor(engine)
     facts = look_at(config, backend, display.say)
     with hold(store.lock, str(root)):

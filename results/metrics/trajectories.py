@@ -16,8 +16,8 @@ from plateau_bench.tasks.base import Outcome
 
 
 def trajectory_metrics(attempts: Sequence[Attempt], table: PassTable, *, seed: int) -> Values:
-    """The values of `METRICS`; none if no attempt has messages, as with agents that answer in one turn."""
-    if not any(attempt.trajectory.messages for attempt in attempts):
+    """The values of `METRICS`; none if no attempt took several turns or had tools."""
+    if not any(a.trajectory.tools or a.trajectory.boxed or _turns(a) > 1 for a in attempts):
         return {}
     groups: dict[str, list[Attempt]] = {task: [] for task in table.task_ids}
     for attempt in attempts:

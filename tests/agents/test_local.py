@@ -1,5 +1,6 @@
 """LocalChatModel through LangChain's own entry points."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 import torch
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
+from plateau_bench.agents.base import ModelUnavailable
+from plateau_bench.agents.models.chat import ContextFull
 from plateau_bench.agents.models.checkpoint import save
+from plateau_bench.agents.models.cohort import together
 from plateau_bench.agents.models.local import LocalChatModel, as_chat, stop_ids
 from tests.agents.tiny import tiny_checkpoint
 
@@ -73,12 +77,26 @@ def test_a_checkpoint_without_chat_template_is_refused_by_name(tmp_path: Path) -
 
 
 def test_too_long_a_prompt_and_unknown_options_are_named(chat: LocalChatModel) -> None:
-    with pytest.raises(ValueError, match="tiny: .*128 positions"):
+    with pytest.raises(ModelUnavailable, match="tiny: .*203 tokens .*128 positions"):
         chat.invoke([HumanMessage("~" * 200)])
+    with pytest.raises(ContextFull, match="tiny: .*128 positions"):
+        chat.invoke([*ASK, AIMessage("~" * 200), *ASK])
     with pytest.raises(ValueError, match="top_k"):
         chat.invoke(ASK, top_k=3)
     with pytest.raises(ValueError, match="2 seeds needed, got 1"):
         chat.invoke(ASK, n=2, seeds=[1])
+
+
+def test_what_was_asked_for_is_cut_to_what_the_context_leaves(chat: LocalChatModel) -> None:
+    """Also in a batch with shorter prompts, whose own limit stays as it was asked."""
+    asked = [[HumanMessage("~" * 100)], ASK, [HumanMessage("~" * 60)]]
+    alone = [chat.generate([one], seeds=[3], max_tokens=4096).generations[0][0].message for one in asked]
+    works = [partial(chat.invoke, one, seeds=[3], max_tokens=4096) for one in asked]
+    for one, other in zip(alone, together(works), strict=True):
+        facts = one.response_metadata
+        assert facts["token_ids"] == other.response_metadata["token_ids"]
+        total = len(facts["prompt_token_ids"]) + len(facts["token_ids"])
+        assert total == 128 if facts["finish_reason"] == "length" else total <= 128
 
 
 def test_default_length_fits_the_model() -> None:

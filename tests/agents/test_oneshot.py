@@ -1,15 +1,18 @@
 """OneShot: what becomes the answer, how an attempt ends, and what the trajectory holds."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
 
 from plateau_bench.agents import make_agent
-from plateau_bench.agents.base import Ending, Limits
+from plateau_bench.agents.answers import extract_code
+from plateau_bench.agents.base import Ending, Limits, ModelUnavailable
 from plateau_bench.agents.models.cohort import solve_many
 from plateau_bench.agents.models.local import LocalChatModel
-from plateau_bench.agents.oneshot import OneShot, extract_code
+from plateau_bench.agents.oneshot import OneShot
 from plateau_bench.agents.scripted import ScriptedAgent
 from tests.agents.tiny import tiny_checkpoint
 
@@ -78,17 +81,35 @@ def test_endings() -> None:
 
 
 def test_a_model_that_fails_crashes_its_attempts_and_raises_nothing() -> None:
-    crashed = local(completion_tokens=4).solve("~" * 500, [1, 2])
+    agent = local(completion_tokens=-1)
+    crashed = agent.solve("keep", [1, 2])
     assert [one.ending for one in crashed] == [Ending.CRASHED] * 2
     assert [one.seed for one in crashed] == [1, 2]
-    assert "ValueError: tiny" in crashed[0].error
-    assert "positions" in crashed[0].error
+    assert "ValueError: need temperature >= 0" in crashed[0].error
+
+
+def test_a_context_that_is_too_short_for_the_task_stops_and_is_no_failure() -> None:
+    with pytest.raises(ModelUnavailable, match="tiny: the prompt has 503 tokens and the model 128 positions"):
+        local(completion_tokens=4).solve("~" * 500, [1, 2])
 
 
 def test_an_endpoint_that_ignores_n_is_found_out() -> None:
     one, two = OneShot(GenericFakeChatModel(messages=iter([AIMessage("x = 1")]))).solve("a", [1, 2])
     assert one.ending is two.ending is Ending.CRASHED
     assert "gave 1 completions where n=2" in one.error
+
+
+def test_what_was_said_stays_and_only_the_code_is_graded() -> None:
+    said = "<think>\n```python\nx = 0\n```\n</think>\nHere:\n```python\nx = 1\n```"
+    agent = OneShot(GenericFakeChatModel(messages=iter([AIMessage(said)])), system_prompt="brief")
+    [one] = agent.solve("a", [7])
+    assert one.answer == "x = 1\n"
+    assert [(m.role, m.text) for m in one.messages] == [
+        ("system", "brief"), ("user", "a"), ("assistant", said),
+    ]  # fmt: skip
+    unfinished = OneShot(GenericFakeChatModel(messages=iter([AIMessage("<think>\nx = 1")])))
+    [one] = unfinished.solve("a", [7])
+    assert (one.ending, one.answer, one.messages[-1].text) == (Ending.MALFORMED, "", "<think>\nx = 1")
 
 
 def test_a_system_prompt_comes_first() -> None:
@@ -115,7 +136,16 @@ def test_many_jobs_equal_one_by_one_and_repeat_bit_for_bit() -> None:
 
 
 def test_one_crash_in_a_wave_leaves_the_others_alone() -> None:
-    crashed, fine = solve_many(local(completion_tokens=4), [("~" * 500, [1]), ("keep", [2])])
+    agent = local(completion_tokens=4)
+    ask = agent._ask
+
+    def fail(instruction: str, seeds: Sequence[int]) -> list[AIMessage]:
+        if instruction == "~":
+            raise ValueError("no")
+        return ask(instruction, seeds)
+
+    agent._ask = fail  # type: ignore[method-assign]
+    crashed, fine = solve_many(agent, [("~", [1]), ("keep", [2])])
     assert crashed[0].ending is Ending.CRASHED
     assert fine[0].ending is not Ending.CRASHED
 

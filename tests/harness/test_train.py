@@ -107,3 +107,9 @@ def test_mixed_weights_lie_between(tokenizer) -> None:  # type: ignore[no-untype
     mix_weights(trained, base, 0.25)
     for mixed, wanted in zip(trained.parameters(), expected, strict=True):
         assert torch.allclose(mixed, wanted, atol=1e-6)
+
+
+def test_a_training_that_diverges_stops(tokenizer) -> None:  # type: ignore[no-untyped-def]
+    config = TrainConfig(epochs=12, learning_rate=1e30, batch_tokens=40)
+    with pytest.raises(ValueError, match=r"diverged.*learning_rate|NaN or infinite"):
+        fine_tune(model(tokenizer), EXAMPLES, config, pad_id=None, seed=5)
