@@ -3,11 +3,12 @@
 import re
 import time
 from collections.abc import Sequence
-from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
-from plateau_bench.agents.base import Agent, BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
+from plateau_bench.agents.base import Agent, Ending, Limits, Trajectory
 from plateau_bench.agents.models.chat import model_name, seeding
+from plateau_bench.agents.models.faults import crash, cut_short
+from plateau_bench.agents.models.prices import Spending, require_price
 from plateau_bench.sandbox.base import Sandbox
 
 if TYPE_CHECKING:
@@ -35,10 +36,14 @@ class OneShot(Agent):
         model: "BaseChatModel",
         *,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
-        temperature: float = 1.0,
+        temperature: float | None = 1.0,
         system_prompt: str = "",
     ) -> None:
-        """`model` must answer a call with n completions (`n` as in OpenAI's API; LocalChatModel does)."""
+        """`model` must answer a call with n completions (`n` as in OpenAI's API; LocalChatModel does).
+
+        A temperature of None is not sent. Raises ValueError for a cost limit where the model has no `price`.
+        """
+        require_price(limits, model)
         self.model = model
         self.limits = limits
         self.temperature = temperature
@@ -52,32 +57,31 @@ class OneShot(Agent):
         started = time.perf_counter()
         try:
             replies = self._ask(instruction, seeds)
-        except (CancelledError, ModelUnavailable):  # the run is being stopped: no fact about the model
-            raise
         except Exception as error:
-            spent, name = time.perf_counter() - started, model_name(self.model)
-            what = f"{type(error).__name__}: {error}"
-            ending = Ending.COST_LIMIT if isinstance(error, BudgetSpent) else Ending.CRASHED
+            name, spent = model_name(self.model), _since(started)
+            what = crash(error, name)
             return [
                 Trajectory(
-                    agent=self.name, model=name, seed=seed, answer="", ending=ending,
+                    agent=self.name, model=name, seed=seed, answer="", ending=Ending.CRASHED,
                     duration_s=spent, error=what,
                 )
                 for seed in seeds
             ]  # fmt: skip
-        spent = time.perf_counter() - started
+        spent = _since(started)
         return [self._trajectory(reply, seed, spent) for reply, seed in zip(replies, seeds, strict=True)]
 
     def _ask(self, instruction: str, seeds: Sequence[int]) -> "list[AIMessage]":
         from langchain_core.messages import HumanMessage, SystemMessage
 
         messages = [SystemMessage(self.system_prompt)] if self.system_prompt else []
+        options = seeding(self.model, seeds)
+        if self.temperature is not None:
+            options["temperature"] = self.temperature
         result = self.model.generate(
             [[*messages, HumanMessage(instruction)]],
             n=len(seeds),
-            temperature=self.temperature,
             max_tokens=self.limits.completion_tokens,
-            **seeding(self.model, seeds),
+            **options,
         )
         replies = [generation.message for generation in result.generations[0]]  # type: ignore[union-attr]
         if len(replies) != len(seeds):
@@ -90,22 +94,22 @@ class OneShot(Agent):
         facts = reply.response_metadata
         prompt, written = tuple(facts.get("prompt_token_ids", ())), tuple(facts.get("token_ids", ()))
         answer = extract_code(reply.text)
-        if facts.get("finish_reason") == "length":
-            ending = Ending.TOKEN_LIMIT
-        else:
-            ending = Ending.SUBMITTED if answer.strip() else Ending.MALFORMED
-        usage, price = reply.usage_metadata, getattr(self.model, "price", None)
+        whole = Ending.SUBMITTED if answer.strip() else Ending.MALFORMED
+        spent = Spending(self.limits, self.model)
+        spent.note(reply)
         return Trajectory(
             agent=self.name,
             model=facts.get("model_name") or model_name(self.model),
             seed=seed,
             answer=answer,
-            ending=ending,
+            ending=cut_short(facts) or whole,
             token_ids=prompt + written,
             loss_spans=((len(prompt), len(prompt) + len(written)),) if written else (),
             logprobs=tuple(facts.get("logprobs", ())) if written else (),
-            prompt_tokens=usage["input_tokens"] if usage else 0,
-            completion_tokens=usage["output_tokens"] if usage else 0,
             duration_s=duration_s,
-            cost_usd=price.of(usage) if price and usage else None,
+            **spent.facts(),
         )
+
+
+def _since(started: float) -> float:
+    return time.perf_counter() - started

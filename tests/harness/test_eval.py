@@ -157,11 +157,13 @@ def test_the_runs_budget_stops_new_attempts(tmp_path: Path) -> None:
             limits=Limits(completion_tokens=50),
         )
         budget = Budget(usd=0.008)
-        made = run(tmp_path, spec, budget=budget, at_once=1)
-    endings = [a.trajectory.ending for a in made]
-    assert endings.count(Ending.COST_LIMIT) == 1
-    assert len(made) < 12
-    assert budget.spent_usd <= 0.008
+        with pytest.raises(BudgetSpent, match=r"budget spent after [1-9] of 12 attempts of m; .*--max-usd"):
+            run(tmp_path, spec, budget=budget, at_once=1)
+        made = in_order(EvalStore(tmp_path).attempts("m"))
+        assert 0 < len(made) < 12
+        assert not [a for a in made if a.trajectory.ending is Ending.COST_LIMIT]
+        assert budget.spent_usd <= 0.008
+        assert len(run(tmp_path, spec, budget=Budget(usd=1.0), at_once=1)) == 12
 
 
 def test_another_evaluation_in_the_folder_is_refused(tmp_path: Path) -> None:
