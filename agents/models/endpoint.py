@@ -152,8 +152,10 @@ class EndpointChat(BaseChatModel):
             try:
                 answer = self._ask(model, messages, self._sent(options), worst, thrown, provider)
             except Passing as fault:
-                self.breaker.note(ok=False)
-                tries += not probing and fault.retry_after is None
+                away = not fault.connected and not self.breaker.answered
+                if not away:
+                    self.breaker.note(ok=False)
+                tries += away or not (probing or fault.retry_after is not None)
                 self._rest(fault, tries, deadline)
             except ThrownAway as fault:
                 self.breaker.note(ok=False)
@@ -163,8 +165,8 @@ class EndpointChat(BaseChatModel):
                 self.breaker.note(ok=True)
                 if not self._without(fault, options):
                     raise
-            except ModelUnavailable:
-                self.breaker.note(ok=True)
+            except ModelUnavailable as error:
+                self.breaker.give_up(error)
                 raise
             else:
                 self.breaker.note(ok=True)
@@ -173,7 +175,7 @@ class EndpointChat(BaseChatModel):
                 if not broke or tries >= self.policy.tries or time.monotonic() > deadline:
                     break
                 thrown.append(answer.usage_metadata)
-                time.sleep(self.policy.pause(tries))
+                self.breaker.sleep(self.policy.pause(tries))
         facts = {"worst_usage": worst, "thrown_away": thrown, "provider": provider}
         answer.response_metadata |= facts | {"model_name": self.model}
         return answer
@@ -182,9 +184,9 @@ class EndpointChat(BaseChatModel):
         """Wait before the next try. Raises NotReached or ModelUnavailable when there is none."""
         away = isinstance(fault, Passing) and not fault.connected and not self.breaker.answered
         if away and tries >= min(self.policy.unconnected, self.policy.tries):
-            raise ModelUnavailable(
-                f"{fault}; nobody is there: see that the server is up and base_url is right"
-            ) from fault
+            gone = f"{fault}; nobody is there: see that the server is up and base_url is right"
+            self.breaker.give_up(ModelUnavailable(gone))
+            raise ModelUnavailable(gone) from fault
         asked = fault.retry_after if isinstance(fault, Passing) else None
         now = time.monotonic()
         if tries >= self.policy.tries or now + (asked or 0) > deadline:
@@ -192,7 +194,7 @@ class EndpointChat(BaseChatModel):
         if asked is not None:
             self.breaker.hold(asked)
         else:
-            time.sleep(self.policy.pause(tries))
+            self.breaker.sleep(self.policy.pause(tries))
 
     def _ask(
         self,

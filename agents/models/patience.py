@@ -19,6 +19,7 @@ class Breaker:
         self._change = threading.Condition()
         self.answered = False
         """Whether the endpoint has ever answered anything, a refusal included."""
+        self._down: ModelUnavailable | None = None
 
     def wait(self) -> bool:
         """Wait until asking makes sense; whether this call is the one that finds out.
@@ -28,6 +29,8 @@ class Breaker:
         with self._change:
             while True:
                 now = time.monotonic()
+                if self._down is not None:
+                    raise self._down
                 if now < self._open_at:
                     self._change.wait(self._open_at - now)
                     continue
@@ -54,6 +57,17 @@ class Breaker:
             )
         with self._change:
             self._open_at = max(self._open_at, time.monotonic() + seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait so long, or until the endpoint is given up."""
+        with self._change:
+            self._change.wait_for(lambda: self._down is not None, seconds)
+
+    def give_up(self, why: ModelUnavailable) -> None:
+        """Let everybody who waits or asks from now on have this error: no call can be answered."""
+        with self._change:
+            self._down = why
+            self._change.notify_all()
 
     def note(self, ok: bool) -> None:
         """Note whether the endpoint answered; a refused request is an answer, too."""

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from plateau_bench.agents.base import Ending, Limits, ModelUnavailable
+from plateau_bench.agents.base import BudgetSpent, Ending, Limits, ModelUnavailable
 from plateau_bench.agents.models.checkpoint import save
 from plateau_bench.harness.cli.app import app
 from plateau_bench.harness.cli.meter import Tally
@@ -90,7 +90,7 @@ def test_an_endpoint_that_is_gone_stops_the_evaluation_and_loses_nothing(tmp_pat
             breaker=Impatient(),
             policy=endpoint.Policy(tries=99, first_wait_s=0.001, longest_wait_s=0.01),
         )
-        with pytest.raises(ModelUnavailable, match="resume"):
+        with pytest.raises(ModelUnavailable, match="same command again"):
             model.invoke("x")
 
 
