@@ -294,7 +294,8 @@ def open_endpoint(
     wire = Wire()
     if name.startswith("openai:") and find_spec("openai"):
         address = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
-        options["http_client"] = http_client(address, wire, timeout_s)
+        # Without options of its own for sockets, which would switch proxies off for hosts elsewhere, too.
+        options |= {"http_client": http_client(address, wire, timeout_s), "http_socket_options": ()}
     if base_url:
         # Servers of one's own ask for no key, but the client insists on one.
         options |= {"base_url": base_url, "api_key": api_key or "none"}

@@ -35,6 +35,9 @@ from plateau_bench.results.records import Estimate
 
 STRATA = ("head", "torso", "tail")
 
+OF_ENDPOINTS = (Ending.CONTENT_FILTER, Ending.ERROR)
+"""Endings that only an endpoint's answers have: figures of them are made where they occurred."""
+
 
 def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int) -> tuple[Values, Columns]:
     """Pass rates, endings and verifier quality: name -> estimate, and name -> value per task.
@@ -56,7 +59,8 @@ def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int
         here = np.array([s == stratum for s in table.strata])
         if here.any():
             values[f"pass@1/{stratum}"] = _share(np.where(here, table.c / table.n, np.nan), table, seed)
-    for name in ("infra", "hack_rate", *(f"ending/{ending}" for ending in Ending)):
+    seen = [one for one in Ending if one not in OF_ENDPOINTS or table.sums[f"ending/{one}"].any()]
+    for name in ("infra", "hack_rate", *(f"ending/{ending}" for ending in seen)):
         values[name] = _share(table.sums[name] / table.n, table, seed)
     values["truncated"] = values["ending/token_limit"]
     values["completion_tokens"] = mean_interval(
