@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from plateau_bench.agents.base import Agent, BudgetSpent, NotReached, Trajectory
+from plateau_bench.agents.base import Agent, BudgetSpent, Ending, ModelUnavailable, NotReached, Trajectory
 from plateau_bench.agents.models.cohort import solve_many
 from plateau_bench.harness.attempts.boxed import attempt_in_box, solve_in_boxes
 from plateau_bench.harness.attempts.interrupts import interrupts, tell
@@ -92,7 +92,7 @@ def roll_out(
     An agent that needs boxes gets them from `backend`, at most `at_once` at a time. `progress` counts tasks.
     Raises SandboxError only if no box can be made at all; a broken attempt is an INFRA verdict. A model that
     is not reached leaves its whole wave open; what the agent raises then is raised after the waves before it
-    are recorded.
+    are recorded. Raises ModelUnavailable, too, if every attempt of the first wave crashed without an answer.
     """
     size = BOXED_WAVE if agent.needs_box else WAVE
     waves = [plan.tasks[i : i + size] for i in range(0, len(plan.tasks), size)]
@@ -105,6 +105,8 @@ def roll_out(
         pending: Future[None] | None = None
         for wave in waves[log.finished_waves :]:
             groups = _solve(agent, [(task, plan.sampling_seeds(task)) for task in wave], backend, at_once)
+            if wave is waves[0]:
+                _require_answers(groups)
             _wait(pending)
             pending = grader.submit(_grade_and_record, plan, wave, groups, grade, log, recorded)
             done += len(wave)
@@ -209,6 +211,16 @@ def _stopping(running: int) -> str:
     return f"stopping: waiting for {running} {answers}, Ctrl-C again to leave now"
 
 
+def _require_answers(groups: Sequence[Sequence[Trajectory]]) -> None:
+    """Raise ModelUnavailable if every attempt of the first wave crashed without a word of the model."""
+    made = [trajectory for group in groups for trajectory in group]
+    if made and all(one.ending is Ending.CRASHED and not one.completion_tokens for one in made):
+        raise ModelUnavailable(
+            f"all of the first {len(made)} attempts crashed before an answer, and none is recorded: "
+            f"{made[0].error}"
+        )
+
+
 def _wait(pending: Future[None] | None) -> None:
     if pending:
         pending.result()
@@ -217,11 +229,16 @@ def _wait(pending: Future[None] | None) -> None:
 def _solve(
     agent: Agent, jobs: Sequence[tuple[Task, Sequence[int]]], backend: Backend | None, at_once: int
 ) -> list[list[Trajectory]]:
-    if not agent.needs_box:
-        return solve_many(agent, [(task.instruction, seeds) for task, seeds in jobs], wave=WAVE)
-    if backend is None:
+    if agent.needs_box and backend is None:
         raise ValueError(f"agent {agent.name!r} needs boxes, and no backend was given")
-    return solve_in_boxes(agent, backend, jobs, at_once=at_once)
+    try:
+        if backend is not None and agent.needs_box:
+            return solve_in_boxes(agent, backend, jobs, at_once=at_once)
+        return solve_many(agent, [(task.instruction, seeds) for task, seeds in jobs], wave=WAVE)
+    except NotReached as error:
+        raise NotReached(
+            f"{error}; the attempts of its wave are open: 'plateau resume' makes them"
+        ) from error
 
 
 def _grade_and_record(

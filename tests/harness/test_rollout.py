@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plateau_bench.agents.base import BudgetSpent, ModelUnavailable, NotReached, Trajectory
+from plateau_bench.agents.base import BudgetSpent, Ending, ModelUnavailable, NotReached, Trajectory
 from plateau_bench.agents.scripted import ScriptedAgent
 from plateau_bench.harness.attempts.rollout import WAVE, Plan, Unfinished, as_they_come
 from plateau_bench.harness.attempts.rollout import roll_out as make
@@ -193,6 +193,19 @@ def test_a_wave_without_an_answer_stays_open(tmp_path: Path) -> None:
         roll_out(plan(TASKS[:6]), Fails(SOLUTIONS), Counting(), log)
     assert in_order(log) == []
     assert len(roll_out(plan(TASKS[:6]), ScriptedAgent(SOLUTIONS), Counting(), log)) == 12
+
+
+def test_a_first_wave_without_a_single_answer_is_no_measurement(tmp_path: Path) -> None:
+    class Broken(ScriptedAgent):
+        def solve(self, instruction: str, seeds: Sequence[int], boxes: Any = ()) -> list[Trajectory]:
+            return [
+                dataclasses.replace(one, ending=Ending.CRASHED, error="TypeError: x", completion_tokens=0)
+                for one in super().solve(instruction, seeds)
+            ]
+
+    with pytest.raises(ModelUnavailable, match="all of the first 12 attempts crashed.*TypeError: x"):
+        roll_out(plan(TASKS[:6]), Broken(SOLUTIONS), Counting(), tmp_path / "log.jsonl")
+    assert in_order(tmp_path / "log.jsonl") == []
 
 
 def test_the_first_interrupt_waits_for_answers_and_the_second_does_not(tmp_path: Path) -> None:
