@@ -245,7 +245,7 @@ class EndpointChat(BaseChatModel):
         """The options as this endpoint takes them."""
         sent = {name: value for name, value in options.items() if name not in self.dropped}
         if MOST in self.dropped:  # an older or stricter server: LangChain's client sends only the new name
-            sent["extra_body"] = {"max_tokens": sent.pop("max_tokens")}
+            sent["extra_body"] = {**sent.get("extra_body", {}), "max_tokens": sent.pop("max_tokens")}
         return sent
 
     def _without(self, fault: RequestRefused, options: dict[str, Any]) -> bool:
