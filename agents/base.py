@@ -22,6 +22,10 @@ class Ending(StrEnum):
     COST_LIMIT = "cost_limit"
     TIME_LIMIT = "time_limit"
     MALFORMED = "malformed"
+    CONTENT_FILTER = "content_filter"
+    """The provider withheld the prompt or the answer, or the model refused by its provider's own word."""
+    ERROR = "error"
+    """The endpoint said each time it was asked that its answer broke off. The verdict is INFRA."""
     CRASHED = "crashed"
     INFRA = "infra"
     """The box broke, also when tried again: nothing is known about the model."""
@@ -124,6 +128,12 @@ class Trajectory:
     """Whether `answer` is a diff of a workspace."""
     visits: tuple[Visit, ...] = ()
     """What its box asked of the network, refused or not."""
+    provider_models: tuple[str, ...] = ()
+    """What the endpoint itself called the model that answered; several if it changed on the way."""
+    fingerprints: tuple[str, ...] = ()
+    """The provider's fingerprints of the system that answered, as far as it gives them."""
+    response_ids: tuple[str, ...] = ()
+    """The provider's names of its answers, those thrown away included, in order."""
 
     @property
     def code(self) -> str:
@@ -145,11 +155,18 @@ class Trajectory:
 
 
 class ModelUnavailable(RuntimeError):
-    """The model cannot be asked at all: nothing is known about it, and the run has to stop."""
+    """The model cannot be asked at all: nothing is known about it, and the run has to stop.
+
+    The text is one line that quotes the cause and says what to mend.
+    """
+
+
+class NotReached(RuntimeError):
+    """This attempt got no answer although the endpoint may live: it stays open, others go on."""
 
 
 class BudgetSpent(RuntimeError):
-    """The next call of the model might pass the run's budget. The attempt ends with COST_LIMIT."""
+    """The next call of the model might pass the budget of the whole run. The attempt stays open."""
 
 
 class Agent(Protocol):
@@ -171,6 +188,7 @@ class Agent(Protocol):
         """Make one attempt per seed at the same instruction; the trajectories are in the order of `seeds`.
 
         `boxes` holds one box per seed if `needs_box`, else nothing. k attempts come as one call so that
-        an agent whose attempts share a prompt can let the model prefill it once. A model that fails
-        (endpoint down, malformed answer) ends the attempt in a named `Ending`; nothing is raised for it.
+        an agent whose attempts share a prompt can let the model prefill it once. What the model does, a
+        malformed answer included, ends the attempt in a named `Ending`. Where the model could not do
+        anything, nothing is known about it: raises ModelUnavailable, NotReached or BudgetSpent.
         """

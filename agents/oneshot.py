@@ -2,21 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 from plateau_bench.agents.answers import extract_code
-from plateau_bench.agents.base import (
-    Agent,
-    BudgetSpent,
-    Ending,
-    Limits,
-    Message,
-    ModelUnavailable,
-    Trajectory,
-)
+from plateau_bench.agents.base import Agent, Ending, Limits, Message, Trajectory
 from plateau_bench.agents.models.chat import linear_history, model_name, seeding, to_message
-from plateau_bench.agents.models.prices import Spending
+from plateau_bench.agents.models.faults import crash, cut_short
+from plateau_bench.agents.models.prices import Spending, require_price
 from plateau_bench.sandbox.base import Sandbox
 
 if TYPE_CHECKING:
@@ -35,10 +27,14 @@ class OneShot(Agent):
         model: "BaseChatModel",
         *,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
-        temperature: float = 1.0,
+        temperature: float | None = 1.0,
         system_prompt: str = "",
     ) -> None:
-        """`model` must answer a call with n completions (`n` as in OpenAI's API; LocalChatModel does)."""
+        """`model` must answer a call with n completions (`n` as in OpenAI's API; LocalChatModel does).
+
+        A temperature of None is not sent. Raises ValueError for a cost limit where the model has no `price`.
+        """
+        require_price(limits, model)
         self.model = model
         self.limits = limits
         self.temperature = temperature
@@ -52,20 +48,17 @@ class OneShot(Agent):
         started = time.perf_counter()
         try:
             replies = self._ask(instruction, seeds)
-        except (CancelledError, ModelUnavailable):  # the run is being stopped: no fact about the model
-            raise
         except Exception as error:
-            spent, name = time.perf_counter() - started, model_name(self.model)
-            what = f"{type(error).__name__}: {error}"
-            ending = Ending.COST_LIMIT if isinstance(error, BudgetSpent) else Ending.CRASHED
+            name, spent = model_name(self.model), _since(started)
+            what = crash(error, name)
             return [
                 Trajectory(
-                    agent=self.name, model=name, seed=seed, answer="", ending=ending,
+                    agent=self.name, model=name, seed=seed, answer="", ending=Ending.CRASHED,
                     duration_s=spent, error=what,
                 )
                 for seed in seeds
             ]  # fmt: skip
-        spent = time.perf_counter() - started
+        spent = _since(started)
         return [
             self._trajectory(reply, instruction, seed, spent)
             for reply, seed in zip(replies, seeds, strict=True)
@@ -75,12 +68,14 @@ class OneShot(Agent):
         from langchain_core.messages import HumanMessage, SystemMessage
 
         messages = [SystemMessage(self.system_prompt)] if self.system_prompt else []
+        options = seeding(self.model, seeds)
+        if self.temperature is not None:
+            options["temperature"] = self.temperature
         result = self.model.generate(
             [[*messages, HumanMessage(instruction)]],
             n=len(seeds),
-            temperature=self.temperature,
             max_tokens=self.limits.completion_tokens,
-            **seeding(self.model, seeds),
+            **options,
         )
         replies = [generation.message for generation in result.generations[0]]  # type: ignore[union-attr]
         if len(replies) != len(seeds):
@@ -92,26 +87,21 @@ class OneShot(Agent):
     def _trajectory(self, reply: "AIMessage", instruction: str, seed: int, duration_s: float) -> Trajectory:
         facts, answer = reply.response_metadata, extract_code(reply.text)
         token_ids, spans, logprobs = linear_history([reply])
+        whole = Ending.SUBMITTED if answer.strip() else Ending.MALFORMED
         spent = Spending(self.limits, self.model)
         spent.note(reply)
-        if facts.get("finish_reason") == "length":
-            ending = Ending.TOKEN_LIMIT
-        else:
-            ending = Ending.SUBMITTED if answer.strip() else Ending.MALFORMED
         return Trajectory(
             agent=self.name,
             model=facts.get("model_name") or model_name(self.model),
             seed=seed,
             answer=answer,
-            ending=ending,
+            ending=cut_short(facts) or whole,
             token_ids=token_ids,
             loss_spans=spans,
             logprobs=logprobs,
-            prompt_tokens=spent.prompt_tokens,
-            completion_tokens=spent.completion_tokens,
             duration_s=duration_s,
             messages=() if answer == reply.text else self._said(reply, instruction),
-            cost_usd=spent.cost,
+            **spent.facts(),
         )
 
     def _said(self, reply: "AIMessage", instruction: str) -> tuple[Message, ...]:
@@ -119,3 +109,7 @@ class OneShot(Agent):
         system = [Message(role="system", text=self.system_prompt)] if self.system_prompt else []
         price = getattr(self.model, "price", None)
         return (*system, Message(role="user", text=instruction), to_message(reply, price))
+
+
+def _since(started: float) -> float:
+    return time.perf_counter() - started

@@ -7,7 +7,6 @@ linear and never summarised, so the trajectory is exactly what the model saw.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
 from functools import cache
 from typing import Any, cast
 
@@ -19,9 +18,10 @@ from langchain_core.tools import StructuredTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from plateau_bench.agents.answers import split
-from plateau_bench.agents.base import Agent, BudgetSpent, Ending, Limits, ModelUnavailable, Trajectory
-from plateau_bench.agents.models.chat import ContextFull, linear_history, model_name, seeding, to_message
-from plateau_bench.agents.models.prices import Spending
+from plateau_bench.agents.base import Agent, Ending, Limits, Trajectory
+from plateau_bench.agents.models.chat import linear_history, model_name, seeding, to_message
+from plateau_bench.agents.models.faults import ContextFull, crash, cut_short
+from plateau_bench.agents.models.prices import Spending, require_price
 from plateau_bench.sandbox.base import Sandbox, SandboxError
 
 OBSERVATION = 8000
@@ -54,12 +54,15 @@ class ToolAgent(Agent):
         model: BaseChatModel,
         *,
         limits: Limits = Limits(steps=50),  # noqa: B008 (frozen)
-        temperature: float = 1.0,
+        temperature: float | None = 1.0,
         system_prompt: str = SYSTEM_PROMPT,
     ) -> None:
-        """Raises ValueError for a cost limit without a price, ModelUnavailable for a model without tools."""
-        if limits.cost_usd is not None and getattr(model, "price", None) is None:
-            raise ValueError("a cost limit needs the model's price; give one or drop limits.cost_usd")
+        """A temperature of None is not sent.
+
+        Raises ValueError for a cost limit where the model has no `price`, and ModelUnavailable for a model
+        whose chat template takes no tools.
+        """
+        require_price(limits, model)
         if require := getattr(model, "require_tools", None):
             require(tool_schemas())
         self.model, self.limits, self.temperature = model, limits, temperature
@@ -83,14 +86,10 @@ class ToolAgent(Agent):
             )
         except Stop as stop:
             ending = stop.ending
-        except BudgetSpent as spent:
-            ending, what = Ending.COST_LIMIT, str(spent)
-        except ContextFull as full:
-            ending, what = Ending.TOKEN_LIMIT, str(full)
-        except (SandboxError, CancelledError, ModelUnavailable):
+        except SandboxError:
             raise
         except Exception as error:
-            ending, what = Ending.CRASHED, f"{type(error).__name__}: {error}"
+            ending, what = Ending.CRASHED, crash(error, record.model_name)
         token_ids, spans, logprobs = linear_history(record.answers)
         messages = [*record.seen, *record.pending]
         return Trajectory(
@@ -102,13 +101,11 @@ class ToolAgent(Agent):
             token_ids=token_ids,
             loss_spans=spans,
             logprobs=logprobs,
-            prompt_tokens=record.spent.prompt_tokens,
-            completion_tokens=record.spent.completion_tokens,
             duration_s=time.perf_counter() - started,
             error=what[:500],
             messages=tuple(to_message(message, record.spent.price) for message in messages),
             tools=tuple(convert_to_openai_tool(tool) for tool in tools),
-            cost_usd=record.spent.cost,
+            **record.spent.facts(),
         )
 
 
@@ -123,7 +120,7 @@ def fitting(prompt: str, network: Sequence[str]) -> str:
 class Record(AgentMiddleware):
     """Holds the limits of one attempt and keeps what the model saw and wrote."""
 
-    def __init__(self, limits: Limits, seed: int, temperature: float, model: BaseChatModel) -> None:
+    def __init__(self, limits: Limits, seed: int, temperature: float | None, model: BaseChatModel) -> None:
         super().__init__()
         self.limits, self.seed, self.temperature, self.model = limits, seed, temperature, model
         self.spent = Spending(limits, model)
@@ -143,20 +140,23 @@ class Record(AgentMiddleware):
             raise Stop(ending)
         # A fresh seed for every call: equal prompts in one attempt need not get equal answers.
         seed = (self.seed + 0x9E3779B97F4A7C15 * len(self.answers)) % 2**63
-        settings = {
-            "temperature": self.temperature,
-            "max_tokens": self.limits.completion_tokens,
-            **seeding(self.model, [seed]),
-        }
-        response = handler(request.override(model_settings=request.model_settings | settings))
+        settings = {"max_tokens": self.limits.completion_tokens, **seeding(self.model, [seed])}
+        if self.temperature is not None:
+            settings["temperature"] = self.temperature
+        try:
+            response = handler(request.override(model_settings=request.model_settings | settings))
+        except ContextFull:
+            if not self.answers:  # not even the instruction fits: the settings are wrong
+                raise
+            raise Stop(Ending.TOKEN_LIMIT) from None
         answer = cast(AIMessage, response.result[0])
         system = [request.system_message] if request.system_message else []
         self.seen, self.pending = [*system, *request.messages, answer], []
         self.answers.append(answer)
         self.spent.note(answer)
         self.model_name = answer.response_metadata.get("model_name") or self.model_name
-        if answer.response_metadata.get("finish_reason") == "length":
-            raise Stop(Ending.TOKEN_LIMIT)
+        if broken := cut_short(answer.response_metadata):
+            raise Stop(broken)
         return response
 
     def after_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:

@@ -12,6 +12,8 @@ from plateau_bench.results.records import Attempt, fields_of
 from plateau_bench.sandbox.base import Visit
 from plateau_bench.tasks.base import Outcome, Split, Verdict
 
+PROVIDER = ("provider_models", "fingerprints", "response_ids")
+
 
 class AttemptLog:
     """An append-only file of graded attempts, one JSON object a line.
@@ -75,7 +77,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
     """Plain values; enums become their strings. What a one-call agent has none of is left out."""
     trajectory = fields_of(attempt.trajectory)
-    for name in ("messages", "tools", "cost_usd", "boxed", "visits"):
+    for name in ("messages", "tools", "cost_usd", "boxed", "visits", *PROVIDER):
         if trajectory[name] in (None, (), False):
             del trajectory[name]
     for name in {"messages", "visits"} & set(trajectory):
@@ -85,7 +87,7 @@ def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
 
 def attempt_from_json(row: Mapping[str, Any]) -> Attempt:
     trajectory, verdict = dict(row["trajectory"]), row["verdict"]
-    for name in ("token_ids", "logprobs", "tools"):
+    for name in ("token_ids", "logprobs", "tools", *PROVIDER):
         trajectory[name] = tuple(trajectory.get(name, ()))
     trajectory["loss_spans"] = tuple((start, end) for start, end in trajectory["loss_spans"])
     trajectory["messages"] = tuple(map(_message, trajectory.get("messages", ())))

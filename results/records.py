@@ -50,7 +50,8 @@ class Attempt:
     stratum: str
     cluster: str
     sample: int
-    temperature: float
+    temperature: float | None
+    """None where none was asked for: the endpoint's own."""
     trajectory: Trajectory
     verdict: Verdict
 

@@ -16,9 +16,10 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages, convert_to_openai_messages
 
-from plateau_bench.agents.base import BudgetSpent, Ending, Limits, Message, ModelUnavailable
+from plateau_bench.agents.base import BudgetSpent, Ending, Limits, Message, ModelUnavailable, NotReached
 from plateau_bench.agents.gateway import completions, generate_content, messages, responses
 from plateau_bench.agents.models.chat import seeding, to_message
+from plateau_bench.agents.models.faults import RequestRefused
 from plateau_bench.agents.models.prices import Spending
 
 PORT = 8099
@@ -66,7 +67,8 @@ class Gateway:
         self.withheld: list[str] = []
         self.ending: Ending | None = None
         """Set when a limit has ended the attempt."""
-        self.down: ModelUnavailable | None = None
+        self.down: ModelUnavailable | NotReached | BudgetSpent | None = None
+        """Why the last call was not answered, where that says nothing about the model."""
 
     def __call__(self, connection: socket.socket) -> None:
         """Serve one connection of the box until it ends. Never raises for what comes from the box."""
@@ -105,9 +107,13 @@ class Gateway:
             try:
                 answer = model.invoke(list(messages), **options)
             except BudgetSpent as error:
-                self.ending = Ending.COST_LIMIT
+                self.down = error
                 raise Refused(403, "budget", str(error)) from None
-            except ModelUnavailable as error:
+            except RequestRefused as error:
+                # The request is the box's: one that is refused later ends nothing but itself.
+                self.down = None if self.spent.calls else error
+                raise Refused(error.status_code, "upstream", str(error)) from None
+            except (ModelUnavailable, NotReached) as error:
                 self.down = error
                 raise Refused(503, "unavailable", str(error)) from None
             except Exception as error:
@@ -115,6 +121,7 @@ class Gateway:
                 wrong = 400 if isinstance(error, ValueError) else 502  # a prompt that is too long, say
                 told = status if isinstance(status, int) and 400 <= status < 600 else wrong
                 raise Refused(told, "upstream", f"{type(error).__name__}: {error}"[:500]) from None
+            self.down = None
             self._note(messages, tools, answer)
             return answer
 

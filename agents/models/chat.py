@@ -12,10 +12,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
 
 
-class ContextFull(RuntimeError):
-    """A conversation has filled the model's context, so no answer has room: the attempt ends there."""
-
-
 def model_name(model: "BaseChatModel") -> str:
     """Return what a chat model calls its model, whichever of LangChain's spellings it uses."""
     named = (getattr(model, field, None) for field in ("name_or_path", "model_name", "model"))

@@ -5,9 +5,12 @@ own retries are switched off, so that there is one place that decides what is tr
 """
 
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -16,31 +19,19 @@ from langchain_core.messages import AIMessage, BaseMessage, message_to_dict
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from pydantic import Field
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from plateau_bench.agents.base import BudgetSpent, ModelUnavailable
+from plateau_bench.agents.base import BudgetSpent, Ending, ModelUnavailable, NotReached
+from plateau_bench.agents.models.faults import (
+    Filtered,
+    Passing,
+    RequestRefused,
+    ThrownAway,
+    cut_short,
+    fault_in_answer,
+)
+from plateau_bench.agents.models.patience import Breaker, Policy
 from plateau_bench.agents.models.prices import Price
-
-RETRIABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""HTTP statuses that may pass. Any other 4xx says that the request is wrong, and stays wrong."""
-HOPELESS = ("insufficient_quota", "billing", "credit balance")
-"""In the text of a 429: waiting does not help."""
-
-
-def retriable(error: BaseException) -> bool:
-    """Whether the same call may succeed later: congestion, broken connections, bodies that cannot be read."""
-    if isinstance(error, ModelUnavailable | BudgetSpent):
-        return False
-    status = getattr(error, "status_code", None)
-    if isinstance(status, int) and status >= 400:
-        return status in RETRIABLE and not any(word in str(error).lower() for word in HOPELESS)
-    names = {one.__name__ for one in type(error).__mro__}
-    broken = {"APIConnectionError", "TransportError", "ConnectionError", "TimeoutError", "APIError"}
-    return bool(names & broken) or isinstance(error, json.JSONDecodeError | MalformedAnswer)
-
-
-class MalformedAnswer(RuntimeError):
-    """The endpoint said 200 and something that is no answer."""
+from plateau_bench.agents.models.wire import Wire, http_client, plausible, provider_of, usage_of
 
 
 class Budget:
@@ -60,91 +51,60 @@ class Budget:
     def reserve(self, usd: float, tokens: int) -> None:
         """Wait until the call fits beside those in flight. Raises BudgetSpent if it would not fit alone."""
         with self._settled:
-            self._settled.wait_for(lambda: self._fits(usd, tokens))
+            while True:
+                self._refuse(usd, tokens)
+                fits = (self.usd is None or self.spent_usd + self._held_usd + usd <= self.usd) and (
+                    self.tokens is None or self.spent_tokens + self._held_tokens + tokens <= self.tokens
+                )
+                if fits:
+                    break
+                self._settled.wait()
             self._held_usd += usd
             self._held_tokens += tokens
 
-    def _fits(self, usd: float, tokens: int) -> bool:
-        fits = True
-        for limit, spent, held, more, unit in (
-            (self.usd, self.spent_usd, self._held_usd, usd, "US dollars"),
-            (self.tokens, self.spent_tokens, self._held_tokens, tokens, "tokens"),
+    def _refuse(self, usd: float, tokens: int) -> None:
+        for limit, spent, more, unit in (
+            (self.usd, self.spent_usd, usd, "US dollars"),
+            (self.tokens, self.spent_tokens, tokens, "tokens"),
         ):
             if limit is not None and spent + more > limit:
                 raise BudgetSpent(
                     f"the run's budget is spent: {spent:g} of {limit:g} {unit}, a call may take {more:g}"
                 )
-            fits &= limit is None or spent + held + more <= limit
-        return fits
 
     def settle(self, usd: float, tokens: int, cost: float | None, used: int | None) -> None:
         """Replace a reservation by what was spent; None where the endpoint did not say."""
         with self._settled:
+            self._held_usd -= usd
+            self._held_tokens -= tokens
             self.calls += 1
             self.uncounted += used is None
             # An unknown cost is none in the records, but the limit must hold: here it is the worst case.
             self.spent_usd += usd if cost is None else cost
             self.spent_tokens += tokens if used is None else used
-            self.release(usd, tokens)
+            self._settled.notify_all()
 
     def release(self, usd: float, tokens: int) -> None:
-        """Give a reservation back, for the call failed without an answer or has been counted."""
+        """Give a reservation back, for the call failed without an answer."""
         with self._settled:
             self._held_usd -= usd
             self._held_tokens -= tokens
             self._settled.notify_all()
 
 
-class Breaker:
-    """Stops asking an endpoint that only fails, and finds out whether it is back with one call at a time."""
-
-    def __init__(self, failures: int = 20, rest_s: float = 5.0, give_up_s: float = 900.0) -> None:
-        """After `failures` in a row nobody asks for `rest_s`; after `give_up_s` of that it counts as down."""
-        self._limit, self._rest, self._give_up = failures, rest_s, give_up_s
-        self._failures, self._since, self._probe_at = 0, 0.0, 0.0
-        self._change = threading.Condition()
-
-    def wait(self) -> None:
-        """Wait until asking makes sense. Raises ModelUnavailable if it has not for too long."""
-        with self._change:
-            while self._failures >= self._limit:
-                now = time.monotonic()
-                if now - self._since > self._give_up:
-                    raise ModelUnavailable(
-                        f"the endpoint has failed {self._failures} calls in a row, "
-                        f"for {now - self._since:.0f} s; see that it is up, then resume"
-                    )
-                if now >= self._probe_at:
-                    self._probe_at = now + self._rest
-                    return
-                self._change.wait(self._probe_at - now)
-
-    def note(self, ok: bool) -> None:
-        with self._change:
-            if ok:
-                self._failures = 0
-                self._change.notify_all()
-                return
-            self._failures += 1
-            if self._failures == 1:
-                self._since = time.monotonic()
-            if self._failures == self._limit:
-                self._probe_at = time.monotonic() + self._rest
-
-
 class EndpointChat(BaseChatModel):
-    """Wraps a chat model. Its answers carry usage only where what the endpoint said can be true."""
+    """Wraps a chat model: asks it patiently, pays for every answer, and raises what `faults` says."""
 
     inner: BaseChatModel
     model: str
     takes_seed: bool = False
     price: Price | None = None
-    tries: int = 6
-    """How often one call is tried at most."""
-    first_wait_s: float = 1.0
-    longest_wait_s: float = 60.0
+    policy: Policy = Policy()
     breaker: Breaker = Field(default_factory=Breaker)
     budget: Budget = Field(default_factory=Budget)
+    wire: Any = Field(default_factory=Wire)
+    dropped: set[str] = Field(default_factory=set)
+    """Parameters that nobody asked for and the endpoint refused: they are not sent again."""
 
     @property
     def _llm_type(self) -> str:
@@ -175,59 +135,132 @@ class EndpointChat(BaseChatModel):
             options = {"max_tokens": max_tokens} | kwargs | ({"stop": stop} if stop else {})
             if self.takes_seed and seed is not None:
                 options["seed"] = (seed + i) % 2**31
-            answers.append(self._call(model, messages, options, tools))
+            answers.append(self._answer(model, messages, options, tools))
         return ChatResult(generations=[ChatGeneration(message=answer) for answer in answers])
 
-    def _call(
+    def _answer(
         self, model: Any, messages: list[BaseMessage], options: dict[str, Any], tools: list[Any] | None
     ) -> AIMessage:
-        read = upper_bound(messages, tools)
-        worst = {"input_tokens": read, "output_tokens": options["max_tokens"]}
+        """Ask until there is an answer; what was thrown away on the way goes with it."""
+        worst = {"input_tokens": upper_bound(messages, tools), "output_tokens": options["max_tokens"]}
+        deadline = time.monotonic() + self.policy.patience_s
+        thrown: list[Any] = []
+        provider: list[dict[str, Any]] = []
+        tries = 0
+        while True:
+            probing = self.breaker.wait()
+            try:
+                answer = self._ask(model, messages, self._sent(options), worst, thrown, provider)
+            except Passing as fault:
+                away = not fault.connected and not self.breaker.answered
+                if not away:
+                    self.breaker.note(ok=False)
+                tries += away or not (probing or fault.retry_after is not None)
+                self._rest(fault, tries, deadline)
+            except ThrownAway as fault:
+                self.breaker.note(ok=False)
+                tries += 1
+                self._rest(fault, tries, deadline)
+            except RequestRefused as fault:
+                self.breaker.note(ok=True)
+                if not self._without(fault, options):
+                    raise
+            except ModelUnavailable as error:
+                self.breaker.give_up(error)
+                raise
+            else:
+                self.breaker.note(ok=True)
+                broke = cut_short(answer.response_metadata) is Ending.ERROR
+                tries += 1
+                if not broke or tries >= self.policy.tries or time.monotonic() > deadline:
+                    break
+                thrown.append(answer.usage_metadata)
+                self.breaker.sleep(self.policy.pause(tries))
+        facts = {"worst_usage": worst, "thrown_away": thrown, "provider": provider}
+        answer.response_metadata |= facts | {"model_name": self.model}
+        return answer
+
+    def _rest(self, fault: Passing | ThrownAway, tries: int, deadline: float) -> None:
+        """Wait before the next try. Raises NotReached or ModelUnavailable when there is none."""
+        away = isinstance(fault, Passing) and not fault.connected and not self.breaker.answered
+        if away and tries >= min(self.policy.unconnected, self.policy.tries):
+            gone = f"{fault}; nobody is there: see that the server is up and base_url is right"
+            self.breaker.give_up(ModelUnavailable(gone))
+            raise ModelUnavailable(gone) from fault
+        asked = fault.retry_after if isinstance(fault, Passing) else None
+        now = time.monotonic()
+        if tries >= self.policy.tries or now + (asked or 0) > deadline:
+            raise NotReached(f"no answer after {tries} tries: {fault}") from fault
+        if asked is not None:
+            self.breaker.hold(asked)
+        else:
+            self.breaker.sleep(self.policy.pause(tries))
+
+    def _ask(
+        self,
+        model: Any,
+        messages: list[BaseMessage],
+        options: dict[str, Any],
+        worst: dict[str, int],
+        thrown: list[Any],
+        provider: list[dict[str, Any]],
+    ) -> AIMessage:
+        """One request, paid for. Appends to `thrown` the usage of an answer that is none, None if unknown."""
         usd = self.price.of(worst) if self.price else 0.0
         tokens = sum(worst.values())
         self.budget.reserve(usd, tokens)
+        self.wire.take()
         try:
-            answer = self._patiently(lambda: model.invoke(messages, **options))
-        except BaseException:
-            self.budget.release(usd, tokens)
-            raise
-        answer.usage_metadata = plausible(answer.usage_metadata, worst)
-        usage = answer.usage_metadata
-        cost = self.price.of(usage) if self.price and usage else None
-        self.budget.settle(usd, tokens, cost, usage["total_tokens"] if usage else None)
-        if usage is None:
-            answer.response_metadata["worst_usage"] = worst
-        answer.response_metadata["model_name"] = self.model
+            answer = model.invoke(messages, **options)
+            if not isinstance(answer, AIMessage):
+                raise ThrownAway(
+                    f"{self.model}: the endpoint gave {type(answer).__name__} instead of a message"
+                )
+        except BaseException as error:
+            fault, body = fault_in_answer(error, self.model), self.wire.take()
+            if isinstance(fault, Filtered):
+                self.budget.release(usd, tokens)
+                return AIMessage(
+                    "", response_metadata={"finish_reason": "content_filter"}, usage_metadata=FREE
+                )
+            if isinstance(fault, ThrownAway) and ("choices" in body or "usage" in body):
+                usage = plausible(usage_of(body))
+                thrown.append(usage)
+                provider.append(provider_of(body))
+                self._settle(usd, tokens, usage)
+            else:
+                self.budget.release(usd, tokens)
+            raise fault from (None if fault is error else error)
+        self.wire.take()
+        answer.usage_metadata = usage = plausible(answer.usage_metadata)
+        provider.append(provider_of(answer.response_metadata))
+        self._settle(usd, tokens, usage)
         return answer
 
-    def _patiently(self, ask: Callable[[], Any]) -> AIMessage:
-        def once() -> AIMessage:
-            self.breaker.wait()
-            try:
-                answer = ask()
-                if not isinstance(answer, AIMessage):
-                    raise MalformedAnswer(f"the endpoint gave {type(answer).__name__} instead of a message")
-            except Exception as error:
-                # A refused request is an answer, too: the endpoint is up.
-                self.breaker.note(ok=not retriable(_as_malformed(error)))
-                raise _as_malformed(error) from error
-            self.breaker.note(ok=True)
-            return answer
+    def _settle(self, usd: float, tokens: int, usage: Any) -> None:
+        cost = self.price.of(usage) if self.price and usage else None
+        self.budget.settle(usd, tokens, cost, usage["total_tokens"] if usage else None)
 
-        return Retrying(
-            stop=stop_after_attempt(self.tries),
-            wait=wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s),
-            retry=retry_if_exception(retriable),
-            reraise=True,
-        )(once)
+    def _sent(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options as this endpoint takes them."""
+        sent = {name: value for name, value in options.items() if name not in self.dropped}
+        if MOST in self.dropped:  # an older or stricter server: LangChain's client sends only the new name
+            sent["extra_body"] = {**sent.get("extra_body", {}), "max_tokens": sent.pop("max_tokens")}
+        return sent
+
+    def _without(self, fault: RequestRefused, options: dict[str, Any]) -> bool:
+        """Whether the call may be made again without a parameter that nobody asked for."""
+        for name in ("seed", MOST):
+            sent = name in options or name == MOST
+            if sent and name not in self.dropped and fault.names(name):
+                self.dropped.add(name)
+                warnings.warn(f"{fault}: {name} is not sent any more", stacklevel=2)
+                return True
+        return False
 
 
-def _as_malformed(error: Exception) -> Exception:
-    """Client libraries stumble over bodies that are no answers in their own ways."""
-    stumbled = isinstance(error, TypeError | KeyError | AttributeError | IndexError) or (
-        isinstance(error, ValueError) and not hasattr(error, "status_code")
-    )
-    return MalformedAnswer(f"{type(error).__name__}: {error}"[:300]) if stumbled else error
+MOST = "max_completion_tokens"
+FREE: Any = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
 
 
 def upper_bound(messages: Sequence[BaseMessage], tools: Sequence[Any] | None) -> int:
@@ -237,36 +270,32 @@ def upper_bound(messages: Sequence[BaseMessage], tools: Sequence[Any] | None) ->
     return len(text.encode()) + len(calls.encode()) + len(str(tools or "").encode()) + 16 * len(messages)
 
 
-def plausible(usage: Any, worst: dict[str, int]) -> Any:
-    """Return the usage if it can be true, else None: no negative number, none above the worst case."""
-    if not usage:
-        return None
-    for field, most in worst.items():
-        count = usage.get(field)
-        if type(count) is not int or not 0 <= count <= most:
-            return None
-    cached = (usage.get("input_token_details") or {}).get("cache_read") or 0
-    if type(cached) is not int or not 0 <= cached <= usage["input_tokens"]:
-        return None
-    return {**usage, "total_tokens": usage["input_tokens"] + usage["output_tokens"]}
-
-
 def open_endpoint(
     name: str,
     *,
     base_url: str | None = None,
     api_key: str | None = None,
+    price: Price | None = None,
     timeout_s: float = 300.0,
-    **fields: Any,
+    policy: Policy | None = None,
+    breaker: Breaker | None = None,
+    budget: Budget | None = None,
 ) -> EndpointChat:
     """Open a model by LangChain's name, as 'openai:gpt-5'.
 
-    `base_url` is for servers that speak that provider's protocol; `fields` are EndpointChat's. Raises
-    ValueError if the name is unknown or its package is missing, naming what to install.
+    `base_url` is for servers that speak that provider's protocol. Raises ValueError if the name is unknown or
+    its package is missing, naming what to install.
     """
     from langchain.chat_models import init_chat_model
 
+    if budget is not None and budget.usd is not None and price is None:
+        raise ValueError(f"model {name!r}: a budget in US dollars needs the model's price")
     options: dict[str, Any] = {"timeout": timeout_s, "max_retries": 0}
+    wire = Wire()
+    if name.startswith("openai:") and find_spec("openai"):
+        address = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE")
+        # Without options of its own for sockets, which would switch proxies off for hosts elsewhere, too.
+        options |= {"http_client": http_client(address, wire, timeout_s), "http_socket_options": ()}
     if base_url:
         # Servers of one's own ask for no key, but the client insists on one.
         options |= {"base_url": base_url, "api_key": api_key or "none"}
@@ -284,5 +313,9 @@ def open_endpoint(
         inner=inner,
         model=name,
         takes_seed=name.startswith("openai:") or base_url is not None,
-        **fields,
+        price=price,
+        policy=policy or Policy(),
+        breaker=breaker or Breaker(),
+        budget=budget or Budget(),
+        wire=wire,
     )

@@ -16,8 +16,9 @@ from pydantic import PrivateAttr
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from plateau_bench.agents.base import ModelUnavailable
-from plateau_bench.agents.models.chat import ContextFull, to_message
+from plateau_bench.agents.models.chat import to_message
 from plateau_bench.agents.models.cohort import Batcher
+from plateau_bench.agents.models.faults import ContextFull
 from plateau_bench.agents.models.loading import check_weights, read_tokenizer, read_weights, require_template
 from plateau_bench.agents.models.sampler import Sample, positions_of, sample
 from plateau_bench.agents.models.template import ChatTemplate

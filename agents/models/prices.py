@@ -29,8 +29,14 @@ class Price:
         return (fresh * self.read + cached * rate + usage["output_tokens"] * self.written) / 1e6
 
 
+def require_price(limits: Limits, model: Any) -> None:
+    """Raise ValueError for a cost limit where the model has no `price`: it could not be held."""
+    if limits.cost_usd is not None and getattr(model, "price", None) is None:
+        raise ValueError("a cost limit needs the model's price; give one or drop limits.cost_usd")
+
+
 class Spending:
-    """What one attempt has spent, call by call; its clock starts at once."""
+    """What one attempt has spent, call by call, and who took it; its clock starts at once."""
 
     def __init__(self, limits: Limits, model: Any) -> None:
         """`model` may have a `price`; without one the cost is unknown."""
@@ -42,19 +48,37 @@ class Spending:
         """US dollars; one call of unknown cost makes the sum unknown."""
         self._at_most = 0.0
         """The same with that call at its worst case, for the limit."""
+        self._provider: dict[str, list[str]] = {"model": [], "fingerprint": [], "id": []}
 
     def note(self, answer: "AIMessage") -> None:
-        """Count a call of the model."""
+        """Count a call of the model, with the answers that were thrown away before this one."""
         self.calls += 1
-        usage = answer.usage_metadata
-        if usage:
-            self.prompt_tokens += usage["input_tokens"]
-            self.completion_tokens += usage["output_tokens"]
-        counted = usage or answer.response_metadata.get("worst_usage")
-        if self.price:
-            cost = self.price.of(counted) if counted else 0.0
+        said = answer.response_metadata
+        worst = said.get("worst_usage")
+        for usage in (*said.get("thrown_away", ()), answer.usage_metadata):
+            if usage:
+                self.prompt_tokens += usage["input_tokens"]
+                self.completion_tokens += usage["output_tokens"]
+            counted = usage or worst
+            cost = self.price.of(counted) if self.price and counted else 0.0
             self._at_most += cost
             self.cost = None if not usage or self.cost is None else self.cost + cost
+        for provided in said.get("provider", ()):
+            for field, seen in self._provider.items():
+                value = provided.get(field)
+                if value and value not in seen:
+                    seen.append(str(value))
+
+    def facts(self) -> dict[str, Any]:
+        """Return the fields of a Trajectory that say what it took and who answered."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "cost_usd": self.cost,
+            "provider_models": tuple(self._provider["model"]),
+            "fingerprints": tuple(self._provider["fingerprint"]),
+            "response_ids": tuple(self._provider["id"]),
+        }
 
     def used_up(self) -> Ending | None:
         """Return how the attempt ends if another call would pass a limit, None if it may go on."""

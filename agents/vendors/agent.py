@@ -15,6 +15,7 @@ from pydantic import Field
 from plateau_bench.agents.base import Agent, Ending, Limits, Trajectory
 from plateau_bench.agents.gateway.server import PORT, Gateway, hang_up
 from plateau_bench.agents.models.chat import model_name
+from plateau_bench.agents.models.prices import require_price
 from plateau_bench.sandbox.base import Backend, Sandbox, SandboxSpec
 from plateau_bench.validate import read_yaml, validated
 
@@ -59,6 +60,8 @@ class CliAgent(Agent):
         limits: Limits = Limits(completion_tokens=4096, steps=100, seconds=1800.0),  # noqa: B008 (frozen)
         temperature: float | None = None,
     ) -> None:
+        """Raises ValueError for a cost limit where the model has no `price`."""
+        require_price(limits, model)
         self.name, self.vendor, self.limits = vendor.name, vendor, limits
         self._model, self._temperature = model, temperature
 
@@ -83,7 +86,8 @@ class CliAgent(Agent):
     ) -> list[Trajectory]:
         """Run the command line once per seed, in boxes that `fit` described.
 
-        Raises SandboxError if a box dies, ModelUnavailable if the model cannot be asked at all.
+        Raises SandboxError if a box dies, and what says nothing about the model: ModelUnavailable,
+        NotReached, BudgetSpent.
         """
         return [self._attempt(instruction, seed, box) for seed, box in zip(seeds, boxes, strict=True)]
 
@@ -129,13 +133,11 @@ class CliAgent(Agent):
             seed=seed,
             answer="",
             ending=ending,
-            prompt_tokens=gateway.spent.prompt_tokens,
-            completion_tokens=gateway.spent.completion_tokens,
             duration_s=duration_s,
             error=error,
             messages=gateway.messages(),
             tools=tuple(json.loads(json.dumps(gateway.tools, default=str))),
-            cost_usd=gateway.spent.cost,
+            **gateway.spent.facts(),
         )
 
 

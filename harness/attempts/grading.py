@@ -26,8 +26,9 @@ class Grader:
         verdicts: dict[int, Verdict] = {}
         programs: dict[int, tuple[Task, str]] = {}
         for i, (task, trajectory) in enumerate(pairs):
-            if trajectory.ending is Ending.INFRA:
-                verdicts[i] = graded(Outcome.INFRA, trajectory.error)
+            if trajectory.ending in (Ending.INFRA, Ending.ERROR):
+                why = trajectory.error or "the endpoint broke its answer off, also when asked again"
+                verdicts[i] = graded(Outcome.INFRA, why)
             elif isinstance(task.tests, FolderTests):
                 verdicts[i] = grade_stages(task, left_behind(task, trajectory), self._backend)
             elif not isinstance(task.tests, PackageTests):

@@ -53,7 +53,7 @@ def evaluate(
     """Measure agents on a suite: pass rates with intervals, cost, endings, and who is better than whom."""
     from plateau_bench.agents.models.endpoint import Budget
     from plateau_bench.harness.cli.meter import Meter
-    from plateau_bench.harness.evals.agent_spec import read_agent
+    from plateau_bench.harness.evals.agent_spec import read_agent, require_prices
     from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
 
     what = Evaluation(
@@ -65,6 +65,7 @@ def evaluate(
         agents=tuple(map(read_agent, agent)),
         network=None if network is None else tuple(filter(None, network.split(","))),
     )
+    require_prices(what.agents, max_usd)
     chosen = what.chosen()
     out.mkdir(parents=True, exist_ok=True)
     what.save(out)

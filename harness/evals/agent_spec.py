@@ -1,7 +1,7 @@
 """Which agent: a YAML file, or a short form such as `tool:openai:gpt-5` or `oracle`."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CONTROLS = ("oracle", "nop")
 LIMITS = Limits(completion_tokens=4096, steps=50)
 """Where an agent's file says nothing else."""
+LOCAL_TEMPERATURE = 0.7
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,11 +49,19 @@ class AgentSpec:
     """Environment variable with the key; null: the provider's usual one."""
     attempts: str | None = None
     """Kind replay: a file of attempts at the same tasks; predictions: SWE-bench's file of patches."""
-    temperature: float = 0.7
+    temperature: float | None = None
+    """Null: what the endpoint takes by itself; weights in this process are sampled at LOCAL_TEMPERATURE."""
     timeout_s: float = 300.0
     """Time of one call of an endpoint."""
     price: Price | None = None
     limits: Limits = LIMITS
+
+    @property
+    def heat(self) -> float | None:
+        """The temperature that is asked for, None if none is."""
+        if self.temperature is None and self.is_local:
+            return LOCAL_TEMPERATURE
+        return self.temperature
 
     @property
     def is_local(self) -> bool:
@@ -133,10 +142,18 @@ def open_agent(spec: AgentSpec, plan: Plan, budget: "Budget | None") -> Agent:
         raise ValueError(f"{spec.name}: attempts: an agent of kind {spec.kind} needs a file")
     if spec.model is None:
         raise ValueError(f"{spec.name}: model: an agent of kind {spec.kind} needs one")
-    options: dict[str, Any] = {"limits": spec.limits, "temperature": spec.temperature}
+    options: dict[str, Any] = {"limits": spec.limits, "temperature": spec.heat}
     if spec.kind == "cli" and spec.vendor:
         options["vendor"] = replace(_vendor(spec.vendor), name=spec.name)
     return make_agent(spec.kind, _model(spec, spec.model, budget), **options)
+
+
+def require_prices(specs: Iterable[AgentSpec], max_usd: float | None) -> None:
+    """Raise ValueError if a budget in US dollars could not be held for lack of an agent's price."""
+    for spec in specs:
+        asks = spec.model is not None and not spec.is_local
+        if max_usd is not None and asks and spec.price is None:
+            raise ValueError(f"--max-usd needs a price for agent {spec.name!r}")
 
 
 def _model(spec: AgentSpec, name: str, budget: "Budget | None") -> "BaseChatModel":

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plateau_bench.agents.base import Ending
 from plateau_bench.harness.attempts.grading import Grader
 from plateau_bench.harness.attempts.rollout import Plan, as_they_come, roll_out
 from plateau_bench.harness.evals.agent_spec import AgentSpec, open_agent
@@ -75,7 +74,7 @@ class Evaluation:
             purpose=Purpose.EVAL,
             tasks=tuple(tasks),
             samples=self.samples,
-            temperature=agent.temperature,
+            temperature=agent.heat,
         )
 
     def save(self, folder: Path) -> None:
@@ -122,20 +121,15 @@ def evaluate_agent(
 ) -> list[Attempt]:
     """All attempts of one agent, in the order of tasks and samples; those on the disk are not made again.
 
-    Raises ModelUnavailable when its endpoint is gone: nothing is lost, and the same command goes on.
+    Raises ModelUnavailable when its endpoint is gone, BudgetSpent, or Unfinished when some attempts were not
+    answered: nothing is lost, and the same command goes on.
     """
     store = EvalStore(folder)
     plan, log = what.plan(spec, tasks), store.attempts(spec.name)
     agent = open_agent(spec, plan, budget)
     recorded = partial(progress, spec.name, len(plan.tasks) * plan.samples)
-    limited = budget is not None and (budget.usd is not None or budget.tokens is not None)
-
-    def spent(attempt: Attempt) -> bool:
-        made = attempt.trajectory
-        return limited and made.ending is Ending.COST_LIMIT and "budget" in made.error
-
     # Weights in this process want batches.
-    make: Callable[..., None] = roll_out if spec.is_local else partial(as_they_come, last=spent)
+    make: Callable[..., None] = roll_out if spec.is_local else as_they_come
     with closing(Grader(backend, store.verdicts)) as grade, hold(store.lock(spec.name), str(log.parent)):
         make(plan, agent, grade, log, backend=backend, at_once=at_once, recorded=recorded)
     return in_order(log)

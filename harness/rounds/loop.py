@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plateau_bench.harness.config import RunConfig, parse_config, to_plain
 from plateau_bench.harness.learning.checks import check_training
+from plateau_bench.harness.rounds.cautions import cautions
 from plateau_bench.harness.rounds.environment import describe, pick_device
 from plateau_bench.harness.rounds.executors import Needs, executor
 from plateau_bench.harness.rounds.improve import improver_of
@@ -101,6 +102,8 @@ def _run_jobs(config: RunConfig, store: RunStore, device: str, display: Display,
                         f"the worker of seed {seed}, arm {arm} died (killed, or out of memory)"
                     ) from None
                 display.finished((seed, arm))
+                for line in cautions(store, seed, arm):
+                    display.say(line)
                 if arm == SHARED:
                     for name in config.arms:
                         submit(seed, name)

@@ -34,6 +34,9 @@ from plateau_bench.results.records import Attempt, Estimate
 
 STRATA = ("head", "torso", "tail")
 
+OF_ENDPOINTS = (Ending.CONTENT_FILTER, Ending.ERROR)
+"""Endings that only an endpoint's answers have: figures of them are made where they occurred."""
+
 
 def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int) -> Family:
     """Pass rates, endings and verifier quality: name -> estimate, and name -> value per task.
@@ -54,7 +57,8 @@ def pass_metrics(table: PassTable, *, ks: Sequence[int] | None = None, seed: int
     for stratum in STRATA:
         if stratum in table.strata:
             values[f"pass@1/{stratum}"] = rate_in(table, stratum, seed)
-    for name in ("infra", "hack_rate", *(f"ending/{ending}" for ending in Ending)):
+    seen = [one for one in Ending if one not in OF_ENDPOINTS or table.sums[f"ending/{one}"].any()]
+    for name in ("infra", "hack_rate", *(f"ending/{ending}" for ending in seen)):
         values[name] = table.mean(table.sums[name] / table.n, seed)
     values["truncated"] = values["ending/token_limit"]
     values["completion_tokens"] = table.mean(table.sums["completion_tokens"] / table.n, seed, UNBOUNDED)

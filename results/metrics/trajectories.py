@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from plateau_bench.agents.base import ToolCall
+from plateau_bench.agents.base import Message, ToolCall
 from plateau_bench.results.metrics.estimators import Floats, Values, ratio_interval
 from plateau_bench.results.metrics.metric import RATE, UNBOUNDED, Metric, Population, RoundData
 from plateau_bench.results.metrics.pass_table import PassTable
@@ -17,14 +17,14 @@ from plateau_bench.tasks.base import Outcome
 
 def trajectory_metrics(attempts: Sequence[Attempt], table: PassTable, *, seed: int) -> Values:
     """The values of `METRICS`; none if no attempt took several turns or had tools."""
-    if not any(a.trajectory.tools or a.trajectory.boxed or _turns(a) > 1 for a in attempts):
+    if not any(a.trajectory.tools or a.trajectory.boxed or len(_answers(a)) > 1 for a in attempts):
         return {}
     groups: dict[str, list[Attempt]] = {task: [] for task in table.task_ids}
     for attempt in attempts:
         groups[attempt.task_id].append(attempt)
     rows = list(groups.values())
     passed = [[a for a in row if a.verdict.outcome is Outcome.PASSED] for row in rows]
-    answers = [[m for a in row for m in a.trajectory.messages if m.role == "assistant"] for row in rows]
+    answers = [[message for attempt in row for message in _answers(attempt)] for row in rows]
     turns = np.array([float(len(said)) for said in answers])
     calls = np.array([float(sum(len(actions(a)) for a in row)) for row in rows])
     broken = np.array([float(sum(not m.tool_calls for m in said)) for said in answers])
@@ -36,6 +36,10 @@ def trajectory_metrics(attempts: Sequence[Attempt], table: PassTable, *, seed: i
         "distinct_actions_passed": table.mean(_distinct(passed, 2, action), seed),
         "distinct_kinds": table.mean(_distinct(rows, 1, kind), seed),
     }
+
+
+def _answers(attempt: Attempt) -> list[Message]:
+    return [message for message in attempt.trajectory.messages if message.role == "assistant"]
 
 
 def actions(attempt: Attempt) -> list[ToolCall]:

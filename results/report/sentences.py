@@ -13,6 +13,8 @@ from plateau_bench.results.report.reading import Facts, Point, curve, label_of, 
 _OPEN = ("inconclusive", "plateau")
 """Labels that name no direction."""
 _INFRA_WARNING = 0.01
+MUCH_CUT_OFF = 0.05
+"""Share of round 0's attempts at their token limit from which on it is said."""
 
 
 class Statement(NamedTuple):
@@ -46,7 +48,27 @@ def lead(report: Facts) -> str:
                 "not judged": f"{names} could not be judged",
             }.get(words, f"it {words.replace(', then', ' and then')} in {names}")
         )
-    return "Success in one attempt (pass@1) on held-out tasks: " + "; ".join(parts) + "."
+    found = "Success in one attempt (pass@1) on held-out tasks: " + "; ".join(parts) + "."
+    return " ".join([found, *_hollow(report)])
+
+
+def _hollow(report: Facts) -> list[str]:
+    """What makes the figures mean less than they seem to: said at once, with the lead."""
+    said = []
+    cut = max((value for arm in report["arm_order"] for value in _first_cut(report, arm)), default=0.0)
+    if cut > MUCH_CUT_OFF:
+        said.append(
+            f"{percent(cut)} of the attempts of round 0 ended at their token limit "
+            "(agent.completion_tokens), so the figures measure that limit, too."
+        )
+    idle = [a for a in report["arm_order"] if report["arms"][a]["training"]["examples"] == 0]
+    if idle:
+        said.append(f"Nothing passed in practice, so nothing was trained in {join_words(idle)}.")
+    return said
+
+
+def _first_cut(report: Facts, arm: str) -> list[float]:
+    return [found["value"] for index, found in curve(report["arms"][arm], "truncated") if index == 0]
 
 
 def arm_findings(report: Facts, arm: str) -> list[Statement]:

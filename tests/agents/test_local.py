@@ -9,9 +9,9 @@ import torch
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from plateau_bench.agents.base import ModelUnavailable
-from plateau_bench.agents.models.chat import ContextFull
 from plateau_bench.agents.models.checkpoint import save
 from plateau_bench.agents.models.cohort import together
+from plateau_bench.agents.models.faults import ContextFull
 from plateau_bench.agents.models.local import LocalChatModel, as_chat, stop_ids
 from tests.agents.tiny import tiny_checkpoint
 

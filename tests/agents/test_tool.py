@@ -6,7 +6,7 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, InvalidToolCall, ToolMessage
 from langchain_core.messages import ToolCall as Call
 
-from plateau_bench.agents.base import Ending, Limits, Trajectory
+from plateau_bench.agents.base import Ending, Limits, NotReached, Trajectory
 from plateau_bench.agents.models.chat import linear_history
 from plateau_bench.agents.models.checkpoint import make_model, make_tokenizer
 from plateau_bench.agents.models.local import LocalChatModel, as_chat
@@ -122,12 +122,12 @@ def test_a_price_makes_a_cost_and_no_price_makes_none(box: LocalSandbox) -> None
         ToolAgent(ScriptedChat.of(["x"]), limits=Limits(cost_usd=1.0))
 
 
-def test_a_model_that_breaks_ends_the_attempt_and_a_box_that_breaks_raises(box: LocalSandbox) -> None:
+def test_a_model_that_is_gone_and_a_box_that_breaks_are_no_endings(box: LocalSandbox) -> None:
     def fail(messages: Sequence[BaseMessage]) -> AIMessage:
         raise ConnectionError("endpoint down")
 
-    found = ToolAgent(ScriptedChat(script=fail), limits=NO_LIMITS).solve("x", [1], [box])[0]
-    assert (found.ending, found.error) == (Ending.CRASHED, "ConnectionError: endpoint down")
+    with pytest.raises(NotReached, match="endpoint down"):
+        ToolAgent(ScriptedChat(script=fail), limits=NO_LIMITS).solve("x", [1], [box])
 
     class Dead(LocalSandbox):
         def run(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]

@@ -3,21 +3,27 @@
 import dataclasses
 import io
 import json
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from plateau_bench.agents.base import Ending, Limits, ModelUnavailable
+from plateau_bench.agents.base import BudgetSpent, Ending, Limits, ModelUnavailable
 from plateau_bench.agents.models.checkpoint import save
+from plateau_bench.agents.oneshot import OneShot
+from plateau_bench.harness.attempts.grading import Grader
+from plateau_bench.harness.attempts.rollout import Plan, as_they_come
 from plateau_bench.harness.cli.app import app
 from plateau_bench.harness.cli.meter import Tally
 from plateau_bench.harness.cli.show import pick, plain, show_attempt
 from plateau_bench.harness.evals.agent_spec import AgentSpec, read_agent
 from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
 from plateau_bench.results.attempt_log import in_order
-from plateau_bench.results.records import Attempt
+from plateau_bench.results.records import Attempt, Purpose
 from plateau_bench.results.report.leaderboard import Leaderboard
 from plateau_bench.results.store import EvalStore
 from plateau_bench.sandbox import open_backend
@@ -92,7 +98,7 @@ def test_an_endpoint_that_is_gone_stops_the_evaluation_and_loses_nothing(tmp_pat
             first_wait_s=0.001,
             longest_wait_s=0.01,
         )
-        with pytest.raises(ModelUnavailable, match="resume"):
+        with pytest.raises(ModelUnavailable, match="same command again"):
             model.invoke("x")
 
 
@@ -159,11 +165,50 @@ def test_the_runs_budget_stops_new_attempts(tmp_path: Path) -> None:
             limits=Limits(completion_tokens=50),
         )
         budget = Budget(usd=0.008)
-        made = run(tmp_path, spec, budget=budget, at_once=1)
-    endings = [a.trajectory.ending for a in made]
-    assert endings.count(Ending.COST_LIMIT) == 1
-    assert len(made) < 12
-    assert budget.spent_usd <= 0.008
+        with pytest.raises(BudgetSpent, match=r"budget spent after [1-9] of 12 attempts of m; .*--max-usd"):
+            run(tmp_path, spec, budget=budget, at_once=1)
+        made = in_order(EvalStore(tmp_path).attempts("m"))
+        assert 0 < len(made) < 12
+        assert not [a for a in made if a.trajectory.ending is Ending.COST_LIMIT]
+        assert budget.spent_usd <= 0.008
+        assert len(run(tmp_path, spec, budget=Budget(usd=1.0), at_once=1)) == 12
+
+
+@pytest.mark.slow
+def test_a_key_that_is_revoked_half_way_stops_and_a_good_one_completes(tmp_path: Path) -> None:
+    """Congestion and broken answers all the time, 401 from the 700th request on: nothing is lost."""
+    from plateau_bench.agents.models import endpoint, patience
+
+    class Revoked(HostileServer):
+        def answer(self, handler: BaseHTTPRequestHandler, body: dict[str, Any], what: str) -> None:
+            super().answer(handler, body, "401" if sum(self.served.values()) > 700 else what)
+
+    def evaluate(server: HostileServer) -> None:
+        model = endpoint.open_endpoint(
+            "openai:x",
+            base_url=server.url,
+            policy=patience.Policy(tries=50, first_wait_s=0.001, longest_wait_s=0.02),
+        )
+        with closing(Grader(open_backend("bubblewrap"), tmp_path / "verdicts")) as grade:
+            as_they_come(
+                plan, OneShot(model), grade, tmp_path / "log.jsonl",
+                backend=open_backend("bubblewrap"), at_once=16, recorded=lambda new: None,
+            )  # fmt: skip
+
+    tasks = tuple(katas.held_out_tasks(7, 100))
+    plan = Plan(arm="m", seed=1, round=0, purpose=Purpose.EVAL, tasks=tasks, samples=10, temperature=None)
+    kinds = ("429", "500", "529", "not json", "no choices", "drop")
+    with Revoked(share=0.3, seed=2, only=kinds) as server, pytest.raises(ModelUnavailable, match="401"):
+        evaluate(server)
+    kept = in_order(tmp_path / "log.jsonl")
+    assert 300 < len(kept) < 700
+    assert {one.trajectory.ending for one in kept} == {Ending.SUBMITTED}
+    with HostileServer(share=0.3, seed=3, only=kinds) as server:
+        evaluate(server)
+        assert server.served["good"] == 1000 - len(kept)
+    made = in_order(tmp_path / "log.jsonl")
+    assert len({(one.task_id, one.sample) for one in made}) == len(made) == 1000
+    assert {one.trajectory.ending for one in made} == {Ending.SUBMITTED}
 
 
 def test_another_evaluation_in_the_folder_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Waves, the attempt log and resuming, with an agent that answers from a script and trusted programs."""
 
 import dataclasses
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from plateau_bench.agents.base import ModelUnavailable, Trajectory
+from plateau_bench.agents.base import BudgetSpent, Ending, ModelUnavailable, NotReached, Trajectory
 from plateau_bench.agents.scripted import ScriptedAgent
-from plateau_bench.harness.attempts.rollout import WAVE, Plan, as_they_come
+from plateau_bench.harness.attempts.rollout import WAVE, Plan, Unfinished, as_they_come
 from plateau_bench.harness.attempts.rollout import roll_out as make
 from plateau_bench.harness.seeds import derive
 from plateau_bench.results.attempt_log import AttemptLog, in_order, read_attempts
@@ -144,24 +146,93 @@ def test_an_attempt_that_ended_beside_one_that_failed_is_kept(tmp_path: Path) ->
     assert in_order(log) == sorted(waves, key=lambda one: one.task_id), "one rule for seeds, one record"
 
 
-def test_no_attempt_is_begun_after_the_last(tmp_path: Path) -> None:
+class Fails(ScriptedAgent):
+    """Raises `error` at every task from the third on."""
+
+    error: BaseException = NotReached("busy")
+
+    def solve(self, instruction: str, seeds: Sequence[int], boxes: Any = ()) -> list[Trajectory]:
+        if instruction in [task.instruction for task in TASKS[2:6]]:
+            raise self.error
+        return super().solve(instruction, seeds)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "said"),
+    [
+        (NotReached("busy"), Unfinished, r"^8 of 12 attempts got no answer and are open; .*\(busy\)"),
+        (BudgetSpent("gone"), BudgetSpent, "budget spent after [23] of 12 attempts of replace; .*--max-usd"),
+        (ModelUnavailable("401"), ModelUnavailable, "401"),
+    ],
+)
+def test_attempts_without_an_answer_stay_open(
+    tmp_path: Path, error: BaseException, raised: type[BaseException], said: str
+) -> None:
     log = tmp_path / "log.jsonl"
 
-    def freely() -> int:
+    def freely(agent: ScriptedAgent) -> list[tuple[str, int]]:
         as_they_come(
-            plan(TASKS[:6]),
-            ScriptedAgent(SOLUTIONS),
-            Counting(),
-            log,
-            backend=LocalBackend(),
-            at_once=1,
-            recorded=lambda new: None,
-            last=lambda one: one.task_id == TASKS[2].id,
-        )
-        return len(list(read_attempts(log)))
+            plan(TASKS[:6]), agent, Counting(), log,
+            backend=LocalBackend(), at_once=2, recorded=lambda new: None,
+        )  # fmt: skip
+        return [(one.task_id, one.sample) for one in in_order(log)]
 
-    assert freely() == 3
-    assert freely() == 3, "nor in a later process"
+    agent = Fails(SOLUTIONS)
+    agent.error = error
+    with pytest.raises(raised, match=said):
+        freely(agent)
+    kept = in_order(log)
+    assert {one.task_id for one in kept} <= {task.id for task in TASKS[:2]}
+    whole = [(task.id, sample) for task in TASKS[:6] for sample in (0, 1)]
+    assert freely(ScriptedAgent(SOLUTIONS)) == sorted(whole), "the same call makes them, once"
+
+
+def test_a_wave_without_an_answer_stays_open(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    with pytest.raises(NotReached, match="busy"):
+        roll_out(plan(TASKS[:6]), Fails(SOLUTIONS), Counting(), log)
+    assert in_order(log) == []
+    assert len(roll_out(plan(TASKS[:6]), ScriptedAgent(SOLUTIONS), Counting(), log)) == 12
+
+
+def test_a_first_wave_without_a_single_answer_is_no_measurement(tmp_path: Path) -> None:
+    class Broken(ScriptedAgent):
+        def solve(self, instruction: str, seeds: Sequence[int], boxes: Any = ()) -> list[Trajectory]:
+            return [
+                dataclasses.replace(one, ending=Ending.CRASHED, error="TypeError: x", completion_tokens=0)
+                for one in super().solve(instruction, seeds)
+            ]
+
+    with pytest.raises(ModelUnavailable, match="all of the first 12 attempts crashed.*TypeError: x"):
+        roll_out(plan(TASKS[:6]), Broken(SOLUTIONS), Counting(), tmp_path / "log.jsonl")
+    assert in_order(tmp_path / "log.jsonl") == []
+
+
+def test_the_first_interrupt_waits_for_answers_and_the_second_does_not(tmp_path: Path) -> None:
+    said: list[str] = []
+    main = threading.get_ident()
+
+    class Slow(ScriptedAgent):
+        def solve(self, instruction: str, seeds: Sequence[int], boxes: Any = ()) -> list[Trajectory]:
+            time.sleep(0.5)
+            return super().solve(instruction, seeds)
+
+    def freely(log: Path, presses: int) -> None:
+        for press in range(presses):
+            threading.Timer(0.2 + 0.1 * press, signal.pthread_kill, [main, signal.SIGINT]).start()
+        as_they_come(
+            plan(TASKS[:6]), Slow(SOLUTIONS), Counting(), log,
+            backend=LocalBackend(), at_once=3, recorded=lambda new: None, say=said.append,
+        )  # fmt: skip
+
+    with pytest.raises(KeyboardInterrupt):
+        freely(tmp_path / "once", 1)
+    assert len(in_order(tmp_path / "once")) == 3
+    assert said == ["stopping: waiting for 3 answers, Ctrl-C again to leave now"]
+    with pytest.raises(KeyboardInterrupt):
+        freely(tmp_path / "twice", 2)
+    assert in_order(tmp_path / "twice") == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_log_of_a_shorter_plan_is_not_taken_for_a_longer_one(tmp_path: Path) -> None:
