@@ -124,6 +124,8 @@ class Trajectory:
     """Whether `answer` is a diff of a workspace."""
     visits: tuple[Visit, ...] = ()
     """What its box asked of the network, refused or not."""
+    withheld: tuple[str, ...] = ()
+    """What a command line asked for and its model's server was not told, by name (`agents.gateway`)."""
 
     @property
     def code(self) -> str:

@@ -53,6 +53,8 @@ class Attempt:
     temperature: float
     trajectory: Trajectory
     verdict: Verdict
+    later: tuple[tuple[tuple[str | int, ...], Any], ...] = ()
+    """What a newer plateau wrote and this one does not know: place in the row -> value. It is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

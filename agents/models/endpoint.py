@@ -21,6 +21,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from plateau_bench.agents.base import BudgetSpent, ModelUnavailable
 from plateau_bench.agents.models.prices import Price
+from plateau_bench.agents.models.whole import keep_all
 
 RETRIABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """HTTP statuses that may pass. Any other 4xx says that the request is wrong, and stays wrong."""
@@ -195,7 +196,8 @@ class EndpointChat(BaseChatModel):
     def _call(
         self, model: Any, messages: list[BaseMessage], options: dict[str, Any], tools: list[Any] | None
     ) -> AIMessage:
-        read = upper_bound(messages, tools)
+        sent = json.dumps(options.get("extra_body") or "", default=str)
+        read = max(upper_bound(messages, tools), len(sent.encode()))
         worst = {"input_tokens": read, "output_tokens": options["max_tokens"]}
         usd = self.price.of(worst) if self.price else 0.0
         tokens = sum(worst.values())
@@ -291,7 +293,7 @@ def open_endpoint(
     elif api_key:
         options["api_key"] = api_key
     try:
-        inner: Any = init_chat_model(name, **options)
+        inner: Any = keep_all(init_chat_model(name, **options))
     except ImportError as error:
         raise ValueError(
             f"model {name!r}: {error}; 'plateau-bench[endpoints]' brings OpenAI's client"

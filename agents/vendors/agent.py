@@ -136,6 +136,7 @@ class CliAgent(Agent):
             messages=gateway.messages(),
             tools=tuple(json.loads(json.dumps(gateway.tools, default=str))),
             cost_usd=gateway.spent.cost,
+            withheld=tuple(dict.fromkeys(gateway.withheld)),
         )
 
 
