@@ -132,7 +132,11 @@ def _assistant(content: Any, message: Mapping[str, Any]) -> AIMessage:
                 raise TypeError("arguments are keys and values")
             calls.append(ToolCall(id=call["id"], name=name, args=args))
         except (ValueError, TypeError, RecursionError) as error:
-            broken.append(InvalidToolCall(id=call["id"], name=name, args=str(text), error=str(error)[:200]))
+            broken.append(
+                InvalidToolCall(
+                    type="invalid_tool_call", id=call["id"], name=name, args=str(text), error=str(error)[:200]
+                )
+            )
     more = {key: message[key] for key in (*REASONING, "refusal") if message.get(key)}
     return AIMessage(content, tool_calls=calls, invalid_tool_calls=broken, additional_kwargs=more)
 

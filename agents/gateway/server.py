@@ -149,8 +149,8 @@ class Gateway:
                 self.withhold("tool_choice")
         if request.body is None and request.stop and hasattr(self.model, "inner"):
             options["stop"] = list(request.stop)
-        bound = self.model.bind_tools(list(request.tools), **choice) if request.tools else self.model
-        return bound, options
+        tools = [dict(tool) for tool in request.tools]
+        return self.model.bind_tools(tools, **choice) if tools else self.model, options
 
     def _note(self, messages: Sequence[BaseMessage], tools: Sequence[Any], answer: AIMessage) -> None:
         self.spent.note(answer)
