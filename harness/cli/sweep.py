@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 from plateau_bench.harness.config import load_config
+from plateau_bench.validate import read_yaml
 
 
 def sweep(
@@ -21,7 +21,7 @@ def sweep(
     from plateau_bench.harness.rounds.sweep import cells, play, summarise
 
     load_config(config)  # for its messages about a config that is wrong without any knob
-    table = cells(yaml.safe_load(config.read_text()), vary, str(config))
+    table = cells(read_yaml(config), vary, str(config))
     root = out or Path("runs") / f"{table[0].config.name}-sweep"
     for number, cell in enumerate(table, 1):
         typer.echo(f"cell {number} of {len(table)}: {cell.name}", err=True)
