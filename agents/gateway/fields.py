@@ -166,7 +166,6 @@ TABLES: Mapping[str, Mapping[str, Rule]] = {
         **dict.fromkeys(("top_k", "thinking", "metadata", "context_management", "cache_control"), Fate.OWN),
     },
     "generateContent": {
-        **_ELSEWHERE,
         **dict.fromkeys(("contents", "systemInstruction", "tools", "cachedContent"), Fate.READ),
         **{"model": Fate.HERE, "toolConfig": _mode},
         **{"generationConfig.maxOutputTokens": Fate.MOST, "generationConfig.seed": Fate.SEED},
@@ -211,26 +210,26 @@ def sort(protocol: str, given: Mapping[str, Any]) -> Sorted:
     none of its kind.
     """
     made = Sorted()
-    for name, value in _flat(protocol, given):
-        rule = TABLES[protocol].get(name)
+    for top, part, value in _flat(protocol, given):
+        name = f"{top}.{part}" if part else top
         try:
-            _place(made, name, value, rule)
+            _place(made, top, part, value, TABLES[protocol].get(name))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             raise ValueError(f"{name}: {told}"[:300]) from None
     return made
 
 
-def _flat(protocol: str, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat(protocol: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for name, value in given.items():
         if name in _PARTS and isinstance(value, Mapping) and name not in TABLES[protocol]:
-            yield from ((f"{name}.{part}", inner) for part, inner in value.items() if inner is not None)
+            yield from ((name, part, inner) for part, inner in value.items() if inner is not None)
         elif value is not None:
-            yield name, value
+            yield name, "", value
 
 
-def _place(made: Sorted, name: str, value: Any, rule: Rule | None) -> None:
-    top, _, part = name.partition(".")
+def _place(made: Sorted, top: str, part: str, value: Any, rule: Rule | None) -> None:
+    name = f"{top}.{part}" if part else top
     asked = value is not False and value not in ([], {}, "")
     match rule:
         case Fate.READ | Fate.HERE:

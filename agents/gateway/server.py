@@ -12,6 +12,7 @@ import socket
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NoReturn, TypeVar
 
@@ -199,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         google = gemini.PATH.fullmatch(path)
         protocol = gemini if google else PROTOCOLS.get(path) or COUNTS.get(path)
         if protocol is None:
-            self.close_connection = True  # its body stays unread
+            self._drain()
             known = "use /v1/chat/completions, /v1/responses, /v1/messages or generateContent"
             raise Refused(404, "not_found", f"{path[:100]!r}: {known}")
         body = self._body()
@@ -221,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> dict[str, Any]:
         encoding = (self.headers.get("content-encoding") or "identity").strip().lower()
         if encoding not in ("identity", *ENCODINGS):
-            self.close_connection = True
+            self._drain()
             known = ", ".join(ENCODINGS)
             raise Refused(
                 415, "invalid_request", f"content-encoding {encoding[:50]!r} is not known; use {known}"
@@ -254,6 +255,12 @@ class _Handler(BaseHTTPRequestHandler):
             if not 0 <= length <= MAX_BODY:
                 self._too_long()
             yield self.rfile.read(length)
+
+    def _drain(self) -> None:
+        """Read a body that nobody wants, so that its sender hears the answer."""
+        with suppress(Refused):
+            for _ in self._pieces():
+                pass
 
     def _too_long(self) -> NoReturn:
         self.close_connection = True
