@@ -205,13 +205,20 @@ def answered(message: AIMessage, stopped_at: str | None, number: int, protocol: 
         text=str(message.text) or str(message.additional_kwargs.get("refusal") or ""),
         calls=tuple(calls),
         finish=reason,
-        stopped_at=stopped_at,
+        stopped_at=stopped_at or told.get("stop_sequence"),
         usage=dict(message.usage_metadata) if message.usage_metadata else None,
         reasoning=reasoning_of(message),
         choice=told.get("choice"),
-        blocks=content if protocol == "messages" and isinstance(content, list) else None,
+        blocks=_blocks(content) if protocol == "messages" and isinstance(content, list) else None,
         number=number,
     )
+
+
+def _blocks(content: list[Any]) -> list[Any]:
+    """Blocks without the nulls that Anthropic's client adds where the server said nothing."""
+    return [
+        {k: v for k, v in one.items() if v is not None} if isinstance(one, dict) else one for one in content
+    ]
 
 
 def reasoning_of(message: AIMessage) -> str:

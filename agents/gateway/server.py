@@ -197,6 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, path: str, query: str) -> tuple[str, str]:
         """The type and the text of the response to a request."""
+        path = path.rstrip("/")
         google = gemini.PATH.fullmatch(path)
         protocol = gemini if google else PROTOCOLS.get(path) or COUNTS.get(path)
         if protocol is None:

@@ -21,7 +21,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 
 from plateau_bench.agents.base import BudgetSpent, ModelUnavailable
 from plateau_bench.agents.models.prices import Price
-from plateau_bench.agents.models.whole import keep_all
+from plateau_bench.agents.models.whole import keep_all, speaks
 
 RETRIABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 """HTTP statuses that may pass. Any other 4xx says that the request is wrong, and stays wrong."""
@@ -303,7 +303,7 @@ def open_endpoint(
     return EndpointChat(
         inner=inner,
         model=name,
-        takes_seed=name.startswith("openai:") or base_url is not None,
+        takes_seed=name.startswith("openai:") or (base_url is not None and speaks(inner) != "messages"),
         price=price,
         policy=policy or Policy(),
         breaker=breaker or Breaker(),

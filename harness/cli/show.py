@@ -104,6 +104,10 @@ def show_attempt(attempt: Attempt, console: "Console | None" = None) -> None:
     for visit in trajectory.visits:
         how = f"{visit.sent} bytes sent, {visit.received} received" if visit.allowed else "refused"
         out.print(Text(plain(f"network: {visit.host}:{visit.port} {how} {visit.reason}"), style="dim"))
+    if trajectory.withheld:
+        out.print(
+            Text(plain(f"withheld from the model's server: {', '.join(trajectory.withheld)}"), style="dim")
+        )
     passed = verdict.outcome is Outcome.PASSED
     cost = "unknown" if trajectory.cost_usd is None else f"${trajectory.cost_usd:.4g}"
     out.print(

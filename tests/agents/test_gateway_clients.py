@@ -14,6 +14,7 @@ import pytest
 from plateau_bench.agents.base import Limits
 from plateau_bench.agents.gateway.server import Gateway
 from plateau_bench.agents.models.endpoint import open_endpoint
+from tests.agents.test_gateway import post
 from tests.agents.upstream import call, said, upstream
 
 pytestmark = [
@@ -153,3 +154,39 @@ def test_google_generate_content(place: Place) -> None:
     assert client.models.count_tokens(model="m", contents=contents).total_tokens > 0
     check(place, 3)
     assert place.gateway.withheld == []
+
+
+def test_anthropic_in_and_out_passes_untouched() -> None:
+    """What Claude Code sends goes to Anthropic as it is: marks of the cache, thinking, its signatures."""
+    pytest.importorskip("langchain_anthropic")
+    blocks = [
+        {"type": "thinking", "thinking": "hm", "signature": "SIG"},
+        {"type": "text", "text": "ok"},
+        {"type": "tool_use", "id": "t1", "name": "bash", "input": {"command": "ls"}},
+    ]
+    usage = {"input_tokens": 3, "output_tokens": 4}
+    told = {"id": "msg", "type": "message", "role": "assistant", "model": "c", "content": blocks}
+    told |= {"stop_reason": "tool_use", "stop_sequence": None, "usage": usage}
+    cached = {"cache_control": {"type": "ephemeral"}}
+    ask: dict[str, Any] = {
+        "system": [{"type": "text", "text": "S", **cached}],
+        "thinking": {"type": "enabled", "budget_tokens": 2000},
+        "stop_sequences": ["END"],
+        "top_k": 3,
+        "tool_choice": {"type": "auto"},
+        "tools": [{"name": "bash", "input_schema": SCHEMA, **cached}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "hi", **cached}]},
+            {"role": "assistant", "content": [*blocks[:1], {**blocks[2], "id": "t0"}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t0", "content": "a.py"}]},
+        ],
+    }
+    hosted = {"type": "web_search_20250305", "name": "web_search"}
+    with upstream(lambda body: told) as (url, seen):
+        model = open_endpoint("anthropic:claude", base_url=url.removesuffix("/v1"))
+        gateway = Gateway(model, limits=Limits(completion_tokens=4000), seed=1)
+        more = {"model": "m", "max_tokens": 3000, "mcp_servers": [{"url": "https://evil"}]}
+        status, reply = post(gateway, {**ask, **more, "tools": [*ask["tools"], hosted]}, "/v1/messages")
+    assert (status, reply["content"], reply["stop_reason"]) == (200, blocks, "tool_use")
+    assert seen == [{**ask, "model": "claude", "max_tokens": 3000}]
+    assert sorted(gateway.withheld) == ["mcp_servers", "web_search_20250305"]
