@@ -70,6 +70,10 @@ class Message:
     """Tokens read for an assistant's message, cached ones included; None where unknown."""
     completion_tokens: int | None = None
     cost_usd: float | None = None
+    reasoning: str = ""
+    """What the model thought, where its server tells that in a field of its own."""
+    refusal: str = ""
+    """Why the model refused, where its server tells that in a field of its own."""
 
     def chat(self, arguments: Callable[[dict[str, Any]], Any] = dict) -> dict[str, Any]:
         """The message as chat templates take it; with `arguments=json.dumps`, as OpenAI's API has it."""

@@ -85,6 +85,9 @@ def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
             del trajectory[name]
     for name in {"messages", "visits"} & set(trajectory):
         trajectory[name] = tuple(map(dataclasses.asdict, trajectory[name]))
+    for message in trajectory.get("messages", ()):
+        for name in [name for name in ("reasoning", "refusal") if not message[name]]:
+            del message[name]
     row = fields_of(attempt) | {"trajectory": trajectory, "verdict": fields_of(attempt.verdict)}
     for (*place, name), value in row.pop("later"):
         reduce(getitem, place, cast(Any, row))[name] = value

@@ -15,6 +15,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
+from plateau_bench.agents.models.chat import reasoning_of
 from plateau_bench.agents.models.whole import REASONING
 
 
@@ -219,14 +220,6 @@ def _blocks(content: list[Any]) -> list[Any]:
     return [
         {k: v for k, v in one.items() if v is not None} if isinstance(one, dict) else one for one in content
     ]
-
-
-def reasoning_of(message: AIMessage) -> str:
-    """What the model thought, as text; '' if nothing is known of it."""
-    for name in ("reasoning_content", "reasoning"):
-        if isinstance(text := message.additional_kwargs.get(name), str) and text:
-            return text
-    return ""
 
 
 def cut_at(message: AIMessage, stops: Sequence[str]) -> tuple[AIMessage, str | None]:

@@ -78,6 +78,9 @@ def show_attempt(attempt: Attempt, console: "Console | None" = None) -> None:
     out.rule(f"{attempt.task_id}#{attempt.sample}  {trajectory.agent}  {trajectory.model}", style="dim")
     for number, message in enumerate(trajectory.messages):
         body = Text(_cut(plain(message.text)))
+        for what in ("reasoning", "refusal"):
+            if told := getattr(message, what):
+                body.append(f"\n({what}) {_cut(plain(told))}", style="dim")
         for call in message.tool_calls:
             body.append(f"\n> {call.name}", style="bold")
             for key, value in call.arguments.items():

@@ -552,3 +552,13 @@ def test_bodies_that_are_none_get_an_answer(data: bytes, headers: dict[str, str]
     if status == 413 and headers == {"content-encoding": "gzip"}:
         headers = {**headers, "content-length": str(len(data))}
     assert raw(gateway(), data, headers)[0] == status
+
+
+def test_reasoning_and_refusals_are_in_the_record(server: Server) -> None:
+    server.answers = [said(None, refusal="I will not"), said("", reasoning_content="hm")]
+    g = server.gateway()
+    _, reply = post(g, ASK["completions"])
+    assert reply["choices"][0]["message"]["refusal"] == "I will not"
+    post(g, ASK["messages"], "/v1/messages")
+    told = [(m.text, m.reasoning, m.refusal) for m in g.messages() if m.role == "assistant"]
+    assert told == [("", "", "I will not"), ("", "hm", "")]
