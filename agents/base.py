@@ -74,6 +74,10 @@ class Message:
     """Tokens read for an assistant's message, cached ones included; None where unknown."""
     completion_tokens: int | None = None
     cost_usd: float | None = None
+    reasoning: str = ""
+    """What the model thought, where its server tells that in a field of its own."""
+    refusal: str = ""
+    """Why the model refused, where its server tells that in a field of its own."""
 
     def chat(self, arguments: Callable[[dict[str, Any]], Any] = dict) -> dict[str, Any]:
         """The message as chat templates take it; with `arguments=json.dumps`, as OpenAI's API has it."""
@@ -134,6 +138,8 @@ class Trajectory:
     """The provider's fingerprints of the system that answered, as far as it gives them."""
     response_ids: tuple[str, ...] = ()
     """The provider's names of its answers, those thrown away included, in order."""
+    withheld: tuple[str, ...] = ()
+    """What a command line asked for and its model's server was not told, by name (`agents.gateway`)."""
 
     @property
     def code(self) -> str:

@@ -100,15 +100,17 @@ class OneShot(Agent):
             loss_spans=spans,
             logprobs=logprobs,
             duration_s=duration_s,
-            messages=() if answer == reply.text else self._said(reply, instruction),
+            messages=self._said(reply, instruction, answer),
             **spent.facts(),
         )
 
-    def _said(self, reply: "AIMessage", instruction: str) -> tuple[Message, ...]:
-        """The exchange with the answer as it was written, reasoning and words around the code included."""
+    def _said(self, reply: "AIMessage", instruction: str, answer: str) -> tuple[Message, ...]:
+        """The exchange, where the answer is not all that was said: reasoning, refusals, words around code."""
+        said = to_message(reply, getattr(self.model, "price", None))
+        if answer == reply.text and not (said.reasoning or said.refusal):
+            return ()
         system = [Message(role="system", text=self.system_prompt)] if self.system_prompt else []
-        price = getattr(self.model, "price", None)
-        return (*system, Message(role="user", text=instruction), to_message(reply, price))
+        return (*system, Message(role="user", text=instruction), said)
 
 
 def _since(started: float) -> float:

@@ -59,10 +59,18 @@ Loader.add_implicit_resolver(
 )
 
 
+def decoded(data: bytes) -> str:
+    """The text of a file that a user wrote: UTF-8, without the mark that some editors put in front.
+
+    Whatever reads such a file reads it through here. Line ends stay. Raises UnicodeDecodeError.
+    """
+    return data.decode("utf-8-sig")
+
+
 def read_yaml(path: Path) -> Any:
     """The plain data of a YAML file. Raises ValueError that names the file and the place."""
     try:
-        return yaml.load(path.read_text("utf-8"), Loader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(decoded(path.read_bytes()), Loader)  # noqa: S506 (a SafeLoader)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -4,8 +4,10 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, reduce
+from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from plateau_bench.agents.base import Ending, Message, ToolCall, Trajectory
 from plateau_bench.results.records import Attempt, fields_of
@@ -13,6 +15,8 @@ from plateau_bench.sandbox.base import Visit
 from plateau_bench.tasks.base import Outcome, Split, Verdict
 
 PROVIDER = ("provider_models", "fingerprints", "response_ids")
+LEFT_OUT = ("messages", "tools", "cost_usd", "boxed", "visits", "withheld", *PROVIDER)
+"""Fields of a trajectory that are not written where they hold nothing."""
 
 
 class AttemptLog:
@@ -77,30 +81,63 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
     """Plain values; enums become their strings. What a one-call agent has none of is left out."""
     trajectory = fields_of(attempt.trajectory)
-    for name in ("messages", "tools", "cost_usd", "boxed", "visits", *PROVIDER):
-        if trajectory[name] in (None, (), False):
+    for name in LEFT_OUT:
+        if _is_nothing(trajectory[name]):
             del trajectory[name]
     for name in {"messages", "visits"} & set(trajectory):
         trajectory[name] = tuple(map(dataclasses.asdict, trajectory[name]))
-    return fields_of(attempt) | {"trajectory": trajectory, "verdict": fields_of(attempt.verdict)}
+    for message in trajectory.get("messages", ()):
+        for name in [name for name in ("reasoning", "refusal") if not message[name]]:
+            del message[name]
+    row = fields_of(attempt) | {"trajectory": trajectory, "verdict": fields_of(attempt.verdict)}
+    for (*place, name), value in row.pop("later"):
+        reduce(getitem, place, cast(Any, row))[name] = value
+    return row
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether a field holds nothing. Not by equality: a cost of 0 is something, and equals False."""
+    return value is None or value is False or (isinstance(value, tuple) and not value)
 
 
 def attempt_from_json(row: Mapping[str, Any]) -> Attempt:
-    trajectory, verdict = dict(row["trajectory"]), row["verdict"]
-    for name in ("token_ids", "logprobs", "tools", *PROVIDER):
+    """The attempt of a row; fields that are not known here are kept as they came, in `later`."""
+    later: list[tuple[tuple[str | int, ...], Any]] = []
+    made = _known(Attempt, row, later)
+    trajectory = _known(Trajectory, row["trajectory"], later, "trajectory")
+    for name in ("token_ids", "logprobs", "tools", "withheld", *PROVIDER):
         trajectory[name] = tuple(trajectory.get(name, ()))
     trajectory["loss_spans"] = tuple((start, end) for start, end in trajectory["loss_spans"])
-    trajectory["messages"] = tuple(map(_message, trajectory.get("messages", ())))
-    trajectory["visits"] = tuple(Visit(**visit) for visit in trajectory.get("visits", ()))
+    found = enumerate(trajectory.get("messages", ()))
+    trajectory["messages"] = tuple(_message(one, later, "trajectory", "messages", i) for i, one in found)
+    found = enumerate(trajectory.get("visits", ()))
+    visits = (_known(Visit, one, later, "trajectory", "visits", i) for i, one in found)
+    trajectory["visits"] = tuple(Visit(**visit) for visit in visits)
     trajectory["ending"] = Ending(trajectory["ending"])
-    made = {
+    verdict = _known(Verdict, row["verdict"], later, "verdict")
+    made |= {
         "split": Split(row["split"]),
         "verdict": Verdict(**{**verdict, "outcome": Outcome(verdict["outcome"])}),
         "trajectory": Trajectory(**trajectory),
     }
-    return Attempt(**{**row, **made})
+    return Attempt(**made, later=tuple(later))
 
 
-def _message(row: Mapping[str, Any]) -> Message:
-    calls = tuple(ToolCall(**call) for call in row["tool_calls"])
-    return Message(**{**row, "tool_calls": calls, "malformed": tuple(row["malformed"])})
+def _known(kind: type, row: Mapping[str, Any], later: list[Any], *place: str | int) -> dict[str, Any]:
+    """The fields of a row that a `kind` has; the others go to `later`."""
+    names = _names(kind)
+    if not row.keys() <= names:
+        later += (((*place, name), row[name]) for name in row if name not in names)
+    return {name: value for name, value in row.items() if name in names}
+
+
+@cache
+def _names(kind: Any) -> frozenset[str]:
+    return frozenset(one.name for one in dataclasses.fields(kind)) - {"later"}
+
+
+def _message(row: Mapping[str, Any], later: list[Any], *place: str | int) -> Message:
+    calls = enumerate(row["tool_calls"])
+    made = tuple(ToolCall(**_known(ToolCall, one, later, *place, "tool_calls", i)) for i, one in calls)
+    told = _known(Message, row, later, *place)
+    return Message(**{**told, "tool_calls": made, "malformed": tuple(row["malformed"])})

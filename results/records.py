@@ -54,6 +54,8 @@ class Attempt:
     """None where none was asked for: the endpoint's own."""
     trajectory: Trajectory
     verdict: Verdict
+    later: tuple[tuple[tuple[str | int, ...], Any], ...] = ()
+    """What a newer plateau wrote and this one does not know: place in the row -> value. It is kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

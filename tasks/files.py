@@ -6,18 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from plateau_bench.validate import decoded
+
 MAX_BYTES = 50_000_000
 """The most bytes of a folder's tests, of its workspace, of an attempt's files, or of a text."""
 
 
-def text_of(file: Path) -> str:
-    """The content of a UTF-8 file. Raises ValueError that names it."""
+def text_of(file: Path, *, exact: bool = False) -> str:
+    """The content of a UTF-8 file; its line ends become newlines unless it is wanted `exact`, as a patch is.
+
+    Raises ValueError that names the file.
+    """
     if file.is_symlink() or (file.exists() and not file.is_file()):
         raise ValueError(f"{file}: only regular files can be part of a task")
     try:
         if file.stat().st_size > MAX_BYTES:
             raise ValueError(f"{file}: is larger than {MAX_BYTES // 10**6} MB")
-        return file.read_text(encoding="utf-8")
+        text = decoded(file.read_bytes())
+        return text if exact else text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise ValueError(f"{file}: is missing") from None
     except UnicodeDecodeError as error:

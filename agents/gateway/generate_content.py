@@ -7,57 +7,85 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.messages import AIMessage
-
-PATH = re.compile(
-    r"(?:/v1(?:alpha|beta)?)?/models/(?P<model>[^/:]+):(?:generate|(?P<stream>stream)Generate)Content"
+from plateau_bench.agents.gateway.conversation import (
+    Answer,
+    Conversation,
+    assistant,
+    called,
+    own_tool,
 )
+from plateau_bench.agents.gateway.fields import plain
+
+NAME = "generateContent"
+PATH = re.compile(
+    r"(?:/v1(?:alpha|beta)?)?/models/([^/:]+):(generateContent|streamGenerateContent|countTokens)"
+)
+_PART = {"text", "thought", "thoughtSignature", "functionCall", "functionResponse", "inlineData", "fileData"}
 
 
-def to_openai(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A request's messages, tools and max_tokens. A tool that is not the agent's own keeps its name as type.
+def named(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A request with its fields, and those of its configuration, in camel case."""
+    made = {_camel(name): value for name, value in body.items()}
+    for name in ("generationConfig", "toolConfig"):
+        if isinstance(made.get(name), Mapping):
+            made[name] = {_camel(key): value for key, value in made[name].items()}
+    calling = made.get("toolConfig")
+    if isinstance(calling, Mapping) and isinstance(calling.get("functionCallingConfig"), Mapping):
+        calling["functionCallingConfig"] = {  # type: ignore[index]
+            _camel(key): value for key, value in calling["functionCallingConfig"].items()
+        }
+    return made
 
-    Raises whatever reading a malformed request raises.
+
+def _camel(name: str) -> str:
+    return re.sub("_([a-z])", lambda found: found[1].upper(), name)
+
+
+def read(body: Mapping[str, Any]) -> Conversation:
+    """A request's messages and tools. A tool that is not the agent's own keeps its name as type.
+
+    Raises ValueError that names the place, or whatever reading a malformed request raises.
     """
-    messages: list[dict[str, Any]] = []
-    if system := _get(body, "systemInstruction"):
-        messages.append({"role": "system", "content": _text(system["parts"])})
-    open_calls: list[tuple[str, str]] = []
-    for content in body["contents"]:
-        messages += _messages(content, open_calls)
-    tools: list[dict[str, Any]] = []
-    for tool in body.get("tools") or []:
-        own = _get(tool, "functionDeclarations") or []
-        tools += [{"type": "function", "function": _function(declared)} for declared in own]
-        tools += [
-            {"type": name} for name in tool if name not in ("functionDeclarations", "function_declarations")
-        ]
     if _get(body, "cachedContent"):
         raise ValueError("cachedContent: nothing is cached here")
-    config = _get(body, "generationConfig") or {}
-    wishes = {"temperature": config.get("temperature"), "seed": config.get("seed")}
-    return {"messages": messages, "tools": tools, "max_tokens": _get(config, "maxOutputTokens"), **wishes}
+    made = Conversation()
+    if system := _get(body, "systemInstruction"):
+        parts = [{"text": system}] if isinstance(system, str) else system["parts"]
+        made.messages.append({"role": "system", "content": _text(parts)})
+    open_calls: list[tuple[str, str]] = []
+    contents = body["contents"]
+    for place, content in enumerate([contents] if isinstance(contents, Mapping) else contents):
+        _add(content, f"contents[{place}]", open_calls, made)
+    for tool in body.get("tools") or []:
+        for declared in _get(tool, "functionDeclarations") or []:
+            schema = _get(declared, "parametersJsonSchema") or plain(declared.get("parameters"))
+            made.tools.append(own_tool(declared["name"], declared.get("description"), schema))
+            for key in declared.keys() & {"response", "behavior", "responseJsonSchema"}:
+                made.lose(key)
+        hosted = [name for name in tool if name not in ("functionDeclarations", "function_declarations")]
+        made.tools += [{"type": name} for name in hosted]
+    return made
 
 
-def from_answer(answer: AIMessage, *, model: str, number: int) -> dict[str, Any]:
-    """The response to a request."""
-    parts: list[dict[str, Any]] = [{"text": answer.text}] if answer.text or not answer.tool_calls else []
+def from_answer(answer: Answer, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The response to a request; in a stream it is the only chunk."""
+    parts: list[dict[str, Any]] = []
+    thinking = _get(_get(body, "generationConfig") or {}, "thinkingConfig") or {}
+    if answer.reasoning and _get(thinking, "includeThoughts"):
+        parts.append({"text": answer.reasoning, "thought": True})
+    if answer.text or not answer.calls:
+        parts.append({"text": answer.text})
     parts += [
-        {"functionCall": {"id": c["id"], "name": c["name"], "args": c["args"]}} for c in answer.tool_calls
+        {"functionCall": {"id": c["id"], "name": c["name"], "args": _args(c["arguments"])}}
+        for c in answer.calls
     ]
-    cut = answer.response_metadata.get("finish_reason") == "length"
+    reason = {"length": "MAX_TOKENS", "content_filter": "SAFETY"}.get(answer.finish, "STOP")
     reply: dict[str, Any] = {
-        "candidates": [
-            {
-                "content": {"role": "model", "parts": parts},
-                "finishReason": "MAX_TOKENS" if cut else "STOP",
-                "index": 0,
-            }
-        ],
-        "modelVersion": model,
-        "responseId": f"plateau-{number}",
+        "candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": reason, "index": 0}],
+        "modelVersion": str(body.get("model")),
+        "responseId": f"plateau-{answer.number}",
     }
-    if usage := answer.usage_metadata:
+    if usage := answer.usage:
         reply["usageMetadata"] = {
             "promptTokenCount": usage["input_tokens"],
             "candidatesTokenCount": usage["output_tokens"],
@@ -66,9 +94,13 @@ def from_answer(answer: AIMessage, *, model: str, number: int) -> dict[str, Any]
     return reply
 
 
-def events(reply: Mapping[str, Any]) -> str:
-    """The whole response as the stream of events that clients expect."""
-    return f"data: {json.dumps(reply)}\n\n"
+def _args(arguments: str) -> Any:
+    """Arguments as keys and values; what is no JSON is given as it was written, for the tool to refuse."""
+    try:
+        found = json.loads(arguments or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"unreadable arguments": arguments}
 
 
 def _get(table: Mapping[str, Any], name: str) -> Any:
@@ -79,60 +111,56 @@ def _text(parts: Any) -> str:
     return "\n".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
 
 
-def _messages(content: Mapping[str, Any], open_calls: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    """One content. A result without an id answers the oldest open call of its name."""
-    parts, made = content["parts"], []
+def _add(content: Mapping[str, Any], at: str, open_calls: list[tuple[str, str]], made: Conversation) -> None:
+    """Add one content. A result without an id answers the oldest open call of its name."""
+    parts = content.get("parts") or []
+    for key in {_camel(key) for part in parts for key in part} - _PART:
+        made.lose(key)
     if content.get("role") == "model":
         calls = []
         for call in filter(None, (_get(part, "functionCall") for part in parts)):
             name, id = call["name"], call.get("id") or f"call-{len(open_calls)}"
             open_calls.append((name, id))
-            arguments = json.dumps(call.get("args") or {})
-            calls.append({"type": "function", "id": id, "function": {"name": name, "arguments": arguments}})
-        return [{"role": "assistant", "content": _text(parts)} | ({"tool_calls": calls} if calls else {})]
+            calls.append(called(id, name, call.get("args") or {}))
+        text = _text(parts)
+        made.messages.append(assistant([{"type": "text", "text": text}] if text else [], calls))
+        return
+    results: list[dict[str, Any]] = []
     blocks: list[dict[str, Any]] = []
     for part in parts:
         if result := _get(part, "functionResponse"):
-            told = result.get("response") or {}
-            text = (
-                told["output"]
-                if set(told) == {"output"} and type(told["output"]) is str
-                else json.dumps(told)
-            )
-            found = next(i for i, (name, id) in enumerate(open_calls) if _answers(result, name, id))
-            made.append({"role": "tool", "tool_call_id": open_calls[found][1], "content": text})
-            open_calls[found] = ("", "")
+            found = _answered(result, at, open_calls)
+            results.append({"role": "tool", "tool_call_id": found, "content": _result(result)})
         elif data := _get(part, "inlineData"):
-            url = f"data:{_get(data, 'mimeType')};base64,{data['data']}"
-            blocks.append({"type": "image_url", "image_url": {"url": url}})
+            blocks.append(_data(data, at))
         elif file := _get(part, "fileData"):  # told as the address that it is: the gateway refuses those
             blocks.append({"type": "image_url", "image_url": {"url": str(_get(file, "fileUri"))}})
-        else:
+        elif "text" in part:
             blocks.append({"type": "text", "text": part["text"]})
-    if all(block["type"] == "text" for block in blocks):
-        text = "\n".join(block["text"] for block in blocks)
-        return made + ([{"role": "user", "content": text}] if blocks else [])
-    return [*made, {"role": "user", "content": blocks}]
+        else:
+            raise ValueError(f"{at}: a part of {', '.join(part) or 'nothing'} is not understood here")
+    made.results_first(results, blocks)
 
 
-def _answers(result: Mapping[str, Any], name: str, id: str) -> bool:
-    return id == result["id"] if result.get("id") else name == result["name"]
+def _data(data: Mapping[str, Any], at: str) -> dict[str, Any]:
+    kind = str(_get(data, "mimeType"))
+    if not kind.startswith("image/"):
+        raise ValueError(f"{at}: data of {kind!r} cannot be given to this model, only text and images can")
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data['data']}"}}
 
 
-def _function(declared: Mapping[str, Any]) -> dict[str, Any]:
-    schema = _get(declared, "parametersJsonSchema") or _plain(declared.get("parameters"))
-    return {
-        "name": declared["name"],
-        "description": declared.get("description") or "",
-        "parameters": schema or {"type": "object", "properties": {}},
-    }
+def _answered(result: Mapping[str, Any], at: str, open_calls: list[tuple[str, str]]) -> str:
+    """The id of the call that a result answers, which is no longer open then."""
+    for place, (name, id) in enumerate(open_calls):
+        if (id == result["id"]) if result.get("id") else (name == result.get("name")):
+            open_calls[place] = ("", "")
+            return id
+    told = f" with id {result['id']!r}" if result.get("id") else ""
+    raise ValueError(f"{at}: functionResponse {result.get('name')!r}{told} answers no functionCall")
 
 
-def _plain(schema: Any) -> Any:
-    """JSON Schema of Google's: its types are written in capitals."""
-    if isinstance(schema, Mapping):
-        return {
-            key: value.lower() if key == "type" and isinstance(value, str) else _plain(value)
-            for key, value in schema.items()
-        }
-    return [_plain(item) for item in schema] if isinstance(schema, list) else schema
+def _result(result: Mapping[str, Any]) -> str:
+    told = result.get("response") or {}
+    if set(told) == {"output"} and isinstance(told["output"], str):
+        return told["output"]
+    return json.dumps(told)

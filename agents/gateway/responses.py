@@ -3,87 +3,144 @@ reference (`POST /v1/responses`).
 """
 
 import json
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from plateau_bench.agents.gateway.conversation import Answer, Conversation, as_content, called, own_tool
 
-PATH = re.compile(r"(?:/v1)?/responses")
+NAME = "responses"
+PATHS = ("/v1/responses", "/responses")
+COUNTS = ("/v1/responses/input_tokens", "/responses/input_tokens")
+_CALLS = ("function_call", "custom_tool_call", "local_shell_call", "shell_call", "apply_patch_call")
+_OUTPUTS = tuple(f"{kind}_output" for kind in _CALLS)
 
 
-def to_openai(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A request's messages, tools and max_tokens. A tool that is not the agent's own keeps its type.
+def read(body: Mapping[str, Any]) -> Conversation:
+    """A request's messages and tools. A tool that is not the agent's own keeps its type.
 
     Raises whatever reading a malformed request raises; ValueError for what a provider would have to keep.
     """
     for kept in ("previous_response_id", "conversation", "prompt"):
         if body.get(kept):
             raise ValueError(f"{kept}: nothing is kept here")
-    messages: list[dict[str, Any]] = []
+    made = Conversation(tools=[_tool(tool) for tool in body.get("tools") or []])
     if body.get("instructions"):
-        messages.append({"role": "system", "content": body["instructions"]})
+        made.messages.append({"role": "system", "content": body["instructions"]})
     given = body["input"]
-    for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
+    results: list[dict[str, Any]] = []
+    for place, item in enumerate([{"role": "user", "content": given}] if isinstance(given, str) else given):
         kind = item.get("type", "message")
-        if kind == "message":
-            role = {"developer": "system"}.get(item["role"], item["role"])
-            messages.append({"role": role, "content": _content(item["content"])})
-        elif kind == "function_call":
-            if not messages or messages[-1]["role"] != "assistant":
-                messages.append({"role": "assistant", "content": ""})
-            function = {"name": item["name"], "arguments": item["arguments"]}
-            call = {"id": item["call_id"], "type": "function", "function": function}
-            messages[-1].setdefault("tool_calls", []).append(call)
-        elif kind == "function_call_output":
-            said = _content(item["output"])
-            messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": said})
-        elif kind != "reasoning":
-            raise ValueError(f"input: {kind!r} is not understood here")
-    most = body.get("max_output_tokens")
-    tools = [_tool(tool) for tool in body.get("tools") or []]
-    temperature = body.get("temperature")
-    return {"messages": messages, "tools": tools, "max_tokens": most, "temperature": temperature}
+        if kind in _OUTPUTS:
+            said = _content(item.get("output") or "", f"input[{place}].output", made)
+            results.append({"role": "tool", "tool_call_id": item["call_id"], "content": said})
+            continue
+        if results and kind != "reasoning":
+            made.results_first(results, [])
+            results = []
+        _item(item, kind, f"input[{place}]", made)
+    if results:
+        made.results_first(results, [])
+    return made
 
 
-def from_answer(answer: AIMessage, *, model: str, number: int) -> dict[str, Any]:
-    """The response to a request."""
+def _item(item: Mapping[str, Any], kind: str, at: str, made: Conversation) -> None:
+    """Add one item of the input that is no result of a call."""
+    if kind == "message":
+        role = {"developer": "system"}.get(item["role"], item["role"])
+        content = _content(item["content"], f"{at}.content", made)
+        last = made.messages[-1] if made.messages else {}
+        if role == "assistant" and last.get("tool_calls") and isinstance(content, str):
+            last["content"] = "\n".join(filter(None, (last["content"], content)))  # results must come next
+        else:
+            made.messages.append({"role": role, "content": content})
+    elif kind in _CALLS:
+        if not made.messages or made.messages[-1]["role"] != "assistant":
+            made.messages.append({"role": "assistant", "content": None})
+        if kind == "function_call":
+            call = called(item["call_id"], item["name"], item["arguments"])
+        elif kind == "custom_tool_call":
+            call = called(item["call_id"], item["name"], {"input": item["input"]})
+        else:
+            did = item.get("action") or item.get("operation") or {}
+            call = called(item["call_id"], kind.removesuffix("_call"), did)
+        made.messages[-1].setdefault("tool_calls", []).append(call)
+    elif kind != "reasoning":  # another model's, or the gateway's own, which it remembers
+        raise ValueError(f"{at}: {kind!r} is not understood here")
+
+
+def from_answer(answer: Answer, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The response to a request. Reasoning is told to clients that asked for it."""
     output: list[dict[str, Any]] = []
-    if answer.text or not answer.tool_calls:
+    if answer.reasoning and body.get("reasoning"):
+        told = {"type": "reasoning_text", "text": answer.reasoning}
+        output.append({"type": "reasoning", "summary": [], "content": [told]})
+    if answer.text or not answer.calls:
         text = {"type": "output_text", "text": answer.text, "annotations": []}
         output.append({"type": "message", "role": "assistant", "content": [text]})
-    output += [
-        {"type": "function_call", "call_id": c["id"], "name": c["name"], "arguments": json.dumps(c["args"])}
-        for c in answer.tool_calls
-    ]
+    custom = {tool.get("name") for tool in body.get("tools") or [] if tool.get("type") == "custom"}
+    for call in answer.calls:
+        made = {"call_id": call["id"], "name": call["name"]}
+        if call["name"] in custom:
+            output.append({"type": "custom_tool_call", **made, "input": _input(call["arguments"])})
+        else:
+            output.append({"type": "function_call", **made, "arguments": call["arguments"]})
     for place, item in enumerate(output):
-        item |= {"id": f"item-{number}-{place}", "status": "completed"}
-    cut = answer.response_metadata.get("finish_reason") == "length"
-    usage = answer.usage_metadata
+        item |= {"id": f"item-{answer.number}-{place}", "status": "completed"}
+    why = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(answer.finish)
+    usage = answer.usage
     return {
-        "id": f"plateau-{number}",
+        "id": f"plateau-{answer.number}",
         "object": "response",
         "created_at": int(time.time()),
-        "status": "incomplete" if cut else "completed",
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-        "model": model,
+        "status": "incomplete" if why else "completed",
+        "error": None,
+        "incomplete_details": {"reason": why} if why else None,
+        "instructions": body.get("instructions"),
+        "metadata": {},
+        "model": str(body.get("model")),
         "output": output,
+        "parallel_tool_calls": body.get("parallel_tool_calls", True),
+        "tool_choice": body.get("tool_choice") or "auto",
+        "tools": body.get("tools") or [],
         "usage": usage and {name: usage[name] for name in ("input_tokens", "output_tokens", "total_tokens")},
     }
 
 
-def events(reply: Mapping[str, Any]) -> str:
+def _input(arguments: str) -> str:
+    """What was written for a tool that takes a text; what is no JSON may be that very text."""
+    try:
+        found = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return str(found["input"]) if isinstance(found, dict) and "input" in found else arguments
+
+
+_DELTAS = {
+    "function_call": ("response.function_call_arguments", "arguments"),
+    "custom_tool_call": ("response.custom_tool_call_input", "input"),
+}
+
+
+def events(reply: Mapping[str, Any], body: Mapping[str, Any]) -> str:
     """The whole response as the stream of events that clients expect."""
-    made: list[dict[str, Any]] = [{"type": "response.created", "response": {**reply, "output": []}}]
+    begun = {**reply, "status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
+    made: list[dict[str, Any]] = [{"type": "response.created", "response": begun}]
     for place, item in enumerate(reply["output"]):
         at = {"output_index": place}
-        empty: dict[str, Any] = {"content": []} if item["type"] == "message" else {"arguments": ""}
-        made.append({"type": "response.output_item.added", "item": {**item, **empty}, **at})
+        empty = {
+            key: type(value)() for key, value in item.items() if key in ("content", "arguments", "input")
+        }
+        started = {**item, **empty, "status": "in_progress"}
+        made.append({"type": "response.output_item.added", "item": started, **at})
+        at |= {"item_id": item["id"]}
         if item["type"] == "message":
-            delta = {"item_id": item["id"], "content_index": 0, "delta": item["content"][0]["text"]}
-            made.append({"type": "response.output_text.delta", **delta, **at})
-        made.append({"type": "response.output_item.done", "item": item, **at})
+            made += _text_events(item["content"][0], at)
+        elif item["type"] in _DELTAS:
+            name, key = _DELTAS[item["type"]]
+            made.append({"type": f"{name}.delta", "delta": item[key], **at})
+            made.append({"type": f"{name}.done", key: item[key], "name": item["name"], **at})
+        made.append({"type": "response.output_item.done", "item": item, "output_index": place})
     made.append({"type": f"response.{reply['status']}", "response": reply})
     return "".join(
         f"event: {one['type']}\ndata: {json.dumps({**one, 'sequence_number': number})}\n\n"
@@ -91,23 +148,48 @@ def events(reply: Mapping[str, Any]) -> str:
     )
 
 
-def _content(given: Any) -> Any:
+def _text_events(part: Mapping[str, Any], at: Mapping[str, Any]) -> list[dict[str, Any]]:
+    at = {**at, "content_index": 0}
+    text = part["text"]
+    return [
+        {"type": "response.content_part.added", "part": {**part, "text": ""}, **at},
+        {"type": "response.output_text.delta", "delta": text, "logprobs": [], **at},
+        {"type": "response.output_text.done", "text": text, "logprobs": [], **at},
+        {"type": "response.content_part.done", "part": part, **at},
+    ]
+
+
+def _content(given: Any, at: str, made: Conversation) -> Any:
     if isinstance(given, str):
         return given
     parts: list[dict[str, Any]] = []
-    for part in given:
-        if part["type"] == "input_image":
-            parts.append({"type": "image_url", "image_url": {"url": part["image_url"]}})
-        elif part["type"] in ("input_text", "output_text", "text"):
+    for place, part in enumerate(given):
+        kind = part["type"]
+        if kind in ("input_image", "computer_screenshot"):
+            url = part.get("image_url") or part.get("file_id")
+            detail = {"detail": part["detail"]} if part.get("detail") else {}
+            parts.append({"type": "image_url", "image_url": {"url": str(url), **detail}})
+        elif kind in ("input_text", "output_text", "text", "summary_text", "reasoning_text"):
+            if part.get("annotations"):
+                made.lose("annotations")
             parts.append({"type": "text", "text": part["text"]})
+        elif kind == "refusal":
+            parts.append({"type": "text", "text": part["refusal"]})
         else:
-            raise ValueError(f"content: {part['type']!r} is not understood here")
-    texts = [part["text"] for part in parts if part["type"] == "text"]
-    return "\n".join(texts) if len(texts) == len(parts) else parts
+            raise ValueError(f"{at}[{place}]: {kind!r} is not understood here")
+    return as_content(parts)
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool; one that takes a text becomes a function of that text, and its grammar is told in words."""
+    if tool["type"] == "custom":
+        form = tool.get("format") or {}
+        grammar = f"\n\nThe input follows this {form.get('syntax')} grammar:\n{form.get('definition')}"
+        said = (tool.get("description") or "") + (grammar if form.get("type") == "grammar" else "")
+        properties = {"input": {"type": "string", "description": "What the tool is given, as plain text."}}
+        return own_tool(
+            tool["name"], said, {"type": "object", "properties": properties, "required": ["input"]}
+        )
     if tool["type"] != "function":
         return {"type": tool["type"]}
-    function = {"name": tool["name"], "description": tool.get("description") or ""}
-    return {"type": "function", "function": {**function, "parameters": tool.get("parameters") or {}}}
+    return own_tool(tool["name"], tool.get("description"), tool.get("parameters"), tool.get("strict"))

@@ -3,32 +3,46 @@
 It speaks OpenAI's chat completions and responses, Anthropic's messages and Google's generateContent on a
 socket of the box's loopback, asks the configured chat model, and writes down every call. Tokens and cost are
 counted here, limits are enforced here, and whatever would reach the network through the model's provider
-(hosted search, remote tools, URLs to fetch) is withheld, so that a box without a network stays one.
+(hosted search, remote tools, URLs to fetch) is withheld, so that a box without a network stays one. All else
+is forwarded where the model's server has it, and named in `withheld` where it has not (`gateway.fields`).
 """
 
 import json
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages, convert_to_openai_messages
+from langchain_core.messages import AIMessage, BaseMessage
 
 from plateau_bench.agents.base import BudgetSpent, Ending, Limits, Message, ModelUnavailable, NotReached
-from plateau_bench.agents.gateway import completions, generate_content, messages, responses
+from plateau_bench.agents.gateway import generate_content as gemini
+from plateau_bench.agents.gateway.conversation import Answer, answered, cut_at
+from plateau_bench.agents.gateway.request import (
+    COUNTS,
+    PROTOCOLS,
+    Request,
+    Withheld,
+    estimate,
+    read,
+    thoughts_of,
+)
 from plateau_bench.agents.models.chat import seeding, to_message
 from plateau_bench.agents.models.faults import RequestRefused
 from plateau_bench.agents.models.prices import Spending
+from plateau_bench.agents.models.whole import speaks
 
 PORT = 8099
 """Where a box finds it, on its own 127.0.0.1."""
 MAX_BODY = 32_000_000
-HOSTED = ("web_search_options", "mcp_servers", "container", "connectors")
-"""Fields of a request that have the provider reach elsewhere."""
-PROTOCOLS: tuple[Any, ...] = (completions, responses, messages, generate_content)
-"""Modules with `PATH`, `to_openai`, `from_answer` and `events`. Google's has model and stream in its path."""
+T = TypeVar("T")
+_JSON, _EVENTS = "application/json", "text/event-stream"
+ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
+"""Of bodies -> how zlib reads them."""
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -56,7 +70,7 @@ class Gateway:
         seed: int | None = None,
     ) -> None:
         """`temperature` and `seed` (of the first call) are the harness's; None leaves them to the client."""
-        self._model, self.limits = model, limits
+        self.model, self.limits = model, limits
         self._temperature, self._seed = temperature, seed
         self.spent = Spending(limits, model)
         self._lock = threading.Lock()
@@ -65,6 +79,11 @@ class Gateway:
         self._last: list[BaseMessage] = []
         self.tools: tuple[Mapping[str, Any], ...] = ()
         self.withheld: list[str] = []
+        """Names of what clients asked for and the model's server was not told, request by request."""
+        self.thoughts: dict[str, Any] = {}
+        """Id of an answer's first call -> the reasoning fields that came with it."""
+        self.turn = threading.Lock()
+        """Held from the first byte of a request's body to its answer: only one is in memory at a time."""
         self.ending: Ending | None = None
         """Set when a limit has ended the attempt."""
         self.down: ModelUnavailable | NotReached | BudgetSpent | None = None
@@ -81,14 +100,8 @@ class Gateway:
     def messages(self) -> tuple[Message, ...]:
         return tuple(to_message(message, self.spent.price) for message in self.conversation)
 
-    def ask(
-        self,
-        messages: Sequence[BaseMessage],
-        tools: Sequence[Any],
-        max_tokens: int | None,
-        wishes: Mapping[str, Any],
-    ) -> AIMessage:
-        """One call of the model; `wishes` are a client's temperature and seed, which the harness's precede.
+    def ask(self, request: Request) -> Answer:
+        """One call of the model; the harness's temperature and seed precede a client's.
 
         Raises Refused when a limit is reached.
         """
@@ -96,16 +109,11 @@ class Gateway:
             if over := self.spent.used_up():
                 self.ending = over
                 raise Refused(403, "budget", f"the attempt's limit is reached: {over.value}")
-            options: dict[str, Any] = {"max_tokens": min(max_tokens or 4096, self.limits.completion_tokens)}
-            temperature = wishes.get("temperature") if self._temperature is None else self._temperature
-            if temperature is not None:
-                options["temperature"] = temperature
-            wished = wishes.get("seed", 0)
-            seed = wished if self._seed is None else (self._seed + self.spent.calls) % 2**31
-            options |= seeding(self._model, [seed])
-            model: Any = self._model.bind_tools(list(tools)) if tools else self._model
+            for what in request.withheld:
+                self.withhold(what)
+            model, options = self._options(request)
             try:
-                answer = model.invoke(list(messages), **options)
+                answer = model.invoke(list(request.messages), **options)
             except BudgetSpent as error:
                 self.down = error
                 raise Refused(403, "budget", str(error)) from None
@@ -122,8 +130,35 @@ class Gateway:
                 told = status if isinstance(status, int) and 400 <= status < 600 else wrong
                 raise Refused(told, "upstream", f"{type(error).__name__}: {error}"[:500]) from None
             self.down = None
-            self._note(messages, tools, answer)
-            return answer
+            self.thoughts |= thoughts_of(answer)
+            answer, stopped_at = cut_at(answer, request.stop)
+            self._note(request.messages, request.tools, answer)
+            return answered(answer, stopped_at, self.spent.calls, speaks(self.model))
+
+    def _options(self, request: Request) -> tuple[Any, dict[str, Any]]:
+        """The model, with the tools of a request, and what it is asked with."""
+        most = min(request.max_tokens or 4096, self.limits.completion_tokens)
+        options: dict[str, Any] = {"max_tokens": most}
+        temperature = request.temperature if self._temperature is None else self._temperature
+        if temperature is not None:
+            options["temperature"] = temperature
+        seed = request.seed if self._seed is None else (self._seed + self.spent.calls) % 2**31
+        options |= seeding(self.model, [max(seed or 0, 0)])
+        if request.body is not None:
+            options["extra_body"] = request.body
+        choice: dict[str, Any] = {}
+        if wanted := request.tool_choice:
+            name = (
+                wanted["function"]["name"] if isinstance(wanted, Mapping) else {"required": "any"}.get(wanted)
+            )
+            if name and request.tools and hasattr(self.model, "inner"):
+                choice = {"tool_choice": name}
+            elif wanted != "auto":
+                self.withhold("tool_choice")
+        if request.body is None and request.stop and hasattr(self.model, "inner"):
+            options["stop"] = list(request.stop)
+        tools = [dict(tool) for tool in request.tools]
+        return self.model.bind_tools(tools, **choice) if tools else self.model, options
 
     def _note(self, messages: Sequence[BaseMessage], tools: Sequence[Any], answer: AIMessage) -> None:
         self.spent.note(answer)
@@ -132,6 +167,9 @@ class Gateway:
         repeats = [_key(m) for m in messages[:shared]] == [_key(m) for m in self._last]
         self.conversation += [*(messages[shared:] if repeats else messages), answer]
         self._last = [*messages, answer]
+
+    def withhold(self, what: str) -> None:
+        self.withheld.append(what)
 
 
 def _key(message: BaseMessage) -> tuple[str, str, str]:
@@ -158,82 +196,111 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         try:
-            path, _, query = self.path.partition("?")
-            body = self._body()
-            protocol = next((one for one in PROTOCOLS if one.PATH.fullmatch(path)), None)
-            if protocol is None:
-                known = "use /v1/chat/completions, /v1/responses, /v1/messages or generateContent"
-                raise Refused(404, "not_found", f"{path[:100]!r}: {known}")
-            asked = protocol.PATH.fullmatch(path).groupdict() or body
-            answer = self._answer(body, protocol.to_openai)
-            reply = protocol.from_answer(
-                answer, model=str(asked.get("model")), number=self.server.spent.calls
-            )
-            if not asked.get("stream"):
-                self._send(200, reply)
-            elif protocol is generate_content and "alt=sse" not in query.split("&"):
-                self._send(200, [reply])
-            else:
-                self._send_text(200, "text/event-stream", protocol.events(reply))
+            with self.server.turn:
+                kind, text = self._reply(*self.path.partition("?")[::2])
+            self._send_text(200, kind, text)
         except Refused as refusal:
             self._refuse(refusal)
 
+    def _reply(self, path: str, query: str) -> tuple[str, str]:
+        """The type and the text of the response to a request."""
+        path = path.rstrip("/")
+        google = gemini.PATH.fullmatch(path)
+        protocol = gemini if google else PROTOCOLS.get(path) or COUNTS.get(path)
+        if protocol is None:
+            self._drain()
+            known = "use /v1/chat/completions, /v1/responses, /v1/messages or generateContent"
+            raise Refused(404, "not_found", f"{path[:100]!r}: {known}")
+        body = self._body()
+        if path in COUNTS or (google and google[2] == "countTokens"):
+            count = self._understood(lambda: estimate(protocol, body))
+            return _JSON, json.dumps({"totalTokens": count} if google else {"input_tokens": count})
+        if google:
+            body |= {"model": google[1]}
+        answer = self._answer(body, protocol)
+        reply = protocol.from_answer(answer, body)
+        if not google:
+            streamed = body.get("stream")
+            return (_EVENTS, protocol.events(reply, body)) if streamed else (_JSON, json.dumps(reply))
+        if not google[2].startswith("stream"):
+            return _JSON, json.dumps(reply)
+        sse = "alt=sse" in query.split("&")
+        return (_EVENTS, f"data: {json.dumps(reply)}\n\n") if sse else (_JSON, json.dumps([reply]))
+
     def _body(self) -> dict[str, Any]:
-        try:
-            length = int(self.headers.get("content-length") or -1)
-        except ValueError:
-            length = -1
-        if not 0 <= length <= MAX_BODY:
-            self.close_connection = True
+        encoding = (self.headers.get("content-encoding") or "identity").strip().lower()
+        if encoding not in ("identity", *ENCODINGS):
+            self._drain()
+            known = ", ".join(ENCODINGS)
             raise Refused(
-                413, "invalid_request", f"a body of 0 to {MAX_BODY} bytes with its length is needed"
+                415, "invalid_request", f"content-encoding {encoding[:50]!r} is not known; use {known}"
             )
+        raw = b"".join(self._pieces())
+        if encoding in ENCODINGS:
+            raw = _inflated(raw, encoding)
         try:
-            body = json.loads(self.rfile.read(length))
+            body = json.loads(raw)
         except (ValueError, RecursionError):
             raise Refused(400, "invalid_request", "the body is not JSON") from None
         if not isinstance(body, dict):
             raise Refused(400, "invalid_request", "the body is not a JSON object")
         return body
 
-    def _answer(self, given: dict[str, Any], to_openai: Callable[[Any], dict[str, Any]]) -> AIMessage:
+    def _pieces(self) -> Iterator[bytes]:
+        """The body as it comes: of a length that is told, or in chunks."""
+        if (self.headers.get("transfer-encoding") or "").strip().lower() == "chunked":
+            total = 0
+            while size := _size(self.rfile.readline(100), 16):
+                total += size
+                if size < 0 or total > MAX_BODY:
+                    self._too_long()
+                yield self.rfile.read(size)
+                self.rfile.readline(100)
+            while self.rfile.readline(10_000).strip():
+                pass  # trailers
+        else:
+            length = _size((self.headers.get("content-length") or "-1").encode(), 10)
+            if not 0 <= length <= MAX_BODY:
+                self._too_long()
+            yield self.rfile.read(length)
+
+    def _drain(self) -> None:
+        """Read a body that nobody wants, so that its sender hears the answer."""
+        with suppress(Refused):
+            for _ in self._pieces():
+                pass
+
+    def _too_long(self) -> NoReturn:
+        self.close_connection = True
+        raise Refused(
+            413, "invalid_request", f"a body of 0 to {MAX_BODY} bytes is needed, with its length or in chunks"
+        )
+
+    def _answer(self, given: dict[str, Any], protocol: Any) -> Answer:
         """What the model says to a request, less what would have its provider reach elsewhere."""
-        for name in HOSTED:
-            if given.pop(name, None):
-                self.server.withheld.append(name)
+        gateway = self.server
+        known = speaks(gateway.model, [{"type": "function"}] if given.get("tools") else ())
+        request = self._understood(lambda: read(protocol, given, known, gateway.thoughts))
+        return gateway.ask(request)
+
+    @staticmethod
+    def _understood(of: Callable[[], T]) -> T:
+        """What reading a request gives. Raises Refused where it is none."""
         try:
-            body = to_openai(given)
-        except Exception as error:
-            raise Refused(400, "invalid_request", f"{type(error).__name__}: {error}"[:300]) from None
-        messages, asked = body.get("messages"), body.get("tools") or []
-        if not isinstance(messages, list) or not isinstance(asked, list):
-            raise Refused(400, "invalid_request", "messages: a list is needed; and one of tools, if any")
-        if fetched := _remote(messages):
-            raise Refused(400, "withheld", f"a URL for the provider to fetch is withheld: {fetched[:100]}")
-        tools = []
-        for tool in asked:
-            kind = tool.get("type") if isinstance(tool, dict) else tool
-            if isinstance(tool, dict) and kind == "function" and isinstance(tool.get("function"), dict):
-                tools.append(tool)
-            else:
-                self.server.withheld.append(str(kind)[:100])
-        most = body.get("max_completion_tokens") or body.get("max_tokens")
-        if most is not None and (type(most) is not int or most < 1):
-            raise Refused(400, "invalid_request", f"max_tokens: {most!r} is not a positive whole number")
-        try:
-            plain: Any = convert_to_openai_messages(messages)  # Anthropic's blocks: tool calls and results
-            read = convert_to_messages(plain)
-        except Exception as error:
-            reason = f"messages: {type(error).__name__}: {error}"[:300]
-            raise Refused(400, "invalid_request", reason) from None
-        return self.server.ask(read, tools, most, _wishes(body))
+            return of()
+        except Withheld as error:
+            raise Refused(400, "withheld", str(error)) from None
+        except (ValueError, RecursionError) as error:
+            raise Refused(400, "invalid_request", str(error)[:300]) from None
 
     def _refuse(self, refusal: Refused) -> None:
-        error = {"type": refusal.kind, "message": str(refusal), "code": refusal.kind}
+        error: dict[str, Any] = {"type": refusal.kind, "message": str(refusal), "code": refusal.kind}
+        if gemini.PATH.fullmatch(self.path.partition("?")[0]):
+            error |= {"code": refusal.status, "status": refusal.kind.upper()}
         self._send(refusal.status, {"type": "error", "error": error})
 
     def _send(self, status: int, data: Any) -> None:
-        self._send_text(status, "application/json", json.dumps(data))
+        self._send_text(status, _JSON, json.dumps(data))
 
     def _send_text(self, status: int, kind: str, text: str) -> None:
         data = text.encode()
@@ -244,24 +311,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def _wishes(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The temperature and the seed of a request. Raises Refused for what cannot be one."""
-    wishes = {name: body[name] for name in ("temperature", "seed") if body.get(name) is not None}
-    heat, seed = wishes.get("temperature", 0), wishes.get("seed", 0)
-    if type(heat) not in (int, float) or not 0 <= heat <= 5 or type(seed) is not int or seed < 0:
-        raise Refused(400, "invalid_request", "temperature: from 0 to 5; seed: a whole number from 0")
-    return wishes
+def _size(line: bytes, base: int) -> int:
+    """The number that a line begins with; -1 if there is none."""
+    try:
+        return int(line.split(b";")[0].strip(), base)
+    except ValueError:
+        return -1
 
 
-def _remote(messages: list[Any]) -> str:
-    """The first URL that the provider would have to fetch (images and files by address), or ''."""
-    for message in messages:
-        blocks = message.get("content") if isinstance(message, dict) else None
-        for block in blocks if isinstance(blocks, list) else ():
-            if not isinstance(block, dict):
-                continue
-            for part in (block, *(v for v in block.values() if isinstance(v, dict))):
-                for key in ("url", "file_url", "image_url"):
-                    if isinstance(part.get(key), str) and not part[key].startswith("data:"):
-                        return str(part[key])
-    return ""
+def _inflated(raw: bytes, encoding: str) -> bytes:
+    """A body as it was before it was compressed. Raises Refused if it is broken, or too long then."""
+    try:
+        reader = zlib.decompressobj(ENCODINGS[encoding])
+        found = reader.decompress(raw, MAX_BODY)
+    except zlib.error as error:
+        raise Refused(400, "invalid_request", f"the body is not {encoding}: {error}") from None
+    if reader.unconsumed_tail:
+        raise Refused(413, "invalid_request", f"the body is longer than {MAX_BODY} bytes")
+    return found

@@ -25,6 +25,14 @@ def seeding(model: "BaseChatModel", seeds: Sequence[int]) -> dict[str, Any]:
     return {"seed": seeds[0] % 2**31}
 
 
+def reasoning_of(message: "AIMessage") -> str:
+    """Return what the model thought, as text, where its server told it in a field; else ''."""
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(text := message.additional_kwargs.get(name), str) and text:
+            return text
+    return ""
+
+
 def to_message(message: "BaseMessage", price: Price | None = None) -> Message:
     """Return a LangChain message as it is recorded."""
     from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
@@ -43,6 +51,8 @@ def to_message(message: "BaseMessage", price: Price | None = None) -> Message:
             prompt_tokens=usage["input_tokens"] if usage else None,
             completion_tokens=usage["output_tokens"] if usage else None,
             cost_usd=price.of(usage) if price and usage else None,
+            reasoning=reasoning_of(message),
+            refusal=str(message.additional_kwargs.get("refusal") or ""),
         )
     assert isinstance(message, HumanMessage | SystemMessage | ToolMessage)
     text = message.text if isinstance(message.content, str) else json.dumps(message.content)

@@ -31,6 +31,7 @@ from plateau_bench.agents.models.faults import (
 )
 from plateau_bench.agents.models.patience import Breaker, Policy
 from plateau_bench.agents.models.prices import Price
+from plateau_bench.agents.models.whole import keep_all, speaks
 from plateau_bench.agents.models.wire import Wire, http_client, plausible, provider_of, usage_of
 
 
@@ -142,7 +143,9 @@ class EndpointChat(BaseChatModel):
         self, model: Any, messages: list[BaseMessage], options: dict[str, Any], tools: list[Any] | None
     ) -> AIMessage:
         """Ask until there is an answer; what was thrown away on the way goes with it."""
-        worst = {"input_tokens": upper_bound(messages, tools), "output_tokens": options["max_tokens"]}
+        sent = json.dumps(options.get("extra_body") or "", default=str)
+        most_read = max(upper_bound(messages, tools), len(sent.encode()))
+        worst = {"input_tokens": most_read, "output_tokens": options["max_tokens"]}
         deadline = time.monotonic() + self.policy.patience_s
         thrown: list[Any] = []
         provider: list[dict[str, Any]] = []
@@ -302,7 +305,7 @@ def open_endpoint(
     elif api_key:
         options["api_key"] = api_key
     try:
-        inner: Any = init_chat_model(name, **options)
+        inner: Any = keep_all(init_chat_model(name, **options))
     except ImportError as error:
         raise ValueError(
             f"model {name!r}: {error}; 'plateau-bench[endpoints]' brings OpenAI's client"
@@ -312,7 +315,7 @@ def open_endpoint(
     return EndpointChat(
         inner=inner,
         model=name,
-        takes_seed=name.startswith("openai:") or base_url is not None,
+        takes_seed=name.startswith("openai:") or (base_url is not None and speaks(inner) != "messages"),
         price=price,
         policy=policy or Policy(),
         breaker=breaker or Breaker(),

@@ -137,6 +137,7 @@ class CliAgent(Agent):
             error=error,
             messages=gateway.messages(),
             tools=tuple(json.loads(json.dumps(gateway.tools, default=str))),
+            withheld=tuple(dict.fromkeys(gateway.withheld)),
             **gateway.spent.facts(),
         )
 

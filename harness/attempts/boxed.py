@@ -101,6 +101,7 @@ def _joined(steps: Sequence[tuple[Trajectory, Diff]]) -> Trajectory:
         loss_spans=(),
         logprobs=(),
         messages=tuple(message for one in made for message in one.messages),
+        withheld=tuple(dict.fromkeys(name for one in made for name in one.withheld)),
         prompt_tokens=sum(one.prompt_tokens for one in made),
         completion_tokens=sum(one.completion_tokens for one in made),
         duration_s=sum(one.duration_s for one in made),

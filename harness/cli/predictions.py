@@ -15,11 +15,23 @@ from plateau_bench.harness.evals.predicted import MISSING, UNFIT
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.store import EvalStore, write_bytes
 from plateau_bench.sandbox import open_backend
-from plateau_bench.sandbox.base import Backend, Diff, SandboxError
+from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError
 from plateau_bench.sandbox.diffs import steps_from_text
 from plateau_bench.tasks.base import Outcome, Task
 
-_DIFF = "git update-index --add --remove -z --stdin && git diff --cached --binary --no-color HEAD"
+_PATCH = ".git/plateau.patch"
+_STAGE = "git update-index --add --remove -z --stdin"
+_DIFF = [
+    "git",
+    "--literal-pathspecs",
+    "diff",
+    "--cached",
+    "--binary",
+    "--no-color",
+    f"--output={_PATCH}",
+    "HEAD",
+]
+_AS_BYTES = "mkdir -p .git/info && echo '* -diff' > .git/info/attributes"
 _OUTPUT_KB = 20_000
 
 
@@ -38,14 +50,38 @@ def patch_of(task: Task, diff: Diff, backend: Backend) -> str:
             box.run(["rm", "-f", "--", path])
         for path, data in written.items():
             box.write(path, data)
-        done = box.run(_DIFF, timeout_s=120, stdin="\0".join(paths).encode() + b"\0")
+        _git(box, _STAGE, stdin="\0".join(paths).encode("utf-8", "surrogateescape") + b"\0")
+        return _patch(box, sorted(paths))
     except (OSError, ValueError) as error:
         raise SandboxError(f"{task.id}: the box did not take the attempt's files: {error}") from error
+    except SandboxError as error:
+        raise SandboxError(f"{task.id}: git makes no patch of it: {error}") from error
     finally:
         box.close()
-    if done.exit_code != 0 or done.truncated:
-        raise SandboxError(f"{task.id}: git makes no patch of it: {done.stderr.strip()[-200:] or 'too long'}")
-    return done.stdout
+
+
+def _patch(box: Sandbox, paths: list[str]) -> str:
+    """The patch as text. A file in another encoding than UTF-8 goes as git's base85: its bytes count."""
+    if (text := _diff(box, [])) is not None:
+        return text
+    told = {path: _diff(box, [path]) for path in paths}
+    _git(box, _AS_BYTES)
+    return "".join((_diff(box, [path]) or "") if text is None else text for path, text in told.items())
+
+
+def _diff(box: Sandbox, paths: list[str]) -> str | None:
+    """What git says of these paths, of all if none are named; None if that is no UTF-8."""
+    _git(box, [*_DIFF, "--", *paths])
+    try:
+        return box.read(_PATCH, max_bytes=1000 * _OUTPUT_KB).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _git(box: Sandbox, command: str | list[str], stdin: bytes = b"") -> None:
+    done = box.run(command, timeout_s=120, stdin=stdin)
+    if done.exit_code != 0:
+        raise SandboxError(done.stderr.strip()[-200:] or f"exit code {done.exit_code}")
 
 
 def run_report(attempts: Mapping[str, Attempt | None], patches: Mapping[str, str]) -> dict[str, Any]:

@@ -78,6 +78,9 @@ def show_attempt(attempt: Attempt, console: "Console | None" = None) -> None:
     out.rule(f"{attempt.task_id}#{attempt.sample}  {trajectory.agent}  {trajectory.model}", style="dim")
     for number, message in enumerate(trajectory.messages):
         body = Text(_cut(plain(message.text)))
+        for what in ("reasoning", "refusal"):
+            if told := getattr(message, what):
+                body.append(f"\n({what}) {_cut(plain(told))}", style="dim")
         for call in message.tool_calls:
             body.append(f"\n> {call.name}", style="bold")
             for key, value in call.arguments.items():
@@ -105,6 +108,10 @@ def show_attempt(attempt: Attempt, console: "Console | None" = None) -> None:
     for visit in trajectory.visits:
         how = f"{visit.sent} bytes sent, {visit.received} received" if visit.allowed else "refused"
         out.print(Text(plain(f"network: {visit.host}:{visit.port} {how} {visit.reason}"), style="dim"))
+    if trajectory.withheld:
+        out.print(
+            Text(plain(f"withheld from the model's server: {', '.join(trajectory.withheld)}"), style="dim")
+        )
     passed = verdict.outcome is Outcome.PASSED
     cost = "unknown" if trajectory.cost_usd is None else f"${trajectory.cost_usd:.4g}"
     out.print(

@@ -4,6 +4,7 @@ For numbers that come without attempts: a CSV of `label,rate,n` or `label,passed
 """
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from plateau_bench.results.claims.significance import minimum_detectable
+from plateau_bench.validate import decoded
 
 MARGIN = 0.02
 """Differences within this count as level."""
@@ -45,7 +47,7 @@ class SeriesClaim:
 def read_series(path: Path) -> list[Point]:
     """Raises ValueError naming file, line and column for anything that is no series."""
     points = []
-    with path.open(newline="") as file:
+    with io.StringIO(decoded(path.read_bytes()), newline="") as file:
         rows = csv.DictReader(file)
         columns = set(rows.fieldnames or ())
         if "n" not in columns or not columns & {"rate", "passed"}:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator
 
 from plateau_bench.tasks.files import json_of
-from plateau_bench.validate import Text, validated_loosely
+from plateau_bench.validate import Text, decoded, validated_loosely
 
 T = TypeVar("T")
 
@@ -93,6 +93,6 @@ def _content(path: Path) -> str:
     if len(data) > MAX_BYTES:
         raise ValueError(f"{path}: holds more than {MAX_BYTES // 10**6} MB")
     try:
-        return data.decode()
+        return decoded(data)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from None

@@ -120,7 +120,7 @@ def _task_row(folder: Path) -> Row:
     tests = json_of(text_of(folder / "tests.json"), str(folder / "tests.json"))
     if not isinstance(facts, dict) or not isinstance(tests, dict):
         raise ValueError(f"{folder}: task.yaml and tests.json must be tables")
-    texts = {key: text_of(folder / name) for key, name in _FILES.items()}
+    texts = {key: text_of(folder / name, exact=name.endswith(".patch")) for key, name in _FILES.items()}
     return Row({**facts, **tests, **texts}, str(folder))
 
 

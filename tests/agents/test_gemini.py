@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage
 
 from plateau_bench.agents.base import Ending, Limits
 from plateau_bench.agents.gateway import generate_content as gemini
+from plateau_bench.agents.gateway.conversation import answered
 from plateau_bench.agents.gateway.server import Gateway
 from plateau_bench.agents.scripted import ScriptedChat, call
 from plateau_bench.agents.vendors.agent import read_vendor
@@ -74,10 +75,10 @@ def test_streams_are_events_or_a_list() -> None:
 def test_results_without_ids_answer_the_calls_of_their_names_in_order() -> None:
     calls = [{"functionCall": {"name": name, "args": {"n": i}}} for i, name in enumerate("aba")]
     results = [{"functionResponse": {"name": name, "response": {"r": i}}} for i, name in enumerate("aab")]
-    read = gemini.to_openai(body({"role": "model", "parts": calls}, {"role": "user", "parts": results}))
-    made = [c["id"] for c in read["messages"][0]["tool_calls"]]
-    told = [(m["tool_call_id"], json.loads(m["content"])["r"]) for m in read["messages"][1:]]
-    assert told == [(made[0], 0), (made[2], 1), (made[1], 2)]
+    read = gemini.read(body({"role": "model", "parts": calls}, {"role": "user", "parts": results}))
+    made = [c["id"] for c in read.messages[0]["tool_calls"]]
+    told = [(m["tool_call_id"], json.loads(m["content"])["r"]) for m in read.messages[1:]]
+    assert told == [(made[0], 0), (made[1], 2), (made[2], 1)]  # in the order of the calls
 
 
 @pytest.mark.parametrize(
@@ -127,9 +128,9 @@ plain = st.recursive(
 @given(st.lists(st.tuples(texts, st.dictionaries(texts, plain)), min_size=1, max_size=4), st.text())
 def test_what_is_answered_can_be_sent_back(calls: list[tuple[str, dict[str, Any]]], text: str) -> None:
     made = [{"id": f"c{i}", "name": name, "args": args} for i, (name, args) in enumerate(calls)]
-    reply = gemini.from_answer(AIMessage(text, tool_calls=made), model="m", number=1)
-    (message,) = gemini.to_openai({"contents": [reply["candidates"][0]["content"]]})["messages"]
-    assert message["content"] == text
+    reply = gemini.from_answer(answered(AIMessage(text, tool_calls=made), None, 1, ""), {"model": "m"})
+    (message,) = gemini.read({"contents": [reply["candidates"][0]["content"]]}).messages
+    assert (message["content"] or "") == text
     functions = [(c["id"], c["function"]) for c in message["tool_calls"]]
     assert [(i, f["name"], json.loads(f["arguments"])) for i, f in functions] == [
         (m["id"], m["name"], m["args"]) for m in made
@@ -161,5 +162,7 @@ def test_what_a_client_wishes_counts_where_the_harness_has_no_will_of_its_own() 
     set_by_harness = Gateway(Watching.of(["ok"]), limits=Limits(completion_tokens=9), temperature=0.7)
     post(set_by_harness, wish, PATH)
     assert seen == [(0.25, 9), (0.25, 100), (0.25, 101), (0.7, 9)]
-    for wrong in ({"temperature": "hot"}, {"temperature": -1}, {"seed": -1}, {"seed": True}):
+    assert post(free, body(generationConfig={"seed": -1}), PATH)[0] == 200  # "any", as many write it
+    assert seen[-1] == (None, 0)
+    for wrong in ({"temperature": "hot"}, {"temperature": -1}, {"seed": "many"}, {"seed": True}):
         assert post(free, body(generationConfig=wrong), PATH)[0] == 400

@@ -1,10 +1,15 @@
 """SWE-bench's predictions: read, graded as an agent's attempts, and written again with the run report."""
 
 import json
+import subprocess
+import tarfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from plateau_bench.agents.base import Ending
 from plateau_bench.harness.cli.predictions import patch_of, run_report
@@ -12,8 +17,9 @@ from plateau_bench.harness.evals.agent_spec import read_agent
 from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
 from plateau_bench.harness.evals.predicted import read_predictions
 from plateau_bench.results.records import Attempt
-from plateau_bench.sandbox.diffs import steps_from_text
-from plateau_bench.tasks.base import Split
+from plateau_bench.sandbox.base import Diff, SandboxSpec
+from plateau_bench.sandbox.diffs import diff_from_text, diff_to_text, steps_from_text
+from plateau_bench.tasks.base import Split, Task
 from plateau_bench.tasks.formats.swebench_folders import Wanted, import_swebench
 from tests.tasks.swebench_repo import ImageBackend, make
 
@@ -113,3 +119,51 @@ def test_wrong_empty_and_unfit_patches_are_told_apart(place: tuple[Path, dict[st
 
 def test_the_fields_are_always_the_same() -> None:
     assert set(run_report({"a": None}, {})) == set(FIELDS.split())
+
+
+@dataclass
+class Bare:
+    """As much of a task as a patch needs."""
+
+    id: str = "bare"
+    box: SandboxSpec = SandboxSpec()
+
+
+lines = st.binary(max_size=9) | st.sampled_from(
+    [b"h\xf6he = 1", b"x = 1\r", b"\xef\xbb\xbfx", b"\xff\xfex\0"]
+)
+content = st.lists(lines, max_size=4).map(b"\n".join)
+trees = st.dictionaries(
+    st.sampled_from(["a.py", "b c.py", "lib/\xfc.py", "[x].txt", "-n"]), content, min_size=1
+)
+
+
+def git(folder: Path, *command: str, stdin: bytes = b"") -> None:
+    who = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "core.autocrlf=false"]
+    subprocess.run(["git", *who, *command], cwd=folder, check=True, input=stdin, capture_output=True)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(before=trees, after=trees)
+def test_a_patch_carries_the_bytes_of_any_encoding(
+    before: dict[str, bytes], after: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = tmp_path_factory.mktemp("bytes")
+    work = place / "work"
+    for path, data in before.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_bytes(data)
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
+        git(work, *command)
+    (place / "environment").mkdir()
+    with tarfile.open(place / "environment" / "repo.tar.gz", "w:gz") as packed:
+        packed.add(work, ".")
+    changed = {path: data for path, data in after.items() if before.get(path) != data}
+    diff = diff_from_text(diff_to_text(Diff(written=changed, deleted=tuple(before.keys() - after.keys()))))
+    patch = patch_of(cast(Task, Bare()), diff, ImageBackend(place))
+    sent = json.loads(json.dumps(patch))  # as it travels in predictions.jsonl
+    assert bool(sent) == (before != after)
+    if sent:
+        git(work, "apply", "--whitespace=nowarn", "-", stdin=sent.encode())
+    files = (path for path in work.rglob("*") if path.is_file() and ".git" not in path.parts)
+    assert {path.relative_to(work).as_posix(): path.read_bytes() for path in files} == after
