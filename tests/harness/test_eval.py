@@ -15,7 +15,8 @@ from plateau_bench.harness.cli.app import app
 from plateau_bench.harness.cli.meter import Tally
 from plateau_bench.harness.cli.show import pick, plain, show_attempt
 from plateau_bench.harness.evals.agent_spec import AgentSpec, read_agent
-from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
+from plateau_bench.harness.evals.attempting import evaluate_agent
+from plateau_bench.harness.evals.evaluation import Evaluation
 from plateau_bench.results.attempt_log import in_order
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.report.leaderboard import Leaderboard
@@ -159,8 +160,8 @@ def test_the_runs_budget_stops_new_attempts(tmp_path: Path) -> None:
         budget = Budget(usd=0.008)
         made = run(tmp_path, spec, budget=budget, at_once=1)
     endings = [a.trajectory.ending for a in made]
-    assert endings.count(Ending.COST_LIMIT) == 1
-    assert len(made) < 12
+    assert Ending.COST_LIMIT not in endings, "what was not made is open"
+    assert 0 < len(made) < 12
     assert budget.spent_usd <= 0.008
 
 
