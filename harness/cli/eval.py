@@ -96,7 +96,8 @@ def evaluate(
             progress=meter.note,
             say=meter.say,
         )
-    if found := _evaluated([out], False):
+    found = _evaluated([out], False)
+    if any(one.attempts for one in found.values()):
         board = _leaderboard(found)
         page = board.save(out, f"{Path(what.suite).name}: agents")
         typer.echo(board.markdown())
