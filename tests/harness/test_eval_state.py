@@ -263,3 +263,41 @@ def test_numbers_of_an_agents_file_are_checked(line: str, tmp_path: Path) -> Non
     (tmp_path / "a.yaml").write_text(f"kind: tool\nmodel: openai:x\n{line}\n")
     with pytest.raises(ValueError, match=r"a.yaml: [a-z_.]+: must be"):
         read_agent(str(tmp_path / "a.yaml"))
+
+
+def test_an_evaluation_is_graded_again(tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", rows(3))
+    with HostileServer(share=0.0) as server:
+        evaluate(tmp_path, "-n", 1, agent=endpoint(tmp_path, server))
+    evaluate(tmp_path, "-n", 1, agent="oracle")
+    assert plateau("regrade", tmp_path / "e") == (0, "3 attempts graded\n3 attempts graded\n"
+        "6 attempts graded again, 0 verdicts changed\n")  # fmt: skip
+    write(tmp_path / "rows.jsonl", rows(3, wrong=True))
+    code, said = plateau("regrade", tmp_path / "e")
+    assert code == 1
+    assert "6 attempts graded again, 3 verdicts changed" in said
+    assert "oracle Own/0#0: passed -> failed" in said
+    code, said = plateau("leaderboard", tmp_path / "e", "--out", tmp_path / "b")
+    assert code == 0, said
+    assert "| oracle | 0.0 % " in said
+
+
+def test_a_folder_without_digests_is_read_and_never_called_changed(tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", rows(3))
+    with HostileServer(share=0.0) as server:
+        agent = endpoint(tmp_path, server)
+        evaluate(tmp_path, "-n", 1, agent=agent)
+        manifest = EvalStore(tmp_path / "e").manifest
+        plain = json.loads(manifest.read_text())
+        del plain["content"], plain["quarantine"], plain["agents"][0]["price"]
+        manifest.write_text(json.dumps(plain))
+        asked = server.served["good"]
+        assert plateau("leaderboard", tmp_path / "e")[0] == 0
+        code, said = evaluate(tmp_path, "-n", 1, agent=agent)
+        assert (code, server.served["good"]) == (0, asked), said
+        manifest.write_text(json.dumps(plain))
+        write(tmp_path / "rows.jsonl", rows(3, wrong=True))
+        code, said = evaluate(tmp_path, "-n", 1, agent=agent)
+        assert code == 1
+        assert "perhaps not in the tests alone" in said
+        assert "'plateau regrade" in said
