@@ -26,10 +26,13 @@ from plateau_bench.tasks.loading import located
 def play(config: RunConfig, root: Path, display: Display, engine: str = "local") -> Path:
     """`start`, or `resume` if the folder holds this run. Raises ValueError if it holds another config's."""
     store = RunStore(root)
-    if not store.manifest.exists() or not _has_played(store):
+    if not store.manifest.exists():
         return start(config, root, display, engine)
     if _recorded(store) != with_places(config):
-        raise ValueError(f"{root} holds a run of another config; choose another folder with --out")
+        again = (
+            "" if _has_played(store) else "; nothing was attempted in it, so 'plateau run' begins it again"
+        )
+        raise ValueError(f"{root} holds a run of another config; choose another folder with --out{again}")
     return resume(root, display, engine)
 
 
