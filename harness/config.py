@@ -7,6 +7,7 @@ together. Defaults are those of `configs/katas.yaml`.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from plateau_bench.harness.learning.settings import ModelConfig, TrainConfig
 from plateau_bench.harness.strategies import Strategy, Tempered, find
 from plateau_bench.harness.strategies.params import names, plain
 from plateau_bench.results.store import SHARED
-from plateau_bench.validate import read_yaml, validated
+from plateau_bench.validate import folder_name, read_yaml, validated
 
 TAKEN = ("base", SHARED)
 """Folders of a training seed beside those of its arms."""
@@ -98,7 +99,7 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
 class Written:
     """A config as its file has it: what the arms hold depends on their strategies and comes later."""
 
-    name: str
+    name: Annotated[str, AfterValidator(partial(folder_name, what="a run's name"))]
     arms: Mapping[str, Any]
     seeds: Annotated[tuple[int, ...], AfterValidator(_distinct)] = (1,)
     """Training seeds: each repeats everything, from pretraining on, with its own tasks."""
@@ -161,7 +162,8 @@ def to_plain(config: RunConfig) -> dict[str, Any]:
 def _arm(key: str, written: Any, source: str) -> Arm:
     """A known strategy, only parameters that it takes, and values that make sense."""
     where = f"arms.{key}"
-    if not key.replace("_", "").replace("-", "").isalnum() or key in TAKEN:
+    plain = key.isascii() and len(key) <= 100 and key.replace("_", "").replace("-", "").isalnum()
+    if not plain or key in TAKEN:
         taken = " and ".join(map(repr, TAKEN))
         raise ValueError(f"{source}: {where}: use letters, digits, '_' and '-'; {taken} are taken")
     given = validated(dict[str, Any], written, source, where)

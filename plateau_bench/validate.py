@@ -8,6 +8,7 @@ import dataclasses
 import re
 import types
 import typing
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, reduce
 from operator import getitem
@@ -46,6 +47,28 @@ def must_be(what: str, holds: Callable[[str], Any]) -> AfterValidator:
         return text
 
     return AfterValidator(check)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_LONGEST = 100
+
+
+def folder_name(text: str, what: str) -> str:
+    """Return `text` if it may name a folder. Raises ValueError, beginning with `what`, if it may not.
+
+    Every name from outside that becomes part of a path goes through here: nothing leaves its folder.
+    """
+    if _NAME.fullmatch(text) and ".." not in text and len(text) <= _LONGEST:
+        return text
+    shown = repr(text if len(text) <= _LONGEST else f"{text[:20]}...")
+    raise ValueError(
+        f"{what}: {shown} cannot name a folder; use letters, digits, '.', '_' and '-', "
+        f"at most {_LONGEST} of them and no '..'"
+    )
+
+
+def as_folder_name(text: str) -> str:
+    """A name that `folder_name` takes, made from any text; what is lost is told apart by a checksum."""
+    plain = re.sub(r"\.\.+", ".", re.sub(r"[^A-Za-z0-9._-]+", "-", text)).lstrip(".-") or "_"
+    return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 9]}-{zlib.crc32(text.encode()):08x}"
 
 
 class Loader(yaml.SafeLoader):

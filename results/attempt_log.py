@@ -49,8 +49,7 @@ class AttemptLog:
 
     def append(self, attempts: Sequence[Attempt]) -> None:
         """Write these attempts and wait until they are on the disk."""
-        rows = (json.dumps(attempt_to_json(one), separators=(",", ":")) + "\n" for one in attempts)
-        data = "".join(rows).encode()
+        data = b"".join(map(attempt_to_line, attempts))
         with self.path.open("ab") as file:
             file.write(data)
             file.flush()
@@ -76,6 +75,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         yield from (json.loads(line) for line in file if line.endswith(b"\n"))
+
+
+def attempt_to_line(attempt: Attempt) -> bytes:
+    """The line of a log."""
+    return (json.dumps(attempt_to_json(attempt), separators=(",", ":")) + "\n").encode()
 
 
 def attempt_to_json(attempt: Attempt) -> dict[str, Any]:

@@ -22,12 +22,14 @@
             round.json             metrics, selection facts, timings: the completion marker
 
     evals/katas/
-      eval.json                    format number, suite, seed, agents
+      eval.json                    format number, suite, seed, agents, and digests of what they rest on
       verdicts.sqlite
       leaderboard.md, .csv, .html
       gpt-5/
         lock
         attempts.jsonl             graded attempts of one agent, one JSON object a line
+        replaced.jsonl             attempts that were made or graded again, as they were
+      .dropped/                    agents that were taken out
 
 Attempts are appended and flushed to the disk; a torn tail is dropped when the log is opened again. Every
 other file appears by rename, so it is there whole or not at all.
@@ -46,6 +48,7 @@ from typing import Any
 
 from plateau_bench.results.attempt_log import in_order, read_attempts
 from plateau_bench.results.records import Attempt, Estimate, Purpose, RoundMetrics, RoundRecord, RunResults
+from plateau_bench.validate import folder_name
 
 SHARED = "shared"
 """The arm of round 0: it acts with the base model in every arm, so it is played once per training seed."""
@@ -161,10 +164,18 @@ class EvalStore:
 
     def attempts(self, agent: str) -> Path:
         """The log of one agent's attempts."""
-        return self.root / agent / "attempts.jsonl"
+        return self._agent(agent) / "attempts.jsonl"
 
     def lock(self, agent: str) -> Path:
-        return self.root / agent / _LOCK
+        return self._agent(agent) / _LOCK
+
+    def _agent(self, name: str) -> Path:
+        """Raises ValueError for a name that is no folder's, or that of a file of ours."""
+        if name in (self.manifest.name, self.verdicts.name) or name.startswith("leaderboard."):
+            raise ValueError(
+                f"{self.root}: agent {name!r}: a file of the evaluation has this name; rename it"
+            )
+        return self.root / folder_name(name, f"{self.root}: agent")
 
     def read_manifest(self) -> dict[str, Any]:
         """The content of eval.json. Raises ValueError if there is none, or one of another format."""

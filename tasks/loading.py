@@ -14,6 +14,16 @@ OWN: Mapping[str, Suite] = {"katas": katas, "repo-katas": repo_katas}
 _PARTS = [name for name in (*Suite.__annotations__, *vars(Suite)) if not name.startswith("_")]
 
 
+def located(name: str) -> str:
+    """The name of a suite so that it means the same from any folder: a path becomes absolute."""
+    file, colon, part = name.partition(".py:")
+    if name in OWN:
+        return name
+    if colon and Path(file + ".py").exists():
+        return f"{Path(file + '.py').resolve()}:{part}"
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
 def load_suite(name: str, network: Sequence[str] | None = None) -> Suite:
     """The suite called `name`: a built-in one, the tasks in a folder or file, or one written in Python.
 

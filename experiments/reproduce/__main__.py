@@ -11,7 +11,7 @@ import typer
 from experiments.reproduce.catalogue import CATALOGUE, named
 from experiments.reproduce.outcome import Request, facts, text
 from plateau_bench.harness.cli.terminal import call
-from plateau_bench.harness.rounds.environment import commit
+from plateau_bench.harness.content import commit
 from plateau_bench.results.report.small_multiples import save_figure
 from plateau_bench.results.store import write_json
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from plateau_bench.harness.cli.numbers import number
 from plateau_bench.harness.cli.terminal import print_table
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ def validate_detector(
         str,
         typer.Option(help="flat, rise, rise-plateau, dip-recover, late-cliff, fall-<points>; with commas."),
     ] = "flat,rise,rise-plateau,fall-10",
-    tasks: Annotated[int, typer.Option(help="Held-out tasks per training seed.")] = 150,
-    samples: Annotated[int, typer.Option(help="Attempts per task and round.")] = 8,
-    seeds: Annotated[int, typer.Option(help="Training seeds.")] = 5,
-    sd_round: Annotated[float, typer.Option(help="Training noise per round, in logits.")] = 0.1,
+    tasks: Annotated[int, typer.Option(help="Held-out tasks per training seed.", callback=number(1))] = 150,
+    samples: Annotated[int, typer.Option(help="Attempts per task and round.", callback=number(1))] = 8,
+    seeds: Annotated[int, typer.Option(help="Training seeds.", callback=number(1))] = 5,
+    sd_round: Annotated[
+        float, typer.Option(help="Training noise per round, in logits.", callback=number(0))
+    ] = 0.1,
     reps: Annotated[int, typer.Option(help="Simulated runs per curve.", min=1)] = 400,
     quick: Annotated[bool, typer.Option("--quick", help="At most 200 simulated runs per curve.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from plateau_bench.harness.cli.numbers import number
 from plateau_bench.results.exports.formats import FORMATS, find_format
 from plateau_bench.results.exports.source import Source
 from plateau_bench.results.records import Attempt
@@ -23,7 +24,7 @@ def export(
     arm: Annotated[
         str | None, typer.Option(help="Only this arm (with the round 0 that all share), or this agent.")
     ] = None,
-    round: Annotated[int | None, typer.Option(help="Only this round.")] = None,
+    round: Annotated[int | None, typer.Option(help="Only this round.", callback=number(0))] = None,
     split: Annotated[
         str | None, typer.Option(help="train or held_out; of a run, sft takes train unless told.")
     ] = None,

@@ -31,7 +31,7 @@ class Meter:
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False)
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def note(self, agent: str, total: int, new: Sequence[Attempt]) -> None:
         """Count attempts of an agent that has `total` to make."""
@@ -59,13 +59,14 @@ class Meter:
 class Tally:
     """What attempts came to: `"pass 52.0 %  $0.31"`; attempts whose cost is unknown are named."""
 
-    made = passed = priced = 0
+    made = passed = priced = decided = 0
     usd = 0.0
 
     def add(self, attempts: Iterable[Attempt]) -> None:
         for attempt in attempts:
             cost = attempt.trajectory.cost_usd
             self.made += 1
+            self.decided += attempt.verdict.outcome is not Outcome.INFRA
             self.passed += attempt.verdict.outcome is Outcome.PASSED
             self.priced += cost is not None
             self.usd += cost or 0.0
@@ -74,4 +75,5 @@ class Tally:
         money = f"  ${self.usd:.4g}" if self.priced else ""
         if 0 < self.priced < self.made:
             money += f" + {self.made - self.priced} of unknown cost"
-        return f"pass {100 * self.passed / self.made:.1f} %{money}" if self.made else ""
+        rate = f"{100 * self.passed / self.made:.1f} %" if self.decided else "unknown"
+        return f"pass {rate}{money}" if self.made else ""

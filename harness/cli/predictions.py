@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from plateau_bench.harness.cli.numbers import number
 from plateau_bench.harness.evals.predicted import MISSING, UNFIT
 from plateau_bench.results.records import Attempt
 from plateau_bench.results.store import EvalStore, write_bytes
@@ -18,6 +19,7 @@ from plateau_bench.sandbox import open_backend
 from plateau_bench.sandbox.base import Backend, Diff, Sandbox, SandboxError
 from plateau_bench.sandbox.diffs import steps_from_text
 from plateau_bench.tasks.base import Outcome, Task
+from plateau_bench.validate import folder_name
 
 _PATCH = ".git/plateau.patch"
 _STAGE = "git update-index --add --remove -z --stdin"
@@ -118,7 +120,7 @@ def predictions(
     out: Annotated[Path, typer.Option(help="Where predictions.jsonl and <model>.<run id>.json go.")],
     agent: Annotated[str | None, typer.Option(help="Which agent, if there are several.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Default: the folder's name.")] = None,
-    sample: Annotated[int, typer.Option(help="Which attempt of each task.")] = 0,
+    sample: Annotated[int, typer.Option(help="Which attempt of each task.", callback=number(0))] = 0,
     sandbox: Annotated[str, typer.Option(help="docker, bubblewrap or auto.")] = "auto",
 ) -> None:
     """Write SWE-bench's predictions.jsonl and run report of an evaluation."""
@@ -145,6 +147,7 @@ def predictions(
     ]
     out.mkdir(parents=True, exist_ok=True)
     write_bytes(out / "predictions.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-    page = out / f"{model.replace('/', '__')}.{run_id or folder.resolve().name}.json"
+    run = folder_name(run_id, "--run-id") if run_id else folder.resolve().name
+    page = out / f"{model.replace('/', '__')}.{run}.json"
     write_bytes(page, (json.dumps(report, indent=4) + "\n").encode())
     typer.echo(f"{report['resolved_instances']} of {report['total_instances']} resolved: {page}")

@@ -3,18 +3,22 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from plateau_bench.harness.cli.terminal import fail
 from plateau_bench.harness.config import load_config
-from plateau_bench.results.store import RunStore
+from plateau_bench.results.store import EvalStore, RunStore
+
+if TYPE_CHECKING:
+    from plateau_bench.results.records import Attempt
 
 Executor = Annotated[
     str, typer.Option(help="Where jobs run: local, or another executor (docs/strategies.md).")
 ]
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, such as runs/katas.")]
+AnyFolder = Annotated[Path, typer.Argument(help="A folder of 'plateau run' or 'plateau eval'.")]
 
 
 def run(
@@ -48,16 +52,35 @@ def report(folder: RunFolder) -> None:
     _tell(write_report(RunStore(folder).results(), folder))
 
 
-def regrade(folder: RunFolder) -> None:
-    """Grade every answer of a run again, without running agents; exits with 1 if a verdict changes."""
+def regrade(folder: AnyFolder) -> None:
+    """Grade every answer of a run or an evaluation again, without agents; exits with 1 if a verdict changes.
+
+    An evaluation takes the new verdicts; a run's records stay as they are.
+    """
+    from plateau_bench.harness.evals.regrade import regrade_evaluation
     from plateau_bench.harness.rounds.regrade import regrade as regrade_run
 
-    found = regrade_run(folder, lambda done: typer.echo(f"{done} attempts graded", err=True))
+    def progress(done: int) -> None:
+        typer.echo(f"{done} attempts graded", err=True)
+
+    if EvalStore(folder).manifest.exists():
+        _regraded(regrade_evaluation(folder, progress, lambda line: typer.echo(line, err=True)))
+    found = regrade_run(folder, progress)
     typer.echo(f"{found.attempts} attempts graded again, {len(found.changed)} verdicts changed")
     for row in found.changed[:20]:
         where = f"seed {row['seed']} {row['arm']} round {row['round']} {row['task']}#{row['sample']}"
         typer.echo(f"  {where}: {row['was']} -> {row['is']} {row['reason']}")
     raise typer.Exit(1 if found.changed else 0)
+
+
+def _regraded(pairs: "list[tuple[Attempt, Attempt]]") -> NoReturn:
+    changed = [(was, now) for was, now in pairs if was.verdict != now.verdict]
+    differ = [(was, now) for was, now in changed if was.verdict.outcome is not now.verdict.outcome]
+    typer.echo(f"{len(pairs)} attempts graded again, {len(differ)} verdicts changed")
+    for was, now in differ[:20]:
+        outcomes = f"{was.verdict.outcome} -> {now.verdict.outcome}"
+        typer.echo(f"  {was.arm} {was.task_id}#{was.sample}: {outcomes} {now.verdict.reason}")
+    raise typer.Exit(1 if differ else 0)
 
 
 def _carry_through(root: Path, work: Callable[[], Path]) -> None:

@@ -1,5 +1,6 @@
 """Which agent: a YAML file, or a short form such as `tool:openai:gpt-5` or `oracle`."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,8 @@ from plateau_bench.harness.evals.controls import Nop, Oracle, Replay
 from plateau_bench.harness.evals.predicted import Predictions, read_predictions
 from plateau_bench.plugins import names
 from plateau_bench.results.attempt_log import read_attempts
-from plateau_bench.validate import read_yaml, validated
+from plateau_bench.tasks.loading import located
+from plateau_bench.validate import as_folder_name, folder_name, read_yaml, validated
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -76,8 +78,37 @@ def read_agent(text: str) -> AgentSpec:
     """The agent of a YAML file, or of a short form: 'oracle', 'nop', 'replay:FILE', 'predictions:FILE',
     'KIND:MODEL' or 'VENDOR:MODEL'.
 
-    Raises ValueError naming the file and the key.
+    Paths in it become absolute. Raises ValueError naming the file and the key.
     """
+    spec = _read(text)
+    _sensible(spec, text)
+    kind = located(spec.kind) if ".py:" in spec.kind else spec.kind
+    vendor = _absolute(spec.vendor) if str(spec.vendor).endswith((".yaml", ".yml")) else spec.vendor
+    return replace(
+        spec, kind=kind, vendor=vendor, model=_absolute(spec.model), attempts=_absolute(spec.attempts)
+    )
+
+
+def _absolute(name: str | None) -> str | None:
+    return str(Path(name).resolve()) if name and Path(name).exists() else name
+
+
+def _sensible(spec: AgentSpec, where: str) -> None:
+    """Every number of an agent has bounds, and its name is that of a folder."""
+    folder_name(spec.name, f"{where}: name")
+    numbers: dict[str, Any] = {"temperature": spec.temperature, "timeout_s": spec.timeout_s}
+    numbers |= {f"limits.{key}": value for key, value in asdict(spec.limits).items()}
+    numbers |= {f"price.{key}": value for key, value in asdict(spec.price).items()} if spec.price else {}
+    for key, value in numbers.items():
+        counted = key.startswith("limits.") and key != "limits.cost_usd" and not key.endswith("_s")
+        least = 1 if counted and key != "limits.seconds" else 0
+        if isinstance(value, int | float) and not least <= value < math.inf:
+            raise ValueError(f"{where}: {key}: must be a number of at least {least}, not {value}")
+        if key in ("timeout_s", "limits.seconds", "limits.command_s") and value == 0:
+            raise ValueError(f"{where}: {key}: must be above 0")
+
+
+def _read(text: str) -> AgentSpec:
     if text.endswith((".yaml", ".yml")):
         data = read_yaml(Path(text))
         if isinstance(data, Mapping):
@@ -97,11 +128,12 @@ def read_agent(text: str) -> AgentSpec:
             f"{where}: expected a YAML file, oracle, nop, replay:FILE, KIND:MODEL or VENDOR:MODEL"
         )
     if kind == "replay":
-        return AgentSpec(name=f"replay-{Path(model).parent.name}", kind=kind, attempts=model)
-    if kind == "predictions":
-        name = read_predictions(Path(model)).model.replace("/", "__")
+        name = as_folder_name(f"replay-{Path(model).absolute().parent.name}")
         return AgentSpec(name=name, kind=kind, attempts=model)
-    name = text.replace("/", "-").replace(":", "-").strip("-")
+    if kind == "predictions":
+        name = as_folder_name(read_predictions(Path(model)).model.replace("/", "__"))
+        return AgentSpec(name=name, kind=kind, attempts=model)
+    name = as_folder_name(text.replace("/", "-").replace(":", "-").strip("-"))
     if kind in names("agents", AGENTS) or ("." in kind and not kind.endswith((".yaml", ".yml"))):
         return _with_vendor(AgentSpec(name=name, kind=kind, model=model), where)
     return _with_vendor(AgentSpec(name=name, kind="cli", vendor=kind, model=model), where)
@@ -140,12 +172,10 @@ def open_agent(spec: AgentSpec, plan: Plan, budget: "Budget | None") -> Agent:
         return Predictions(plan.tasks, read_predictions(Path(spec.attempts)))
     if spec.kind in ("replay", "predictions"):
         raise ValueError(f"{spec.name}: attempts: an agent of kind {spec.kind} needs a file")
-    if spec.model is None:
-        raise ValueError(f"{spec.name}: model: an agent of kind {spec.kind} needs one")
     options: dict[str, Any] = {"limits": spec.limits, "temperature": spec.heat}
     if spec.kind == "cli" and spec.vendor:
         options["vendor"] = replace(_vendor(spec.vendor), name=spec.name)
-    return make_agent(spec.kind, _model(spec, spec.model, budget), **options)
+    return make_agent(spec.kind, open_model(spec, budget), **options)
 
 
 def require_prices(specs: Iterable[AgentSpec], max_usd: float | None) -> None:
@@ -156,7 +186,11 @@ def require_prices(specs: Iterable[AgentSpec], max_usd: float | None) -> None:
             raise ValueError(f"--max-usd needs a price for agent {spec.name!r}")
 
 
-def _model(spec: AgentSpec, name: str, budget: "Budget | None") -> "BaseChatModel":
+def open_model(spec: AgentSpec, budget: "Budget | None") -> "BaseChatModel":
+    """The model that an agent asks. Raises ValueError naming what is wrong with it, or with its key."""
+    name = spec.model
+    if name is None:
+        raise ValueError(f"{spec.name}: model: an agent of kind {spec.kind} needs one")
     if spec.is_local:
         require_torch(f"{spec.name}: model: {spec.model!r}")
         from plateau_bench.agents.models.local import LocalChatModel

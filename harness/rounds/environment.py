@@ -2,11 +2,10 @@
 
 import os
 import platform
-import subprocess
 from importlib.metadata import version
-from pathlib import Path
 
 from plateau_bench.agents.models import require_torch
+from plateau_bench.harness.content import commit
 
 PACKAGES = ("torch", "transformers", "tokenizers", "langchain-core", "docker", "numpy", "pandas")
 
@@ -44,18 +43,3 @@ def _version(package: str) -> str:
         return version(package)
     except ImportError:
         return "absent"
-
-
-def commit() -> str:
-    """Commit of the code, '+dirty' if changed since; 'unknown' outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():  # installed, perhaps inside somebody else's repository
-        return "unknown"
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
-        status = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True)
-    except OSError:
-        return "unknown"
-    if commit.returncode:
-        return "unknown"
-    return commit.stdout.strip() + ("+dirty" if status.stdout.strip() else "")

@@ -4,21 +4,26 @@ A job is one arm of one training seed, or what the arms of a seed share. Everyth
 the disk, so `resume` is `run` on a folder that already holds something.
 """
 
+import shutil
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import replace
 from pathlib import Path
 
+from plateau_bench.harness.rounds.checks import check_training
+
 from plateau_bench.harness.config import RunConfig, parse_config, to_plain
-from plateau_bench.harness.learning.checks import check_training
+from plateau_bench.harness.content import grading
 from plateau_bench.harness.rounds.cautions import cautions
 from plateau_bench.harness.rounds.environment import describe, pick_device
 from plateau_bench.harness.rounds.executors import Needs, executor
 from plateau_bench.harness.rounds.improve import improver_of
 from plateau_bench.harness.rounds.progress import Display
-from plateau_bench.harness.rounds.suites import look_at
+from plateau_bench.harness.rounds.suites import content_of, look_at, same_content
 from plateau_bench.results.report.content import write_report
-from plateau_bench.results.store import SHARED, RunStore, hold, read_json, write_json
+from plateau_bench.results.store import SHARED, RunStore, hold, write_json
 from plateau_bench.sandbox import Backend, open_backend
 from plateau_bench.sandbox.ensure import ensure_backend
+from plateau_bench.tasks.loading import located
 
 
 def play(config: RunConfig, root: Path, display: Display, engine: str = "local") -> Path:
@@ -26,22 +31,48 @@ def play(config: RunConfig, root: Path, display: Display, engine: str = "local")
     store = RunStore(root)
     if not store.manifest.exists():
         return start(config, root, display, engine)
-    if parse_config(read_json(store.manifest)["config"], str(store.manifest)) != config:
-        raise ValueError(f"{root} holds a run of another config; choose another folder with --out")
+    if _recorded(store) != with_places(config):
+        again = (
+            "" if _has_played(store) else "; nothing was attempted in it, so 'plateau run' begins it again"
+        )
+        raise ValueError(f"{root} holds a run of another config; choose another folder with --out{again}")
     return resume(root, display, engine)
+
+
+def _recorded(store: RunStore) -> RunConfig:
+    return with_places(parse_config(store.read_manifest()["config"], str(store.manifest)))
+
+
+def with_places(config: RunConfig) -> RunConfig:
+    """The config with absolute paths of suite and checkpoint, so that it means the same from any folder."""
+    model = config.model.path
+    if model and Path(model).exists():
+        model = str(Path(model).resolve())
+    return replace(
+        config,
+        tasks=replace(config.tasks, suite=located(config.tasks.suite)),
+        model=replace(config.model, path=model),
+    )
+
+
+def _has_played(store: RunStore) -> bool:
+    """Whether anything was attempted: before that, a config may be mended in the same folder."""
+    return any(path.stat().st_size for path in store.root.glob("seed-*/*/round-*/**/*.jsonl"))
 
 
 def start(config: RunConfig, root: Path, display: Display, engine: str = "local") -> Path:
     """Begin a run in the folder `root` and carry it through. Returns the report's path.
 
     `engine` names the executor of the jobs; a run may be resumed with another one. Raises ValueError if the
-    folder already holds a run, or if something that the config names is not there.
+    folder already holds a run that has played, or if something that the config names is not there. A run that
+    failed before its first attempt is begun again, with what was made for it if the config is the same.
     """
-    store = RunStore(root)
-    if store.manifest.exists():
+    store, config = RunStore(root), with_places(config)
+    failed = store.manifest.exists()
+    if failed and _has_played(store):
         raise ValueError(
-            f"{root} already holds a run; continue it with 'plateau resume {root}' "
-            "or choose another folder with --out"
+            f"{root} already holds a run; continue it with 'plateau resume {root}', "
+            f"choose another folder with --out, or remove it (rm -r {root})"
         )
     backend = _backend(config.sandbox, display)
     device = pick_device(config.device)
@@ -51,15 +82,33 @@ def start(config: RunConfig, root: Path, display: Display, engine: str = "local"
     executor(engine)
     facts = look_at(config, backend, display.say)
     with hold(store.lock, str(root)):
+        if failed and _recorded(store) != config:
+            display.say(f"{root}: nothing was attempted yet, so it begins again with this config")
+            for folder in root.glob("seed-*"):
+                shutil.rmtree(folder)
         sandbox = backend.name if config.sandbox == "auto" else config.sandbox
         environment = describe(sandbox, device)
         manifest = {"name": config.name, "config": to_plain(config), "environment": environment, **facts}
-        write_json(store.manifest, manifest)
-    return resume(root, display, engine)
+        write_json(store.manifest, manifest | {"content": content_of(config, manifest)})
+    return _carry_on(root, display, engine)
 
 
 def resume(root: Path, display: Display, engine: str = "local") -> Path:
-    """Carry a run through to its report, from wherever it stopped. Raises ValueError if there is none."""
+    """Carry a run through to its report, from wherever it stopped.
+
+    Raises ValueError if there is none, or if its tasks or weights are not those that it began with.
+    """
+    store = RunStore(root)
+    manifest = store.read_manifest()
+    if (before := manifest.get("content")) is not None:
+        same_content(root, before, content_of(_recorded(store), manifest), display.say)
+        if before.get("grading") != grading():
+            for path in root.glob(f"{store.verdicts.name}*"):
+                path.unlink(missing_ok=True)
+    return _carry_on(root, display, engine)
+
+
+def _carry_on(root: Path, display: Display, engine: str) -> Path:
     store = RunStore(root)
     manifest = store.read_manifest()
     config = parse_config(manifest["config"], str(store.manifest))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from plateau_bench.harness.config import RunConfig, TasksConfig
+from plateau_bench.harness.content import differing, grading, listed, plateau_version, weights
 from plateau_bench.harness.seeds import derive
 from plateau_bench.harness.strategies.base import nobody
 from plateau_bench.sandbox.base import Backend
@@ -105,6 +106,40 @@ def look_at(config: RunConfig, backend: Backend, say: Callable[[str], None]) -> 
     if config.tasks.variants:
         kept["unsound_variants"] = _unsound(config, suite, backend, say)
     return kept
+
+
+def content_of(config: RunConfig, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run rests on, by its content: digests of its tasks and weights, and of the grading code."""
+    suite = suite_of(config, manifest)
+    tasks = {
+        str(seed): {task.id: task.digest[:16] for side in task_sets(config, suite, seed) for task in side}
+        for seed in config.seeds
+    }
+    model = weights(config.model.path) if config.model.path else {}
+    return {"tasks": tasks, "weights": model, "plateau": plateau_version(), "grading": grading()}
+
+
+def same_content(
+    root: Path, before: Mapping[str, Any], now: Mapping[str, Any], say: Callable[[str], None]
+) -> None:
+    """Say what changed since a run began. Raises ValueError for tasks or weights: it would be another run."""
+    tasks = {
+        name
+        for seed, drawn in before["tasks"].items()
+        for name in differing(drawn, now["tasks"].get(seed, {}))
+    }
+    changed = [f"tasks {listed(tasks)}"] if tasks else []
+    if files := differing(before["weights"], now["weights"]):
+        changed.append(f"{listed(files)} of model.path")
+    if changed:
+        raise ValueError(
+            f"{root}: {' and '.join(changed)} changed since the run began, so its rounds could not be "
+            "compared; put them back, or begin another run with --out"
+        )
+    if before["grading"] != now["grading"]:
+        say(
+            f"begun with plateau {before['plateau']}, whose grading code is another; 'plateau regrade {root}'"
+        )
 
 
 def _unsound(config: RunConfig, suite: Suite, backend: Backend, say: Callable[[str], None]) -> dict[str, str]:

@@ -33,8 +33,9 @@ class Versus:
     """Two-sided, signs of whole clusters flipped (Fisher's permutation test of paired differences)."""
     p_holm: float
     """Adjusted over all pairs of the comparison (Holm 1979)."""
-    detectable: float
-    """Smallest true difference that this experiment finds in nine of ten repetitions."""
+    detectable: float | None
+    """Smallest true difference that this experiment finds in nine of ten repetitions; None where all
+    differences are the same, so that nothing is known of their spread."""
 
     @property
     def better(self) -> str | None:
@@ -44,15 +45,53 @@ class Versus:
         return self.a if self.difference.value > 0 else self.b
 
     def sentence(self) -> str:
-        """`"a is better than b: 61.0 % against 48.5 %..."` in words, with what could have been seen."""
+        """`"a is better than b by 12.5 points..."` in words, with what could have been seen."""
         low, high = (100 * x for x in (self.difference.low, self.difference.high))
         points = 100 * abs(self.difference.value)
-        found = f"{points:.1f} points ({low:+.1f} to {high:+.1f}), p {self.p_holm:.3g}"
-        seen = f"{self.tasks} tasks would show a difference of {100 * self.detectable:.1f} points"
-        if self.better is None:
-            return f"{self.a} and {self.b} are not distinguishable: {found}; {seen}"
+        found = f"{points:.1f} points ({low:+.1f} to {high:+.1f}), adjusted p {self.p_holm:.3g}"
         worse = self.b if self.better == self.a else self.a
-        return f"{self.better} is better than {worse} by {found}; {seen}"
+        said = f"{self.better} is better than {worse} by {found}"
+        units = "tasks" if self.clusters == self.tasks else f"tasks of {self.clusters} clusters"
+        if self.better is None:
+            said = f"{self.a} and {self.b} are not distinguishable: {found}"
+            if self.difference.value == 0 and self.detectable is None:
+                said = (
+                    f"between {self.a} and {self.b} no difference was seen ({low:+.1f} to {high:+.1f} points)"
+                )
+            if self.smallest_p > ALPHA:
+                return f"{said}; {self.tasks} {units} are too few to tell any difference"
+        if self.detectable is None:
+            return f"{said}; on all {self.tasks} {units} it was the same"
+        return f"{said}; {self.tasks} tasks would show a difference of {100 * self.detectable:.1f} points"
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p that flipping the signs of so many clusters can give."""
+        return 2.0 ** (1 - self.clusters)
+
+
+def comparable(tables: Mapping[str, PassTable]) -> tuple[dict[str, PassTable], list[str]]:
+    """(the agents that can be compared with all others of these, a sentence on each that cannot)."""
+    kept: dict[str, PassTable] = {}
+    notes = []
+    for name, table in tables.items():
+        problem = next((why for other in kept if (why := _too_little(other, name, kept[other], table))), "")
+        if problem:
+            notes.append(problem)
+        else:
+            kept[name] = table
+    return kept, notes
+
+
+def _too_little(a: str, b: str, left: PassTable, right: PassTable) -> str:
+    """Why two agents cannot be compared, or ''."""
+    common = {*left.task_ids} & {*right.task_ids}
+    clusters = {c for task, c in zip(left.task_ids, left.clusters, strict=True) if task in common}
+    if len(clusters) > 1:
+        return ""
+    shared = f"{len(common)} {'task' if len(common) == 1 else 'tasks'} in common"
+    of_one = ", all of one cluster" if len(common) > 1 else ""
+    return f"{a} and {b} are not compared: they have {shared}{of_one}, and tasks of two clusters are needed"
 
 
 def versus(tables: Mapping[str, PassTable], *, seed: int = 0) -> list[Versus]:
@@ -68,14 +107,17 @@ def _pair(a: str, b: str, left: PassTable, right: PassTable, seed: int) -> Versu
     place = {task: i for i, task in enumerate(right.task_ids)}
     rows = [(i, place[task]) for i, task in enumerate(left.task_ids) if task in place]
     clusters = [left.clusters[i] for i, _ in rows]
-    if len(set(clusters)) < 2:
-        raise ValueError(f"{a} and {b} have {len(rows)} tasks in common; tasks of two clusters are needed")
+    if problem := _too_little(a, b, left, right):
+        raise ValueError(problem)
     ours, theirs = np.array(rows).T
     differences = left.c[ours] / left.n[ours] - right.c[theirs] / right.n[theirs]
     # By cluster and without ties, so that the random signs do not hang on which tasks come first.
     told = sorted(np.flatnonzero(differences), key=lambda i: clusters[i])
-    interval = mean_interval(differences, clusters, seed=seed)
+    interval = mean_interval(differences, clusters, seed=seed, bounds=(-1.0, 1.0))
     assert interval is not None
+    same = bool(np.ptp(differences) < 1e-12)
+    if same:
+        interval = _of_equal(float(differences[0]), len(set(clusters)))
     return Versus(
         a=a,
         b=b,
@@ -84,16 +126,28 @@ def _pair(a: str, b: str, left: PassTable, right: PassTable, seed: int) -> Versu
         difference=interval,
         p=sign_flip(differences[told], [clusters[i] for i in told], seed=seed),
         p_holm=1.0,
-        detectable=minimum_detectable(clustered_se(differences, clusters), power=POWER),
+        detectable=None if same else minimum_detectable(clustered_se(differences, clusters), power=POWER),
     )
+
+
+def _of_equal(value: float, clusters: int) -> Estimate:
+    """The interval of a mean of which every cluster showed the same value between -1 and 1.
+
+    A share q of clusters that differ, in the extreme by all that is possible, goes unseen with chance
+    (1 - q)^clusters; the ends are where that chance is 2.5 % (the exact binomial interval at value 1).
+    """
+    unseen = 1.0 - 0.025 ** (1 / clusters)
+    return Estimate(value, value - (1 + value) * unseen, value + (1 - value) * unseen, clusters)
 
 
 def groups(order: Sequence[str], found: Sequence[Versus]) -> dict[str, str]:
     """Letters per agent; agents that share one are not distinguishable ('a', 'ab', 'b').
 
-    `order` is from best to worst. A group is a maximal run of agents that no test tells apart.
+    `order` is from best to worst. A group is a maximal run of agents that no test tells apart; agents that
+    were not compared have no letter.
     """
     apart = {frozenset((v.a, v.b)) for v in found if v.better is not None}
+    order = [name for name in order if any(name in (v.a, v.b) for v in found)]
     runs: list[tuple[int, int]] = []
     for start in range(len(order)):
         end = start

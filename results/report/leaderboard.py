@@ -3,19 +3,19 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from plateau_bench.agents.base import Ending
-from plateau_bench.results.claims.agents import Versus, groups, versus
+from plateau_bench.results.claims.agents import Versus, comparable, groups, versus
 from plateau_bench.results.metrics.pass_table import PassTable, pass_table
 from plateau_bench.results.metrics.success import STRATA, pass_metrics, rate_in
 from plateau_bench.results.records import Attempt, Estimate
 from plateau_bench.results.report.figures import draw_scores
 from plateau_bench.results.report.page import templates, trusted
 from plateau_bench.results.store import write_bytes
-from plateau_bench.tasks.base import Outcome
+from plateau_bench.tasks.base import Outcome, Split
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,23 +38,36 @@ class AgentScore:
     turns: float | None
     """Mean model calls of an attempt that has a conversation."""
 
+    planned: int | None = None
+    """Attempts that the evaluation asks for; None where that was not kept."""
+
     @property
-    def pass1(self) -> Estimate:
-        """pass@1, which every agent with an attempt has."""
-        found = self.values["pass@1"]
-        assert found is not None
-        return found
+    def open(self) -> int:
+        """Attempts that are still to be made."""
+        return max(0, (self.planned or 0) - self.attempts)
+
+    @property
+    def pass1(self) -> Estimate | None:
+        """pass@1; None if no attempt was decided."""
+        return self.values["pass@1"]
 
 
-def score(agent: str, attempts: Sequence[Attempt], *, seed: int = 0) -> tuple[AgentScore, PassTable]:
+def score(
+    agent: str, attempts: Sequence[Attempt], *, seed: int = 0, planned: int | None = None
+) -> tuple[AgentScore, PassTable]:
     """Raises ValueError for no attempts."""
-    table = pass_table(attempts)
+    # An evaluation trains on nothing, so both sides of a suite count alike.
+    table = pass_table([replace(one, split=Split.HELD_OUT) for one in attempts])
     k = int(table.n.min())
     values, _ = pass_metrics(table, ks=sorted({1, k}), seed=seed)
-    kept = {name: values[name] for name in ("pass@1", f"pass@{k}", "pass^k", "hack_rate")}
+    shown = ("pass@1", f"pass@{k}", "pass^k", "hack_rate")
+    kept = {name: values[name] for name in shown if name in values}
     for stratum in (*STRATA, *sorted(set(table.strata) - {*STRATA, ""})):
         if stratum in table.strata:
             kept[f"pass@1/{stratum}"] = rate_in(table, stratum, seed)
+    infra = sum(a.verdict.outcome is Outcome.INFRA for a in attempts)
+    if infra == len(attempts):  # nothing was decided, so nothing is known
+        kept = dict.fromkeys(kept)
     paths = [a.trajectory for a in attempts]
     costs = [t.cost_usd for t in paths]
     turns = [sum(m.role == "assistant" for m in t.messages) for t in paths if t.messages]
@@ -65,16 +78,29 @@ def score(agent: str, attempts: Sequence[Attempt], *, seed: int = 0) -> tuple[Ag
         attempts=len(attempts),
         values=kept,
         endings={e.value: n for e in Ending if (n := sum(t.ending is e for t in paths))},
-        infra=sum(a.verdict.outcome is Outcome.INFRA for a in attempts),
+        infra=infra,
         cost_usd=None if None in costs else sum(c for c in costs if c is not None),
         tokens=sum(t.prompt_tokens + t.completion_tokens for t in paths),
         seconds=sum(t.duration_s for t in paths) / len(paths),
         turns=sum(turns) / len(turns) if turns else None,
+        planned=planned,
     )
     return found, table
 
 
-_HEAD = ("agent", "pass@1 (95 %)", "group", "pass@k", "pass^k", "hack rate", "cost", "tokens", "s")
+_HEAD = (
+    "agent",
+    "pass@1 (95 %)",
+    "group",
+    "tasks",
+    "attempts",
+    "pass@k",
+    "pass^k",
+    "hack rate",
+    "cost",
+    "tokens",
+    "s",
+)
 _NOTE = "Agents that share a letter are not distinguishable on these tasks."
 
 
@@ -85,17 +111,37 @@ class Leaderboard:
     scores: tuple[AgentScore, ...]
     found: tuple[Versus, ...]
     letters: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    """What stands between the table and a comparison of all agents, in sentences."""
 
     @staticmethod
-    def of(evaluated: Mapping[str, Sequence[Attempt]], *, seed: int = 0) -> "Leaderboard":
-        """Raises ValueError where attempts are of different tasks under one id, or there are none."""
-        both = {agent: score(agent, attempts, seed=seed) for agent, attempts in evaluated.items()}
+    def of(
+        evaluated: Mapping[str, Sequence[Attempt]],
+        *,
+        seed: int = 0,
+        planned: Mapping[str, int | None] | None = None,
+        notes: Sequence[str] = (),
+    ) -> "Leaderboard":
+        """Raises ValueError where attempts are of different tasks under one id, or there are none.
+
+        `planned`: attempts that each agent is to make. Who has not made them yet is listed last and is not
+        compared with others, nor is who has no attempt that was decided.
+        """
+        plan = planned or {}
+        both = {
+            agent: score(agent, attempts, seed=seed, planned=plan.get(agent))
+            for agent, attempts in evaluated.items()
+        }
         _same_tasks(evaluated)
-        scores = sorted((s for s, _ in both.values()), key=lambda s: -s.pass1.value)
-        tables = {s.agent: both[s.agent][1] for s in scores}
+        scores = sorted((s for s, _ in both.values()), key=_rank)
+        said = [line for s in scores if (line := _not_compared(s))]
+        whole = {s.agent: both[s.agent][1] for s in scores if not _not_compared(s)}
+        tables, apart = comparable(whole)
         found = versus(tables, seed=seed) if len(tables) > 1 else []
-        letters = groups([s.agent for s in scores], found)
-        return Leaderboard(scores=tuple(scores), found=tuple(found), letters=letters)
+        letters = {s.agent: "-" for s in scores} | groups([s.agent for s in scores], found)
+        return Leaderboard(
+            scores=tuple(scores), found=tuple(found), letters=letters, notes=(*notes, *said, *apart)
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat row per agent; the columns of the CSV."""
@@ -106,6 +152,7 @@ class Leaderboard:
                 "group": self.letters[s.agent],
                 "tasks": s.tasks,
                 "attempts": s.attempts,
+                "planned": s.planned,
                 **{
                     f"{name}{part}": None if value is None else round(getattr(value, field), 4)
                     for name, value in s.values.items()
@@ -135,7 +182,12 @@ class Leaderboard:
         """A table, then every comparison in words."""
         lines = ["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD)]
         lines += ["| " + " | ".join(cells) + " |" for cells in map(self._cells, self.scores)]
-        return "\n".join([*lines, "", _NOTE, "", *(f"- {v.sentence()}" for v in self.found)]) + "\n"
+        said = [f"- {line}" for line in self.sentences()]
+        return "\n".join([*lines, "", *([_NOTE, ""] if self.found else []), *said]) + "\n"
+
+    def sentences(self) -> list[str]:
+        """Every comparison in words, then what could not be compared."""
+        return [*(v.sentence() for v in self.found), *self.notes]
 
     def _cells(self, s: AgentScore) -> tuple[str, ...]:
         p, k = s.pass1, max(int(n[5:]) for n in s.values if n[5:].isdigit())
@@ -146,8 +198,10 @@ class Leaderboard:
 
         return (
             s.agent,
-            f"{100 * p.value:.1f} % ({100 * p.low:.1f} to {100 * p.high:.1f})",
+            "unknown" if p is None else f"{100 * p.value:.1f} % ({100 * p.low:.1f} to {100 * p.high:.1f})",
             self.letters[s.agent],
+            str(s.tasks),
+            f"{s.attempts} of {s.planned}, unfinished" if s.open else f"{s.attempts}",
             f"{percent(f'pass@{k}')} (k = {k})",
             percent("pass^k"),
             percent("hack_rate"),
@@ -161,11 +215,11 @@ class Leaderboard:
         page = templates().get_template("leaderboard.html")
         return page.render(
             title=title,
-            picture=trusted(draw_scores([(s.agent, s.pass1) for s in self.scores])),
+            picture=trusted(draw_scores([(s.agent, s.pass1) for s in self.scores if s.pass1])),
             head=_HEAD,
             rows=map(self._cells, self.scores),
-            note=_NOTE,
-            sentences=[versus.sentence() for versus in self.found],
+            note=_NOTE if self.found else "",
+            sentences=self.sentences(),
         )
 
     def save(self, folder: Path, title: str) -> Path:
@@ -174,6 +228,20 @@ class Leaderboard:
         for kind, text in (("md", self.markdown()), ("csv", self.csv()), ("html", self.html(title))):
             write_bytes(folder / f"leaderboard.{kind}", text.encode())
         return folder / "leaderboard.html"
+
+
+def _rank(s: AgentScore) -> tuple[bool, bool, float]:
+    """From best to worst; then the unfinished, which are judged by what happened to come first."""
+    return (s.open > 0, s.pass1 is None, 0.0 if s.pass1 is None else -s.pass1.value)
+
+
+def _not_compared(s: AgentScore) -> str:
+    """Why an agent is not compared with others, or ''."""
+    if s.open:
+        return f"{s.agent} is unfinished ({s.attempts} of {s.planned} attempts) and not compared"
+    if s.pass1 is None:
+        return f"{s.agent}: nothing was decided, for the box or the grader broke in all {s.attempts} attempts"
+    return ""
 
 
 def _same_tasks(evaluated: Mapping[str, Sequence[Attempt]]) -> None:

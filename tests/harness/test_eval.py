@@ -21,7 +21,8 @@ from plateau_bench.harness.cli.app import app
 from plateau_bench.harness.cli.meter import Tally
 from plateau_bench.harness.cli.show import pick, plain, show_attempt
 from plateau_bench.harness.evals.agent_spec import AgentSpec, read_agent
-from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
+from plateau_bench.harness.evals.attempting import evaluate_agent
+from plateau_bench.harness.evals.evaluation import Evaluation
 from plateau_bench.results.attempt_log import in_order
 from plateau_bench.results.records import Attempt, Purpose
 from plateau_bench.results.report.leaderboard import Leaderboard

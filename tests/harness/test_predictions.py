@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from plateau_bench.agents.base import Ending
 from plateau_bench.harness.cli.predictions import patch_of, run_report
 from plateau_bench.harness.evals.agent_spec import read_agent
-from plateau_bench.harness.evals.evaluation import Evaluation, evaluate_agent
+from plateau_bench.harness.evals.attempting import evaluate_agent
+from plateau_bench.harness.evals.evaluation import Evaluation
 from plateau_bench.harness.evals.predicted import read_predictions
 from plateau_bench.results.records import Attempt
 from plateau_bench.sandbox.base import Diff, SandboxSpec

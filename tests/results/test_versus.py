@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plateau_bench.results.claims.agents import Versus, groups, versus
+from plateau_bench.results.claims.agents import Versus, comparable, groups, versus
 from plateau_bench.results.claims.published_series import Point, judge_series, read_series
 from plateau_bench.results.metrics.pass_table import PassTable
 
@@ -133,3 +133,37 @@ def test_a_file_that_is_no_series_is_named(tmp_path: Path, text: str, message: s
         read_series(path)
     path.write_text("label,rate,n\na,13.86%,570\nb,0.162,570\n")
     assert read_series(path)[0].rate == pytest.approx(0.1386)
+
+
+def of(passed: np.ndarray, n: int, clusters: int = 0) -> PassTable:
+    made = table(np.zeros(len(passed)), n, np.random.default_rng(0), clusters)
+    return PassTable(**{f: getattr(made, f) for f in made.__slots__} | {"c": passed.astype(float)})
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 5, 6, 40])
+@pytest.mark.parametrize("ahead", [0, 1, 2, 4])
+def test_differences_that_are_all_the_same_have_an_interval_and_no_power(tasks: int, ahead: int) -> None:
+    found = versus({"a": of(np.full(tasks, ahead), 4), "b": of(np.zeros(tasks), 4)})[0]
+    value, low, high, _ = found.difference
+    assert (value, found.detectable) == (ahead / 4, None)
+    assert -1 <= low < value
+    assert value <= high <= 1
+    assert high - low > 0.5 / tasks, "what was not seen may still be"
+    said = found.sentence()
+    assert "would show" not in said
+    assert ("too few" in said) == (found.better is None and tasks < 6), said
+    assert ("no difference was seen" in said) == (ahead == 0)
+    assert (found.better == "a") == (ahead > 0 and tasks >= 6)
+
+
+def test_what_has_one_cluster_is_left_out_of_the_comparison() -> None:
+    rng = np.random.default_rng(2)
+    rates = tasks(rng, 6)
+    one = {name: table(rates, 2, rng, clusters=1) for name in "ab"}
+    kept, notes = comparable(one)
+    assert list(kept) == ["a"]
+    assert notes == [
+        "a and b are not compared: they have 6 tasks in common, all of one cluster, and tasks of two "
+        "clusters are needed"
+    ]
+    assert groups(["a", "b"], []) == {}
