@@ -1,6 +1,6 @@
 """Models behind agents: checkpoints in this process with per-sample seeds, and endpoints with prices.
 
-May import `base` alone. `checkpoint`, `local` and `sampler` need torch, the rest does not.
+May import `base` and `answers` alone. `checkpoint`, `local` and `sampler` need torch, the rest does not.
 """
 
 from importlib.util import find_spec

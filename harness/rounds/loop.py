@@ -9,11 +9,10 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import replace
 from pathlib import Path
 
-from plateau_bench.harness.rounds.checks import check_training
-
 from plateau_bench.harness.config import RunConfig, parse_config, to_plain
 from plateau_bench.harness.content import grading
 from plateau_bench.harness.rounds.cautions import cautions
+from plateau_bench.harness.rounds.checks import check_training
 from plateau_bench.harness.rounds.environment import describe, pick_device
 from plateau_bench.harness.rounds.executors import Needs, executor
 from plateau_bench.harness.rounds.improve import improver_of

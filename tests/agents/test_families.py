@@ -1,6 +1,7 @@
 """Checkpoints of published structure: what they are shown, what is read of them, and what carries loss."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -255,3 +256,27 @@ def test_an_unknown_tool_result_needs_no_id_of_ours() -> None:
     ]
     reply = model.bind_tools(list(tool_schemas())).invoke(asked, max_tokens=9)
     assert reply.tool_calls[0]["args"] == {"command": COMMAND}
+
+
+DOCUMENTED = ("qwen2.5", "qwen3-coder", "llama3", "mistral", "deepseek", "gpt-oss")
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+
+
+def masks() -> str:
+    """The last two turns of CONVERSATION in each documented family; what carries loss is in ⟦ ⟧."""
+    parts = []
+    for name in DOCUMENTED:
+        template = template_of(tokenizer_of(name))
+        chat = [{"role": "user", "content": "Say hello."}, *CONVERSATION[1:3], CONVERSATION[-1]]
+        ids, spans = template.conversation(chat)
+        text, done = "", 0
+        for start, stop in spans:
+            text += template.text(ids[done:start], after=ids[done - 1] if done else None)
+            text += f"⟦{template.text(ids[start:stop], after=ids[start - 1])}⟧"
+            done = stop
+        parts.append(f"{name}\n\n" + "".join(f"    {line}".rstrip() + "\n" for line in text.split("\n")))
+    return "\n".join(parts)
+
+
+def test_the_masks_in_the_docs_are_what_is_made() -> None:
+    assert masks() in PAGE.read_text()

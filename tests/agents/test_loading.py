@@ -11,9 +11,9 @@ from plateau_bench.agents.models.loading import check_weights, find_checkpoint, 
 from plateau_bench.agents.models.local import LocalChatModel
 from plateau_bench.harness.attempts.settings import AgentConfig
 from plateau_bench.harness.evals.agent_spec import AgentSpec
-from plateau_bench.harness.learning import checks
-from plateau_bench.harness.learning.checks import check_training
 from plateau_bench.harness.learning.settings import ModelConfig, TrainConfig
+from plateau_bench.harness.rounds import checks
+from plateau_bench.harness.rounds.checks import check_training
 from tests.agents.families import save_family, says
 
 
