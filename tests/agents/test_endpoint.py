@@ -13,6 +13,7 @@ from plateau_bench.agents.models.endpoint import (
     Breaker,
     Budget,
     EndpointChat,
+    Policy,
     open_endpoint,
     plausible,
     upper_bound,
@@ -25,12 +26,12 @@ from plateau_bench.sandbox.base import SandboxSpec
 from tests.agents.hostile import MISCHIEF, HostileServer
 from tests.tasks.local_backend import LocalSandbox
 
-FAST = {"tries": 12, "first_wait_s": 0.001, "longest_wait_s": 0.02}
+FAST = Policy(tries=12, first_wait_s=0.001, longest_wait_s=0.02)
 PRICE = Price(read=2.0, written=10.0)
 
 
 def chat(server: HostileServer, **options: object) -> EndpointChat:
-    settings: dict[str, object] = {"timeout_s": 0.5, "price": PRICE, **FAST} | options
+    settings: dict[str, object] = {"timeout_s": 0.5, "policy": FAST, "price": PRICE} | options
     return open_endpoint("openai:hostile", base_url=server.url, **settings)  # type: ignore[arg-type]
 
 
@@ -39,7 +40,7 @@ def chat(server: HostileServer, **options: object) -> EndpointChat:
 )
 def test_what_may_pass_is_tried_again(what: str) -> None:
     with HostileServer(share=0.7, seed=3, only=(what,)) as server:
-        model = chat(server, tries=30, first_wait_s=0.001, longest_wait_s=0.01)
+        model = chat(server, policy=Policy(tries=30, first_wait_s=0.001, longest_wait_s=0.01))
         for _ in range(3):
             assert model.invoke("x").text.startswith("def f")
         assert server.served[what] > 0
@@ -107,7 +108,9 @@ def test_calls_at_once_cannot_pass_the_limit_together() -> None:
 def test_an_endpoint_that_only_fails_is_left_alone_and_then_given_up() -> None:
     with HostileServer(share=1.0, only=("500",)) as server:
         breaker = Breaker(failures=4, rest_s=0.05, give_up_s=0.3)
-        model = chat(server, breaker=breaker, tries=1000, first_wait_s=0.001, longest_wait_s=0.001)
+        model = chat(
+            server, breaker=breaker, policy=Policy(tries=1000, first_wait_s=0.001, longest_wait_s=0.001)
+        )
         with pytest.raises(ModelUnavailable, match="in a row"):
             OneShot(model).solve("x", [1])
         assert server.served["500"] < 15, "between probes nobody asks"

@@ -190,7 +190,7 @@ def test_an_agent_is_mended_or_made_again(tmp_path: Path) -> None:
         assert "timeout_s was 300.0 and is 9.0; its 2 attempts are kept" in said
         code, said = evaluate(tmp_path, "-n", 1, agent=endpoint(tmp_path, server, temperature=0.1))
         assert code == 1
-        assert "temperature was 0.7 and is 0.1" in said
+        assert "temperature was None and is 0.1" in said
         colder = endpoint(tmp_path, server, temperature=0.1)
         assert evaluate(tmp_path, "-n", 1, "--retry", "all", agent=colder)[0] == 0
     assert {one.temperature for one in in_order(EvalStore(tmp_path / "e").attempts("m"))} == {0.1}
