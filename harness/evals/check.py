@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _TRIED = 3
 """Tasks whose solutions are tried: one broken task is no broken suite."""
-_WORD = "Answer with the single word OK."
+WORD = "Answer with the single word OK."
+"""What every model is asked before its first attempt; it is in no attempt and in no figure."""
 
 
 def prove(
@@ -66,7 +67,7 @@ def _ask(spec: AgentSpec, budget: "Budget") -> str:
         wanted["max_tokens"] = min(8, spec.limits.completion_tokens)
     try:
         model.invoke(
-            [HumanMessage(_WORD)], **{key: value for key, value in wanted.items() if value is not None}
+            [HumanMessage(WORD)], **{key: value for key, value in wanted.items() if value is not None}
         )
     except (ModelUnavailable, BudgetSpent):
         raise

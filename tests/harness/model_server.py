@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from plateau_bench.harness.evals.check import WORD
+
 Answer = dict[str, Any]
 Script = Callable[[dict[str, Any]], Answer]
 
@@ -50,6 +52,8 @@ class ModelServer:
 
     def _answer(self, body: dict[str, Any], script: Script, fail_every: int) -> tuple[int, Any]:
         with self._lock:
+            if [text_of(message) for message in body["messages"]] == [WORD]:
+                return 200, reply_of({"content": "OK"}, "check", 1, 1)  # the proof before an evaluation
             self._seen += 1
             if fail_every and self._seen % fail_every == 0:
                 self.book.failures += 1
@@ -60,11 +64,7 @@ class ModelServer:
             self.book.prompt_tokens += read
             self.book.completion_tokens += written
             number = len(self.book.calls)
-        reason = "tool_calls" if message.get("tool_calls") else "stop"
-        choice = {"index": 0, "message": {"role": "assistant"} | message, "finish_reason": reason}
-        usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-        kind = {"object": "chat.completion", "created": 0, "model": "scripted"}
-        return 200, kind | {"id": f"c-{number}", "choices": [choice], "usage": usage}
+        return 200, reply_of(message, f"c-{number}", read, written)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._http.serve_forever, daemon=True).start()
@@ -73,6 +73,15 @@ class ModelServer:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._http.shutdown()
         self._http.server_close()
+
+
+def reply_of(message: Answer, name: str, read: int, written: int) -> dict[str, Any]:
+    """The body of an answer in chat completions."""
+    reason = "tool_calls" if message.get("tool_calls") else "stop"
+    choice = {"index": 0, "message": {"role": "assistant"} | message, "finish_reason": reason}
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    kind = {"object": "chat.completion", "created": 0, "model": "scripted"}
+    return kind | {"id": name, "choices": [choice], "usage": usage}
 
 
 def calls(name: str, number: int, text: str = "", **arguments: Any) -> Answer:
