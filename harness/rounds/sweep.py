@@ -44,6 +44,10 @@ def cells(data: Mapping[str, Any], vary: Sequence[str], source: str) -> list[Cel
             _set(changed, key, value)
         name = ",".join(f"{key}={_short(value)}" for key, value in changes.items())
         found.append(Cell(name=name, changes=changes, config=parse_config(changed, f"{source} with {name}")))
+    if short := [cell.config.rounds for cell in found if cell.config.rounds < WINDOW]:
+        raise ConfigError(
+            f"{source}: rounds: a sweep's labels and ends need at least {WINDOW}, not {short[0]}"
+        )
     if len({cell.name for cell in found}) < len(found):
         raise ConfigError(f"--vary {' '.join(vary)}: each value may appear once, and each key, too")
     return found

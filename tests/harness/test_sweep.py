@@ -41,6 +41,7 @@ def test_a_knob_inside_an_arm() -> None:
         (["rounds.more=1"], "rounds is no section"),
         (["rounds=2,2"], "each value may appear once"),
         (["rounds=0,2"], "rounds=0: rounds: at least 1"),
+        (["rounds=1,2"], "rounds: a sweep.s labels and ends need at least 2, not 1"),
         (["tasks.visible=0,2"], "tasks.visible: at least 1"),
     ],
 )
