@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plateau_bench.agents.base import BudgetSpent, ModelUnavailable
+from plateau_bench.agents.base import BudgetSpent, ModelUnavailable, NotReached
 from plateau_bench.harness.attempts.boxed import attempt_in_box
 from plateau_bench.harness.attempts.grading import Grader
 from plateau_bench.harness.evals.agent_spec import AgentSpec, open_model
@@ -69,7 +69,7 @@ def _ask(spec: AgentSpec, budget: "Budget") -> str:
         model.invoke(
             [HumanMessage(WORD)], **{key: value for key, value in wanted.items() if value is not None}
         )
-    except (ModelUnavailable, BudgetSpent):
+    except (ModelUnavailable, BudgetSpent, NotReached):
         raise
     except Exception as error:
         cause = " ".join(str(error).split())[:300]
