@@ -104,7 +104,7 @@ def roll_out(
     with ThreadPoolExecutor(1, "grading") as grader:
         pending: Future[None] | None = None
         for wave in waves[log.finished_waves :]:
-            groups = _solve(agent, [(task, plan.sampling_seeds(task)) for task in wave], backend, at_once)
+            groups = solve(agent, [(task, plan.sampling_seeds(task)) for task in wave], backend, at_once)
             if wave is waves[0]:
                 _require_answers(groups)
             _wait(pending)
@@ -226,9 +226,14 @@ def _wait(pending: Future[None] | None) -> None:
         pending.result()
 
 
-def _solve(
+def solve(
     agent: Agent, jobs: Sequence[tuple[Task, Sequence[int]]], backend: Backend | None, at_once: int
 ) -> list[list[Trajectory]]:
+    """One list of trajectories per (task, seeds), in order, made as one wave.
+
+    Raises ValueError for an agent that needs boxes where no backend is given, NotReached if the model did not
+    answer: the whole wave is open then.
+    """
     if agent.needs_box and backend is None:
         raise ValueError(f"agent {agent.name!r} needs boxes, and no backend was given")
     try:

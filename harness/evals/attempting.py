@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plateau_bench.agents.base import Agent, BudgetSpent
-from plateau_bench.agents.models.cohort import solve_many
-from plateau_bench.harness.attempts.boxed import solve_in_boxes
 from plateau_bench.harness.attempts.grading import Grader
 from plateau_bench.harness.attempts.rollout import (
     BOXED_WAVE,
@@ -22,6 +20,7 @@ from plateau_bench.harness.attempts.rollout import (
     Unfinished,
     as_they_come,
     roll_out,
+    solve,
 )
 from plateau_bench.harness.content import grading, listed
 from plateau_bench.harness.evals import ledger
@@ -136,13 +135,8 @@ def _fill(
     size = BOXED_WAVE if agent.needs_box else WAVE
     for start in range(0, len(todo), size):
         wave = todo[start : start + size]
-        seeds = [[plan.sampling_seed(task, sample) for sample in samples] for task, samples in wave]
-        if agent.needs_box:
-            jobs = [(task, given) for (task, _), given in zip(wave, seeds, strict=True)]
-            solved = solve_in_boxes(agent, backend, jobs, at_once=at_once)
-        else:
-            asked = [(task.instruction, given) for (task, _), given in zip(wave, seeds, strict=True)]
-            solved = solve_many(agent, asked, wave=WAVE)
+        jobs = [(task, [plan.sampling_seed(task, sample) for sample in samples]) for task, samples in wave]
+        solved = solve(agent, jobs, backend, at_once)
         made = [
             (task, sample, trajectory)
             for (task, samples), group in zip(wave, solved, strict=True)
